@@ -1,0 +1,109 @@
+import * as v from "valibot";
+import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
+import {
+  DELIVERY_MODES,
+  DELIVERY_STATUSES,
+  DEST_MODES,
+  IOAPIC_NUM_PINS,
+  POLARITIES,
+  TRIG_MODES,
+} from "./x86/ioapic.ts";
+import { LAPIC_REGISTERS, LAPIC_RESERVED_OFFSETS, LAPIC_VECTOR_REGISTERS } from "./x86/lapic.ts";
+import { PIC_FIELDS } from "./x86/pic.ts";
+
+/**
+ * The snapshot format as a valibot schema: it validates what people hand in, and the JSON Schema of the
+ * package is made from it. Only the commands that take snapshots load this file.
+ */
+
+const unsigned = (bits: number) => v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** bits - 1));
+const u8 = unsigned(8);
+const u32 = unsigned(32);
+const u64 = v.union([
+  v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER)),
+  v.pipe(v.string(), v.regex(/^0x[0-9a-f]{1,16}$/)),
+]);
+
+function allOf<const K extends string, S extends v.GenericSchema>(names: readonly K[], schema: S) {
+  return Object.fromEntries(names.map((name) => [name, schema])) as Record<K, S>;
+}
+
+const pic = v.strictObject(allOf(PIC_FIELDS, u8));
+
+const redirectionEntry = v.strictObject({
+  vector: u8,
+  delivery_mode: v.picklist(DELIVERY_MODES),
+  dest_mode: v.picklist(DEST_MODES),
+  delivery_status: v.picklist(DELIVERY_STATUSES),
+  polarity: v.picklist(POLARITIES),
+  remote_irr: v.boolean(),
+  trig_mode: v.picklist(TRIG_MODES),
+  mask: v.boolean(),
+  dest_id: u8,
+  reserved: v.exactOptional(unsigned(39)),
+});
+
+const ioapic = v.strictObject({
+  base_address: u64,
+  ioregsel: u32,
+  id: u32,
+  irr: u32,
+  pad: v.exactOptional(u32),
+  redirtbl: v.pipe(v.array(redirectionEntry), v.length(IOAPIC_NUM_PINS)),
+});
+
+const registerNames = Object.keys(LAPIC_REGISTERS) as (keyof typeof LAPIC_REGISTERS)[];
+const vectorRegisterNames = Object.keys(LAPIC_VECTOR_REGISTERS) as (keyof typeof LAPIC_VECTOR_REGISTERS)[];
+
+const lapic = v.strictObject({
+  vcpu: u32,
+  ...allOf(registerNames, u32),
+  ...allOf(vectorRegisterNames, v.array(u8)),
+  reserved: v.exactOptional(v.record(v.picklist([...LAPIC_RESERVED_OFFSETS]), u32)),
+});
+
+/** Every local APIC belongs to a vCPU of its own; a second image of one would silently win. */
+const lapics = v.pipe(
+  v.array(lapic),
+  v.check((list) => new Set(list.map((one) => one.vcpu)).size === list.length, "two local APICs of one vCPU"),
+);
+
+export const snapshotSchema = v.strictObject({
+  format: v.literal(SNAPSHOT_FORMAT),
+  version: v.literal(SNAPSHOT_VERSION),
+  captured_at: v.string(),
+  source: v.looseObject({ kind: v.string() }),
+  host: v.looseObject({ kernel: v.string(), arch: v.string() }),
+  chips: v.strictObject({
+    pic1: v.exactOptional(pic),
+    pic2: v.exactOptional(pic),
+    ioapic: v.exactOptional(ioapic),
+    lapic: v.exactOptional(lapics),
+  }),
+  vcpus: v.exactOptional(v.array(v.looseObject({ vcpu: u32 }))),
+});
+
+/** A place in the input that does not fit, as a path (`chips.pic1.irr`) and a sentence. */
+export interface SchemaIssue {
+  path: string;
+  message: string;
+}
+
+/**
+ * Checks that a parsed JSON value is a snapshot.
+ *
+ * @returns the snapshot, or every place that does not fit.
+ */
+export function checkSnapshot(value: unknown): { snapshot: Snapshot } | { issues: SchemaIssue[] } {
+  const result = v.safeParse(snapshotSchema, value);
+  if (result.success) return { snapshot: result.output as unknown as Snapshot };
+  return { issues: result.issues.map((issue) => ({ path: issuePath(issue), message: issue.message })) };
+}
+
+function issuePath(issue: v.BaseIssue<unknown>): string {
+  let path = "";
+  for (const { key } of issue.path ?? []) {
+    path += typeof key === "number" ? `[${key}]` : path === "" ? String(key) : `.${String(key)}`;
+  }
+  return path;
+}

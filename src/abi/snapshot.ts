@@ -1,0 +1,57 @@
+import type { Arch, Chips, VcpuList } from "./arch.ts";
+import type { ChipImage } from "./chip.ts";
+
+export const SNAPSHOT_FORMAT = "kvm-irq.snapshot";
+/** Counts breaks of the format; additions leave it as it is. */
+export const SNAPSHOT_VERSION = 1;
+
+/** Where a snapshot was taken. `kind` is `session`, `process`, `file` or `scratch`. */
+export interface SnapshotSource {
+  kind: string;
+  name?: string | undefined;
+  backend?: string | undefined;
+  pid?: number | undefined;
+  [further: string]: unknown;
+}
+
+/** The host that a snapshot was taken on. */
+export interface SnapshotHost {
+  kernel: string;
+  arch: string;
+  kvm_api_version?: number | undefined;
+  [further: string]: unknown;
+}
+
+/** What `dump --json` prints and `restore` takes. `vcpus` is there to read and is never restored. */
+export interface Snapshot {
+  format: typeof SNAPSHOT_FORMAT;
+  version: typeof SNAPSHOT_VERSION;
+  captured_at: string;
+  source: SnapshotSource;
+  host: SnapshotHost;
+  chips: Chips;
+  vcpus?: VcpuList;
+}
+
+/**
+ * Makes a snapshot of what was read.
+ *
+ * @param images chips and vCPUs as the kernel gave them.
+ * @param capturedAt when they were read.
+ */
+export function makeSnapshot(
+  arch: Arch,
+  images: readonly ChipImage[],
+  source: SnapshotSource,
+  host: SnapshotHost,
+  capturedAt: Date = new Date(),
+): Snapshot {
+  return {
+    format: SNAPSHOT_FORMAT,
+    version: SNAPSHOT_VERSION,
+    captured_at: capturedAt.toISOString(),
+    source,
+    host,
+    ...arch.decode(images),
+  };
+}

@@ -1,0 +1,75 @@
+import type { Arch, Chips, VcpuList } from "../arch.ts";
+import { type ChipId, type ChipImage, parseChipId } from "../chip.ts";
+import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS } from "./ioapic.ts";
+import { decodeLapic, encodeLapic } from "./lapic.ts";
+import { decodePic, encodePic } from "./pic.ts";
+import { decodeVcpu } from "./vcpu.ts";
+
+const lapics = (vcpus: number): ChipId[] => Array.from({ length: vcpus }, (_, n): ChipId => `lapic[${n}]`);
+
+/** x86-64: two 8259 PICs, an IOAPIC of 24 pins, and a local APIC for each vCPU. */
+export const X86_64: Arch = {
+  name: "x86_64",
+  chipWords: ["pic1", "pic2", "pic", "ioapic", "lapic", "all"],
+  chipsNamed(word, vcpus) {
+    switch (word) {
+      case "pic1":
+      case "pic2":
+      case "ioapic":
+        return [word];
+      case "pic":
+        return ["pic1", "pic2"];
+      case "lapic":
+        return lapics(vcpus);
+      case "all":
+        return ["pic1", "pic2", "ioapic", ...lapics(vcpus)];
+      default: {
+        const index = /^lapic\[(\d+)\]$/.exec(word);
+        return index !== null && Number(index[1]) < vcpus ? [word as ChipId] : undefined;
+      }
+    }
+  },
+  gsis: {
+    count: IOAPIC_NUM_PINS,
+    description: "0-15 reach the PICs and the IOAPIC, 16-23 the IOAPIC alone",
+  },
+  maxVcpus: 255,
+  decode: decodeImages,
+  encode: encodeChips,
+};
+
+function decodeImages(images: readonly ChipImage[]): { chips: Chips; vcpus?: VcpuList } {
+  const chips: Chips = {};
+  const vcpus: VcpuList = [];
+  for (const { id, bytes } of images) {
+    const { kind, vcpu } = parseChipId(id);
+    switch (kind) {
+      case "pic1":
+      case "pic2":
+        chips[kind] = decodePic(bytes);
+        break;
+      case "ioapic":
+        chips.ioapic = decodeIoapic(bytes);
+        break;
+      case "lapic":
+        chips.lapic = [...(chips.lapic ?? []), decodeLapic(bytes, vcpu)];
+        break;
+      case "vcpu":
+        vcpus.push(decodeVcpu(bytes, vcpu));
+        break;
+    }
+  }
+  return vcpus.length === 0 ? { chips } : { chips, vcpus };
+}
+
+function encodeChips(chips: Chips): ChipImage[] {
+  const images: ChipImage[] = [];
+  if (chips.pic1) images.push({ id: "pic1", bytes: encodePic(chips.pic1) });
+  if (chips.pic2) images.push({ id: "pic2", bytes: encodePic(chips.pic2) });
+  // Local APICs before the IOAPIC: what the IOAPIC re-injects when it is set must find them in place.
+  for (const lapic of chips.lapic ?? []) {
+    images.push({ id: `lapic[${lapic.vcpu}]`, bytes: encodeLapic(lapic) });
+  }
+  if (chips.ioapic) images.push({ id: "ioapic", bytes: encodeIoapic(chips.ioapic) });
+  return images;
+}

@@ -1,0 +1,73 @@
+import { SIZEOF } from "../ioctl.ts";
+import { readU64, type U64, viewOf } from "../u64.ts";
+
+/**
+ * What decides whether a vCPU takes an interrupt, besides its local APIC: read only, and read as four
+ * structures one behind the other: `kvm_regs`, `kvm_sregs`, `kvm_vcpu_events`, `kvm_mp_state`.
+ */
+export const VCPU_IMAGE = {
+  regs: 0,
+  sregs: SIZEOF.kvm_regs,
+  events: SIZEOF.kvm_regs + SIZEOF.kvm_sregs,
+  mp_state: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events,
+  size: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events + SIZEOF.kvm_mp_state,
+} as const;
+
+/** `KVM_MP_STATE_*` of `<linux/kvm.h>` by number, those that x86 uses. */
+export const MP_STATES = ["runnable", "uninitialized", "init_received", "halted", "sipi_received"] as const;
+
+/** `KVM_X86_SHADOW_INT_MOV_SS` and `KVM_X86_SHADOW_INT_STI` of `<asm/kvm.h>`. */
+export const SHADOW_MOV_SS = 1;
+export const SHADOW_STI = 2;
+
+/** RFLAGS.IF. */
+export const RFLAGS_IF = 1 << 9;
+
+/** A vCPU's state as far as it decides whether an interrupt is taken. */
+export interface VcpuState {
+  vcpu: number;
+  mp_state: (typeof MP_STATES)[number] | `unknown-${number}`;
+  rip: U64;
+  rflags: U64;
+  cr0: U64;
+  cr8: U64;
+  efer: U64;
+  /** IA32_APIC_BASE: bit 11 the APIC's global enable, bit 10 x2APIC mode, bit 8 the bootstrap processor. */
+  apic_base: U64;
+  exception: { injected: boolean; pending: boolean; nr: number };
+  /** `shadow`: bit 0 after MOV SS, bit 1 after STI. */
+  interrupt: { injected: boolean; nr: number; soft: boolean; shadow: number };
+  nmi: { injected: boolean; pending: number; masked: boolean };
+  smi: { smm: boolean; pending: boolean };
+}
+
+/**
+ * Decodes a vCPU image (see {@link VCPU_IMAGE} for its layout).
+ *
+ * @param bytes at least `VCPU_IMAGE.size` bytes.
+ */
+export function decodeVcpu(bytes: Uint8Array, vcpu: number): VcpuState {
+  const view = viewOf(bytes);
+  const { regs, sregs, events, mp_state } = VCPU_IMAGE;
+  const flag = (offset: number) => bytes[offset] !== 0;
+  const mp = view.getUint32(mp_state, true);
+  return {
+    vcpu,
+    mp_state: MP_STATES[mp] ?? `unknown-${mp}`,
+    rip: readU64(view, regs + 128),
+    rflags: readU64(view, regs + 136),
+    cr0: readU64(view, sregs + 224),
+    cr8: readU64(view, sregs + 256),
+    efer: readU64(view, sregs + 264),
+    apic_base: readU64(view, sregs + 272),
+    exception: { injected: flag(events), pending: flag(events + 3), nr: bytes[events + 1]! },
+    interrupt: {
+      injected: flag(events + 8),
+      nr: bytes[events + 9]!,
+      soft: flag(events + 10),
+      shadow: bytes[events + 11]!,
+    },
+    nmi: { injected: flag(events + 12), pending: bytes[events + 13]!, masked: flag(events + 14) },
+    smi: { smm: flag(events + 24), pending: flag(events + 25) },
+  };
+}
