@@ -1,0 +1,32 @@
+import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+
+/** Who stands behind a VM: the kernel, or the software model. */
+export type Backend = "kvm" | "model";
+
+/**
+ * A VM with in-kernel interrupt controllers, as the process that owns it sees it: synchronous and one
+ * step at a time. `Kvm` machines and the model both are one; a holder serves one over its socket.
+ */
+export interface Machine {
+  readonly backend: Backend;
+  readonly vcpus: number;
+  /** The version that `KVM_GET_API_VERSION` gives; absent for the model. */
+  readonly apiVersion?: number;
+  /** The bytes of one chip. @throws KvmIrqError when there is no such chip. */
+  readChip(id: ChipId): Uint8Array;
+  /** Sets one chip. Vcpu images can't be written. @throws KvmIrqError when there is no such chip. */
+  writeChip(image: ChipImage): void;
+  /** Sets the level of a GSI. A GSI that is routed nowhere is accepted and answers a negative status. */
+  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus;
+  close(): void;
+}
+
+/** Reads chips in the order asked for. */
+export function readChips(machine: Machine, ids: readonly ChipId[]): ChipImage[] {
+  return ids.map((id) => ({ id, bytes: machine.readChip(id) }));
+}
+
+/** Sets line levels in order. */
+export function setIrqLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
+  return steps.map(({ gsi, level }) => machine.setIrqLine(gsi, level));
+}

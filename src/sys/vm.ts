@@ -1,0 +1,116 @@
+import type { InjectionStatus } from "../abi/chip.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
+import { KvmFd } from "./fd.ts";
+import type { Kvm } from "./kvm.ts";
+import { NativeBuffer } from "./libc.ts";
+import { Vcpu } from "./vcpu.ts";
+
+/** Bytes of `struct kvm_irqchip` before the chip itself: chip_id and pad. */
+const IRQCHIP_HEADER = 8;
+
+/** A VM: its interrupt controllers and their lines. */
+export class Vm extends KvmFd {
+  readonly #kvm: Kvm;
+  readonly #irqchip = new NativeBuffer(SIZEOF.kvm_irqchip);
+  readonly #irqLevel = new NativeBuffer(SIZEOF.kvm_irq_level);
+  #hasStatus: boolean | undefined;
+
+  constructor(fd: number, kvm: Kvm) {
+    super(fd);
+    this.#kvm = kvm;
+  }
+
+  /** KVM_CHECK_EXTENSION on the VM, where capabilities may differ from the device's. */
+  checkExtension(cap: CapName): number {
+    const perVm = this.#kvm.checkExtension("KVM_CAP_CHECK_EXTENSION_VM") > 0;
+    return perVm ? this.ioctl("KVM_CHECK_EXTENSION", CAP[cap]) : this.#kvm.checkExtension(cap);
+  }
+
+  /**
+   * KVM_CREATE_IRQCHIP: two PICs, an IOAPIC, and a local APIC for each vCPU made afterwards.
+   *
+   * @throws KvmIrqError `kvm-capability` without KVM_CAP_IRQCHIP. KvmError EEXIST for a second one,
+   *   EINVAL when there is a vCPU already.
+   */
+  createIrqchip(): void {
+    this.#kvm.requireExtension("KVM_CAP_IRQCHIP");
+    this.ioctl("KVM_CREATE_IRQCHIP");
+  }
+
+  /**
+   * KVM_CREATE_VCPU.
+   *
+   * @param id 0 up to KVM_CAP_MAX_VCPUS; it becomes the local APIC's id. vCPU 0 is the bootstrap processor.
+   * @throws KvmError EEXIST, EINVAL.
+   */
+  createVcpu(id: number): Vcpu {
+    return new Vcpu(this.ioctl("KVM_CREATE_VCPU", id), id);
+  }
+
+  /**
+   * KVM_GET_IRQCHIP.
+   *
+   * @param chip KVM_IRQCHIP_PIC_MASTER (0), KVM_IRQCHIP_PIC_SLAVE (1) or KVM_IRQCHIP_IOAPIC (2).
+   * @returns the whole `struct kvm_irqchip`: 520 bytes, the chip's state from byte 8 on.
+   * @throws KvmError ENXIO when the VM has no in-kernel irqchip, EINVAL for another chip.
+   */
+  getIrqchip(chip: number): Uint8Array {
+    this.#irqchip.bytes.fill(0);
+    this.#irqchip.view.setUint32(0, chip, true);
+    this.ioctl("KVM_GET_IRQCHIP", this.#irqchip.address);
+    return Uint8Array.from(this.#irqchip.bytes);
+  }
+
+  /**
+   * KVM_SET_IRQCHIP. Setting the IOAPIC re-injects every pin whose bit in `irr` is set.
+   *
+   * @param chip as for {@link getIrqchip}.
+   * @param state the chip's state alone, up to 512 bytes; what is missing is zero.
+   * @throws KvmError ENXIO, EINVAL.
+   */
+  setIrqchip(chip: number, state: Uint8Array): void {
+    if (state.length > SIZEOF.kvm_irqchip - IRQCHIP_HEADER) {
+      throw new RangeError(`a chip's state has at most ${SIZEOF.kvm_irqchip - IRQCHIP_HEADER} bytes`);
+    }
+    this.#irqchip.bytes.fill(0);
+    this.#irqchip.view.setUint32(0, chip, true);
+    this.#irqchip.bytes.set(state, IRQCHIP_HEADER);
+    this.ioctl("KVM_SET_IRQCHIP", this.#irqchip.address);
+  }
+
+  /**
+   * KVM_IRQ_LINE_STATUS where the kernel has it, else KVM_IRQ_LINE: set the level of a GSI.
+   *
+   * @param gsi 0 to 23 under the default routing; others are accepted and go nowhere.
+   * @returns CPUs reached, 0 when coalesced, negative when ignored; `null` with KVM_IRQ_LINE, which says
+   *   nothing. Only the status of a rise means anything.
+   * @throws KvmError ENXIO when the VM has no in-kernel irqchip.
+   */
+  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+    this.#hasStatus ??= this.#kvm.checkExtension("KVM_CAP_IRQ_INJECT_STATUS") > 0;
+    return this.#hasStatus ? this.irqLineStatus(gsi, level) : this.irqLine(gsi, level);
+  }
+
+  /** KVM_IRQ_LINE_STATUS; see {@link setIrqLine}. @throws KvmError ENOTTY on kernels that lack it. */
+  irqLineStatus(gsi: number, level: 0 | 1): number {
+    this.#setLevel(gsi, level);
+    this.ioctl("KVM_IRQ_LINE_STATUS", this.#irqLevel.address);
+    return this.#irqLevel.view.getInt32(0, true);
+  }
+
+  /** KVM_IRQ_LINE; see {@link setIrqLine}. */
+  irqLine(gsi: number, level: 0 | 1): null {
+    this.#setLevel(gsi, level);
+    this.ioctl("KVM_IRQ_LINE", this.#irqLevel.address);
+    return null;
+  }
+
+  #setLevel(gsi: number, level: 0 | 1): void {
+    if (!Number.isInteger(gsi) || gsi < 0 || gsi > 0xffff_ffff) {
+      throw new KvmIrqError("bad-gsi", `${gsi} is not a GSI`, { hint: "a GSI is an unsigned 32-bit number" });
+    }
+    this.#irqLevel.view.setUint32(0, gsi, true);
+    this.#irqLevel.view.setUint32(4, level, true);
+  }
+}
