@@ -1,0 +1,51 @@
+import { release } from "node:os";
+import { HOST_ARCH } from "../abi/arch.ts";
+import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { SnapshotHost } from "../abi/snapshot.ts";
+import { type Machine, readChips, setIrqLines } from "../machine/machine.ts";
+import { writeChips } from "../machine/write.ts";
+import type { Target, TargetInfo } from "./target.ts";
+
+/** A machine of this very process, for scripts and the demo. Closing the target ends the machine. */
+export class LocalTarget implements Target {
+  readonly #machine: Machine;
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  async describe(): Promise<TargetInfo> {
+    const { backend, vcpus } = this.#machine;
+    return {
+      source: { kind: "scratch", backend, pid: process.pid },
+      host: hostOf(this.#machine),
+      vcpus,
+      label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",
+    };
+  }
+
+  async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
+    return readChips(this.#machine, ids);
+  }
+
+  async writeChips(images: readonly ChipImage[], expected?: readonly ChipImage[]): Promise<void> {
+    writeChips(this.#machine, images, expected);
+  }
+
+  async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
+    return setIrqLines(this.#machine, steps);
+  }
+
+  async close(): Promise<void> {
+    this.#machine.close();
+  }
+}
+
+/** This host, as a snapshot of a machine on it names it. */
+export function hostOf(machine: Pick<Machine, "apiVersion">): SnapshotHost {
+  return {
+    kernel: release(),
+    arch: HOST_ARCH.name,
+    ...(machine.apiVersion === undefined ? {} : { kvm_api_version: machine.apiVersion }),
+  };
+}

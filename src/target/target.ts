@@ -1,0 +1,40 @@
+import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
+
+/** Where a VM is and what it has, without touching it. */
+export interface TargetInfo {
+  source: SnapshotSource;
+  host: SnapshotHost;
+  /** The number of vCPUs, and so of local APICs. */
+  vcpus: number;
+  /** How a message names the target: "session 'default'", "pid 4242", "snap.json". */
+  label: string;
+}
+
+/**
+ * Anything whose interrupt controllers can be seen: a session's VM, one inside another process, one in
+ * this process, or a file.
+ *
+ * Calls take lists, so that one round trip (a socket hop, one stop of another process) serves a whole
+ * command, and what it returns is one consistent picture. What a target can't do it refuses with
+ * `unsupported` and a hint.
+ */
+export interface Target {
+  describe(): Promise<TargetInfo>;
+  /** Raw bytes, as the kernel gives them, in the order asked for. */
+  readChips(ids: readonly ChipId[]): Promise<ChipImage[]>;
+  /**
+   * All or none.
+   *
+   * @param expected what the chips must still hold; else nothing is written and `conflict` is thrown.
+   */
+  writeChips(images: readonly ChipImage[], expected?: readonly ChipImage[]): Promise<void>;
+  /** In order, without anything of another client in between. */
+  setIrqLines(steps: readonly LineStep[], options?: LineOptions): Promise<InjectionStatus[]>;
+  close(): Promise<void>;
+}
+
+export interface LineOptions {
+  /** Lines that these steps leave high go low again if this client goes away without lowering them. */
+  transient?: boolean;
+}
