@@ -1,0 +1,112 @@
+import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS, type IoapicState } from "../abi/x86/ioapic.ts";
+import type { ApicBus } from "./bus.ts";
+import { RTC_PIN, RtcEois } from "./rtc-eois.ts";
+import type { VcpuModel } from "./vcpu.ts";
+
+const BASE_ADDRESS = 0xfec0_0000;
+
+/** The IOAPIC: 24 pins, a redirection entry each. */
+export class Ioapic {
+  readonly #bus: ApicBus;
+  #state: IoapicState;
+  /**
+   * Edge pins that are in IRR but delivered: the kernel leaves them out of what KVM_GET_IRQCHIP shows,
+   * so that setting the state again does not deliver them twice.
+   */
+  #delivered = 0;
+  readonly #rtcEois: RtcEois;
+
+  constructor(bus: ApicBus) {
+    this.#bus = bus;
+    this.#rtcEois = new RtcEois(bus);
+    this.#state = resetState();
+  }
+
+  /** `struct kvm_ioapic_state`, 216 bytes. */
+  read(): Uint8Array {
+    const { irr } = this.#state;
+    return encodeIoapic({ ...this.#state, irr: (irr & ~this.#delivered) >>> 0 });
+  }
+
+  /** KVM_SET_IRQCHIP: the bytes as they are, then a rise of every pin that `irr` has. */
+  write(bytes: Uint8Array): void {
+    this.#state = decodeIoapic(bytes);
+    const { irr } = this.#state;
+    this.#state.irr = 0;
+    this.#delivered = 0;
+    this.#restoreRtc();
+    for (let pin = 0; pin < IOAPIC_NUM_PINS; pin++) {
+      if (irr & (1 << pin)) this.setPin(pin, 1);
+    }
+    this.#restoreRtc();
+  }
+
+  /**
+   * Sets the level of a pin.
+   *
+   * @returns CPUs reached, 0 when coalesced, -1 when masked or waiting for the EOI of a level interrupt.
+   *   A fall answers 1.
+   */
+  setPin(pin: number, level: 0 | 1): number {
+    const state = this.#state;
+    const bit = 1 << pin;
+    if (level === 0) {
+      state.irr &= ~bit;
+      return 1;
+    }
+    if (pin === RTC_PIN && this.#rtcEois.pending > 0) return 0;
+    const pending = (state.irr & bit) !== 0;
+    state.irr |= bit;
+    if (state.redirtbl[pin]!.trig_mode === "edge") {
+      this.#delivered &= ~bit;
+      if (pending) return 0;
+    }
+    return this.#service(pin, true);
+  }
+
+  /** A local APIC was set: what the RTC's interrupt waits for may have changed. */
+  lapicWritten(vcpu: VcpuModel): void {
+    this.#rtcEois.restore(vcpu, this.#state.redirtbl[RTC_PIN]!);
+  }
+
+  /**
+   * The EOI of a vector that a local APIC broadcasts. Of a level interrupt it clears remote IRR, and the
+   * line still up, the interrupt goes out again.
+   */
+  eoi(vcpu: number, vector: number, level: boolean): void {
+    this.#rtcEois.ended(vcpu, vector);
+    if (!level) return;
+    this.#state.redirtbl.forEach((entry, pin) => {
+      if (entry.vector !== vector || entry.trig_mode !== "level") return;
+      entry.remote_irr = false;
+      if (this.#state.irr & (1 << pin)) this.#service(pin, false);
+    });
+  }
+
+  /**
+   * Sends a pin's interrupt, unless the entry is masked or its last one has not ended.
+   *
+   * @param byLine whether a line rose, which is what starts the count of the RTC's EOIs.
+   */
+  #service(pin: number, byLine: boolean): number {
+    const entry = this.#state.redirtbl[pin]!;
+    const level = entry.trig_mode === "level";
+    if (entry.mask || (level && entry.remote_irr)) return -1;
+    if (!level) this.#delivered |= 1 << pin;
+    const delivery = this.#bus.send(entry);
+    if (pin === RTC_PIN && byLine) this.#rtcEois.started(entry.vector, delivery);
+    if (level && delivery.status !== 0) entry.remote_irr = true;
+    return delivery.status;
+  }
+
+  #restoreRtc(): void {
+    this.#rtcEois.restoreAll(this.#state.redirtbl[RTC_PIN]!);
+  }
+}
+
+/** Every entry masked, else zero. */
+function resetState(): IoapicState {
+  const state = decodeIoapic(new Uint8Array(24 + IOAPIC_NUM_PINS * 8));
+  const redirtbl = state.redirtbl.map((entry) => ({ ...entry, mask: true }));
+  return { ...state, base_address: BASE_ADDRESS, redirtbl };
+}

@@ -1,0 +1,157 @@
+import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../abi/chip.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { SIZEOF } from "../abi/ioctl.ts";
+import { IOAPIC_NUM_PINS } from "../abi/x86/ioapic.ts";
+import type { Machine } from "../machine/machine.ts";
+import { ApicBus } from "./bus.ts";
+import { Ioapic } from "./ioapic.ts";
+import { type PicEoi, PicPair } from "./pic.ts";
+import { VcpuModel } from "./vcpu.ts";
+
+/** The GSIs that the default routing takes to the PICs as well as to the IOAPIC: 0 to 15. */
+const PIC_INPUTS = 16;
+/** `KVM_MAX_VCPU_IDS` leaves more, but an 8-bit destination reaches no more than these. */
+const MOST_VCPUS = 255;
+
+/**
+ * A VM of the software model: the chips behaving as KVM's do, on any operating system.
+ *
+ * Besides what a {@link Machine} does, it can do what ioctls alone can't: {@link acknowledge} and
+ * {@link eoi}, the CPU's part. docs/model.md says what it covers.
+ */
+export class ModelMachine implements Machine {
+  readonly backend = "model";
+  readonly vcpus: number;
+  readonly #pics = new PicPair();
+  readonly #vcpus: readonly VcpuModel[];
+  readonly #bus: ApicBus;
+  readonly #ioapic: Ioapic;
+
+  /**
+   * @param vcpus how many vCPUs, 0 to 255, numbered from 0; they never run.
+   * @throws KvmIrqError `usage` for more.
+   */
+  constructor(vcpus: number) {
+    if (vcpus > MOST_VCPUS) {
+      throw new KvmIrqError("usage", `the software model has at most ${MOST_VCPUS} vCPUs, not ${vcpus}`);
+    }
+    this.vcpus = vcpus;
+    this.#vcpus = Array.from({ length: vcpus }, (_, index) => new VcpuModel(index));
+    this.#bus = new ApicBus(this.#vcpus);
+    this.#ioapic = new Ioapic(this.#bus);
+  }
+
+  readChip(id: ChipId): Uint8Array {
+    const { kind, vcpu } = parseChipId(id);
+    switch (kind) {
+      case "pic1":
+      case "pic2":
+        return this.#pics.read(kind);
+      case "ioapic":
+        return this.#ioapic.read();
+      case "lapic":
+        return this.#vcpu(vcpu).lapic.read();
+      case "vcpu":
+        return this.#readVcpu(vcpu);
+    }
+  }
+
+  writeChip({ id, bytes }: ChipImage): void {
+    const { kind, vcpu } = parseChipId(id);
+    switch (kind) {
+      case "pic1":
+      case "pic2":
+        this.#pics.write(kind, sized(bytes, SIZEOF.kvm_pic_state));
+        this.#pics.cascade();
+        break;
+      case "ioapic":
+        this.#ioapic.write(sized(bytes, SIZEOF.kvm_ioapic_state));
+        // KVM_SET_IRQCHIP ends with a look at the PICs, whichever chip it set.
+        this.#pics.cascade();
+        break;
+      case "lapic":
+        this.#writeLapic(this.#vcpu(vcpu), bytes);
+        break;
+      case "vcpu":
+        throw new KvmIrqError("unsupported", "a vCPU's state can be read, not written");
+    }
+  }
+
+  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+    if (gsi >= IOAPIC_NUM_PINS) return -1;
+    const pin = this.#ioapic.setPin(gsi, level);
+    if (gsi >= PIC_INPUTS) return pin;
+    return sumOfStatuses(this.#pics.setInput(gsi, level), pin);
+  }
+
+  /**
+   * The CPU's interrupt acknowledge: takes the highest interrupt that waits for a vCPU into service, the
+   * PICs' before the local APIC's, as KVM does when the guest can take one (RFLAGS.IF is not looked at).
+   *
+   * @param vcpu whose.
+   * @returns the vector; `undefined` when nothing that waits is above what is in service.
+   * @throws KvmIrqError `bad-chip` when there is no such vCPU.
+   */
+  acknowledge(vcpu = 0): number | undefined {
+    const { lapic } = this.#vcpu(vcpu);
+    return lapic.takesExtint && this.#pics.intr ? this.#pics.acknowledge() : lapic.acknowledge();
+  }
+
+  /**
+   * A write to a local APIC's EOI register: ends its highest interrupt in service. Of a level-triggered one
+   * the IOAPIC hears: its remote IRR clears, and a line that is still up is delivered again.
+   *
+   * @returns the vector that ended; `undefined` when none was in service.
+   * @throws KvmIrqError `bad-chip` when there is no such vCPU.
+   */
+  eoi(vcpu = 0): number | undefined {
+    const ended = this.#vcpu(vcpu).lapic.eoi();
+    if (ended === undefined) return undefined;
+    this.#ioapic.eoi(vcpu, ended.vector, ended.level);
+    return ended.vector;
+  }
+
+  /** A write to a PIC's OCW2: the end of an interrupt that came through it. A slave's needs both chips'. */
+  eoiPic(pic: "pic1" | "pic2", eoi: PicEoi = { command: "non-specific" }): void {
+    this.#pics.eoi(pic, eoi);
+  }
+
+  /** Nothing to give back: a model is memory alone. */
+  close(): void {}
+
+  #readVcpu(index: number): Uint8Array {
+    const { image, reset } = this.#vcpu(index).read();
+    if (reset) this.#bus.lapicsChanged();
+    return image;
+  }
+
+  #writeLapic(vcpu: VcpuModel, bytes: Uint8Array): void {
+    if (bytes.length !== SIZEOF.kvm_lapic_state) {
+      throw new RangeError(`a local APIC's state has ${SIZEOF.kvm_lapic_state} bytes, not ${bytes.length}`);
+    }
+    vcpu.lapic.write(bytes);
+    this.#bus.lapicsChanged();
+    this.#ioapic.lapicWritten(vcpu);
+  }
+
+  #vcpu(index: number): VcpuModel {
+    const vcpu = this.#vcpus[index];
+    if (vcpu === undefined) {
+      throw new KvmIrqError("bad-chip", `there is no vCPU ${index}: this VM has ${this.vcpus}`);
+    }
+    return vcpu;
+  }
+}
+
+/** Both chips' answers added up, the negative ones left out; negative when both are. */
+function sumOfStatuses(first: number, second: number): number {
+  if (first < 0) return second;
+  return second < 0 ? first : first + second;
+}
+
+/** What the kernel takes of a chip's bytes: what is missing is zero, what is more is not looked at. */
+function sized(bytes: Uint8Array, size: number): Uint8Array {
+  const all = new Uint8Array(size);
+  all.set(bytes.subarray(0, size));
+  return all;
+}

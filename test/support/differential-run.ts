@@ -1,0 +1,71 @@
+import fc from "fast-check";
+import { ModelMachine } from "../../src/model/machine.ts";
+import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import { type Disagreement, firstDisagreement } from "./differential.ts";
+import { anyStep, type Step } from "./steps.ts";
+
+/** What a differential run did and found. */
+export interface DifferentialResult {
+  steps: number;
+  vms: number;
+  seed: number;
+  /** The shortest sequence that fast-check found, as a report to print; `undefined` when all agreed. */
+  failure?: string;
+}
+
+/** Making a VM costs as much as a hundred steps. */
+const STEPS_A_VM = { minLength: 1, maxLength: 160 };
+/** Sequences that fast-check makes in one go. */
+const BATCH = 50;
+const MOST_VCPUS = 4;
+
+interface Sequence {
+  vcpus: number;
+  steps: Step[];
+}
+
+const sequence: fc.Arbitrary<Sequence> = fc.integer({ min: 1, max: MOST_VCPUS }).chain((vcpus) =>
+  fc.record({
+    vcpus: fc.constant(vcpus),
+    steps: fc.array(anyStep(vcpus), { ...STEPS_A_VM, size: "max" }),
+  }),
+);
+
+/**
+ * Puts random sequences to the real KVM and to the model until so many steps have agreed, or one has not.
+ *
+ * @param wanted the number of steps, at least.
+ * @param seed of the random sequences; the same seed gives the same ones.
+ */
+export function differentialRun(wanted: number, seed: number = Date.now() | 0): DifferentialResult {
+  const result: DifferentialResult = { steps: 0, vms: 0, seed };
+  for (let batch = 0; result.steps < wanted && result.failure === undefined; batch++) {
+    runBatch(result, seed + batch);
+  }
+  return result;
+}
+
+function runBatch(result: DifferentialResult, seed: number): void {
+  const property = fc.property(sequence, (one) => {
+    const disagreement = compare(one);
+    result.vms++;
+    result.steps += one.steps.length;
+    return disagreement === undefined;
+  });
+  const [shortest] = fc.check(property, { seed, numRuns: BATCH }).counterexample ?? [];
+  if (shortest !== undefined) result.failure = report(shortest, compare(shortest));
+}
+
+function compare({ vcpus, steps }: Sequence): Disagreement | undefined {
+  const kernel = new KvmMachine(vcpus);
+  try {
+    return firstDisagreement(kernel, new ModelMachine(vcpus), steps);
+  } finally {
+    kernel.close();
+  }
+}
+
+function report({ vcpus }: Sequence, disagreement: Disagreement | undefined): string {
+  if (disagreement === undefined) return "the disagreement did not come again: it depends on time";
+  return [`# kvm-irq run --vcpus ${vcpus} -`, ...disagreement.script, `# ${disagreement.what}`].join("\n");
+}

@@ -1,0 +1,111 @@
+import { X86_64 } from "../../src/abi/x86/arch.ts";
+import type { ChipId } from "../../src/abi/chip.ts";
+import { LAPIC_REGISTERS } from "../../src/abi/x86/lapic.ts";
+import type { Machine } from "../../src/machine/machine.ts";
+import { applyPreset } from "../../src/machine/presets.ts";
+import { scriptLines } from "./script.ts";
+import type { Step } from "./steps.ts";
+
+/** Registers that the model knowingly differs in, each with its reason. docs/model.md has the same list. */
+export const KNOWN_DIFFERENCES = [
+  {
+    what: "lapic timer_current while timer_initial is not zero",
+    why: "the timer counts in real time, and the model has no clock: it reads 0",
+    applies: (chip: ChipId, offset: number, bytes: Uint8Array) =>
+      chip.startsWith("lapic") &&
+      wordAt(offset) === LAPIC_REGISTERS.timer_current &&
+      bytes.subarray(LAPIC_REGISTERS.timer_initial, LAPIC_REGISTERS.timer_initial + 4).some(Boolean),
+  },
+] as const;
+
+const wordAt = (offset: number) => offset & ~3;
+
+/** Where two machines first disagreed. */
+export interface Disagreement {
+  /** The step, counted from 0. */
+  step: number;
+  /** One sentence: which status, or which bytes of which chip, and both values. */
+  what: string;
+  /** The steps up to that one as a `kvm-irq run` script. */
+  script: string[];
+}
+
+/**
+ * Puts two fresh machines through the same steps. After each, its status and every byte of every chip must
+ * agree.
+ *
+ * @returns where they first disagreed, or `undefined`.
+ */
+export function firstDisagreement(
+  kernel: Machine,
+  model: Machine,
+  steps: readonly Step[],
+): Disagreement | undefined {
+  const chips = X86_64.chipsNamed("all", kernel.vcpus) ?? [];
+  const script: string[] = [];
+  for (const [index, step] of steps.entries()) {
+    script.push(...scriptLines(kernel, step));
+    const what = outcomeDifference(step, run(kernel, step), run(model, step)) ?? chipDifference(kernel, model, chips);
+    if (what !== undefined) return { step: index, what, script };
+  }
+  return undefined;
+}
+
+type Outcome = number | null | Uint8Array | undefined;
+
+/** Does one step. @returns the status of a line, the image of a vCPU, else nothing. */
+function run(machine: Machine, step: Step): Outcome {
+  switch (step.do) {
+    case "line":
+      return machine.setIrqLine(step.gsi, step.level);
+    case "write":
+      machine.writeChip({ id: step.chip, bytes: patchedBytes(machine, step) });
+      return undefined;
+    case "preset":
+      applyPreset(machine, step.preset);
+      return undefined;
+    case "readVcpu":
+      return machine.readChip(`vcpu[${step.vcpu}]`);
+  }
+}
+
+/** The bytes that a write step writes. */
+export function patchedBytes(
+  machine: Machine,
+  { chip, from, patches }: Extract<Step, { do: "write" }>,
+): Uint8Array {
+  const bytes = machine.readChip(chip);
+  if (from === "zero") bytes.fill(0);
+  for (const patch of patches) {
+    bytes.set(patch.bytes.slice(0, Math.max(0, bytes.length - patch.offset)), patch.offset);
+  }
+  return bytes;
+}
+
+function outcomeDifference(step: Step, kernel: Outcome, model: Outcome): string | undefined {
+  if (step.do === "readVcpu") {
+    return byteDifference(`vcpu[${step.vcpu}]`, kernel as Uint8Array, model as Uint8Array);
+  }
+  return kernel === model ? undefined : `status: the kernel answers ${kernel}, the model ${model}`;
+}
+
+function chipDifference(kernel: Machine, model: Machine, chips: readonly ChipId[]): string | undefined {
+  for (const chip of chips) {
+    const difference = byteDifference(chip, kernel.readChip(chip), model.readChip(chip));
+    if (difference !== undefined) return difference;
+  }
+  return undefined;
+}
+
+function byteDifference(chip: ChipId, kernel: Uint8Array, model: Uint8Array): string | undefined {
+  if (Buffer.compare(kernel, model) === 0) return undefined;
+  const offsets = [...kernel.keys()].filter(
+    (offset) =>
+      kernel[offset] !== model[offset] &&
+      !KNOWN_DIFFERENCES.some(({ applies }) => applies(chip, offset, kernel)),
+  );
+  if (offsets.length === 0) return undefined;
+  const hex = (value: number | undefined) => `0x${(value ?? 0).toString(16)}`;
+  const bytes = offsets.map((at) => `byte ${hex(at)}: kernel ${hex(kernel[at])}, model ${hex(model[at])}`);
+  return `${chip}: ${bytes.join("; ")}`;
+}

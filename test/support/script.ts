@@ -1,0 +1,75 @@
+import type { ChipId } from "../../src/abi/chip.ts";
+import { X86_64 } from "../../src/abi/x86/arch.ts";
+import type { Machine } from "../../src/machine/machine.ts";
+import { applyPreset } from "../../src/machine/presets.ts";
+import { patchedBytes } from "./differential.ts";
+import type { Step } from "./steps.ts";
+
+/**
+ * A step as lines of a `kvm-irq run` script that do the same to the machine as it is now. What `run` has no
+ * command for (a preset after the start) becomes the `set` commands that it amounts to.
+ */
+export function scriptLines(machine: Machine, step: Step): string[] {
+  switch (step.do) {
+    case "line":
+      return [`${step.level === 1 ? "hold" : "release"} ${step.gsi}`];
+    case "readVcpu":
+      return ["dump"];
+    case "write":
+      return [setCommand(step.chip, machine.readChip(step.chip), patchedBytes(machine, step))];
+    case "preset": {
+      const lines: string[] = [];
+      applyPreset(recorder(machine, lines), step.preset);
+      return lines;
+    }
+  }
+}
+
+/** A machine that notes what is written to it and changes nothing. */
+function recorder(machine: Machine, lines: string[]): Machine {
+  return {
+    backend: machine.backend,
+    vcpus: machine.vcpus,
+    readChip: (id) => machine.readChip(id),
+    writeChip: ({ id, bytes }) => lines.push(setCommand(id, machine.readChip(id), bytes)),
+    setIrqLine: () => null,
+    close: () => {},
+  };
+}
+
+/** `set` with every field that differs; with one that does not when none does, since writing is a step too. */
+function setCommand(chip: ChipId, before: Uint8Array, after: Uint8Array): string {
+  const fields = (bytes: Uint8Array) => new Map(flatten(decoded(chip, bytes), chip));
+  const [old, wanted] = [fields(before), fields(after)];
+  const changed = [...wanted].filter(([path, value]) => old.get(path) !== value);
+  const gone = [...old.keys()].filter((path) => !wanted.has(path)).map((path): [string, string] => [path, "0"]);
+  const assignments = [...changed, ...gone];
+  if (assignments.length === 0) assignments.push([...wanted].find(([path]) => !path.endsWith(".vcpu"))!);
+  return `set ${assignments.map(([path, value]) => quoted(`${path}=${value}`)).join(" ")}`;
+}
+
+function decoded(chip: ChipId, bytes: Uint8Array): unknown {
+  const { chips } = X86_64.decode([{ id: chip, bytes }]);
+  return chips.lapic?.[0] ?? chips[chip as "pic1" | "pic2" | "ioapic"];
+}
+
+/** Fields by their path. Lists of vectors and the unnamed words of a local APIC are one value each. */
+function flatten(value: unknown, path: string): [string, string][] {
+  if (Array.isArray(value) && value.some((element) => typeof element === "object")) {
+    return value.flatMap((element, index) => flatten(element, `${path}[${index}]`));
+  }
+  if (typeof value === "object" && value !== null && !Array.isArray(value) && !path.endsWith(".reserved")) {
+    return Object.entries(value).flatMap(([key, member]) => flatten(member, `${path}.${key}`));
+  }
+  return [[path, text(value)]];
+}
+
+function text(value: unknown): string {
+  if (typeof value === "number") return value < 10 ? String(value) : `0x${value.toString(16)}`;
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Single quotes for what a shell, and so a script, would take apart. */
+function quoted(word: string): string {
+  return /^[\w.=[\]-]+$/.test(word) ? word : `'${word}'`;
+}

@@ -1,0 +1,187 @@
+import fc from "fast-check";
+import type { ChipId } from "../../src/abi/chip.ts";
+import { SIZEOF } from "../../src/abi/ioctl.ts";
+import { DELIVERY_MODES, encodeRedirectionEntry } from "../../src/abi/x86/ioapic.ts";
+import { LAPIC_REGISTERS, LAPIC_VECTOR_REGISTERS, type LapicRegister } from "../../src/abi/x86/lapic.ts";
+import { PIC_FIELDS, type PicField } from "../../src/abi/x86/pic.ts";
+import type { PresetName } from "../../src/machine/presets.ts";
+
+/** Bytes that go over those which a chip has, at an offset. */
+export interface Patch {
+  offset: number;
+  bytes: number[];
+}
+
+/**
+ * A step of a random sequence. A write starts from the chip's bytes of that moment (or from zeros), so that
+ * it may be a small change, a state that makes no sense, or none at all: a mere restore.
+ */
+export type Step =
+  | { do: "line"; gsi: number; level: 0 | 1 }
+  | { do: "write"; chip: ChipId; from: "current" | "zero"; patches: Patch[] }
+  | { do: "preset"; preset: PresetName }
+  | { do: "readVcpu"; vcpu: number };
+
+const byte = fc.integer({ min: 0, max: 0xff });
+const oneBit = fc.constantFrom(1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80);
+const word = fc.integer({ min: 0, max: 0xffff_ffff });
+const vector = fc.oneof(fc.constantFrom(0x34, 0x35, 0x51, 0x80, 0x06, 0xff), byte);
+/** Lines that meet often, so that one step finds what another left. */
+const gsi = fc.oneof(
+  { weight: 6, arbitrary: fc.constantFrom(2, 4, 8, 9, 16, 20) },
+  { weight: 4, arbitrary: fc.integer({ min: 0, max: 23 }) },
+  { weight: 1, arbitrary: fc.constantFrom(24, 100, 0xffff_ffff) },
+);
+const pin = fc.oneof(fc.constantFrom(2, 4, 8, 9, 16, 20), fc.integer({ min: 0, max: 23 }));
+
+function littleEndian(value: number): number[] {
+  return [value & 0xff, (value >>> 8) & 0xff, (value >>> 16) & 0xff, value >>> 24];
+}
+const register = (name: LapicRegister, value: fc.Arbitrary<number>) =>
+  value.map((number): Patch => ({ offset: LAPIC_REGISTERS[name], bytes: littleEndian(number) }));
+
+/** A few bytes here and there, or a stretch of the chip: up to all of it. */
+function wildBytes(size: number): fc.Arbitrary<Patch[]> {
+  const few = fc.array(
+    fc.record({ bytes: fc.array(byte, { minLength: 1, maxLength: 4 }), offset: fc.nat(size - 4) }),
+    { minLength: 1, maxLength: 6 },
+  );
+  // A seed is much cheaper than a thousand arbitrary bytes, and the stretch can still shrink.
+  const stretch = fc.tuple(fc.integer(), fc.nat(size), fc.nat(size)).map(([seed, one, other]) => {
+    const offset = Math.min(one, other);
+    return [{ offset, bytes: pseudoRandomBytes(seed, size).slice(offset, Math.max(one, other)) }];
+  });
+  const whole = fc.integer().map((seed) => [{ offset: 0, bytes: pseudoRandomBytes(seed, size) }]);
+  return fc.oneof(
+    { weight: 2, arbitrary: few },
+    { weight: 2, arbitrary: stretch },
+    { weight: 1, arbitrary: whole },
+  );
+}
+
+/** Marsaglia's xorshift, 32 bits. */
+function pseudoRandomBytes(seed: number, size: number): number[] {
+  let state = seed === 0 ? 1 : seed;
+  return Array.from({ length: size }, () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state & 0xff;
+  });
+}
+
+const picField = fc.constantFrom<PicField>(
+  "last_irr",
+  "irr",
+  "imr",
+  "isr",
+  "priority_add",
+  "special_mask",
+  "auto_eoi",
+  "rotate_on_auto_eoi",
+  "special_fully_nested_mode",
+  "elcr",
+);
+const picPatches = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.array(
+      fc
+        .tuple(picField, fc.oneof(fc.constant(0), oneBit, byte))
+        .map(([field, value]): Patch => ({ offset: PIC_FIELDS.indexOf(field), bytes: [value] })),
+      { maxLength: 4 },
+    ),
+  },
+  { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_pic_state) },
+);
+
+const destination = fc.oneof(fc.integer({ min: 0, max: 4 }), oneBit, fc.constantFrom(0xff, 0x0f, 3, 0x11), byte);
+const mostly = (value: boolean) =>
+  fc.oneof({ weight: 7, arbitrary: fc.constant(value) }, { weight: 1, arbitrary: fc.constant(!value) });
+
+const redirectionEntry = fc
+  .tuple(
+    pin,
+    fc.record({
+      vector,
+      delivery_mode: fc.oneof(
+        { weight: 4, arbitrary: fc.constantFrom("fixed" as const, "lowest-priority" as const) },
+        { weight: 1, arbitrary: fc.constantFrom(...DELIVERY_MODES) },
+      ),
+      dest_mode: fc.constantFrom("physical" as const, "logical" as const),
+      delivery_status: fc.constant("idle" as const),
+      polarity: fc.constant("high" as const),
+      remote_irr: mostly(false),
+      trig_mode: fc.constantFrom("edge" as const, "level" as const),
+      mask: mostly(false),
+      dest_id: destination,
+    }),
+  )
+  .map(([number, entry]): Patch => {
+    const { low, high } = encodeRedirectionEntry(entry);
+    return { offset: 24 + number * 8, bytes: [...littleEndian(low), ...littleEndian(high)] };
+  });
+const ioapicIrr = fc
+  .oneof(fc.constant(0), pin.map((number) => 2 ** number), word)
+  .map((irr): Patch => ({ offset: 16, bytes: littleEndian(irr) }));
+const ioapicPatches = fc.oneof(
+  { weight: 6, arbitrary: fc.array(redirectionEntry, { maxLength: 5 }) },
+  { weight: 1, arbitrary: fc.tuple(ioapicIrr) },
+  { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_ioapic_state) },
+);
+
+const logicalId = fc.oneof(oneBit, fc.constantFrom(0, 3, 0x11, 0x12, 0x21, 0x22, 0x13), byte);
+const pendingVector = fc
+  .tuple(fc.constantFrom(...Object.values(LAPIC_VECTOR_REGISTERS)), vector)
+  .map(([base, number]): Patch => {
+    const bytes = littleEndian((1 << (number & 31)) >>> 0);
+    return { offset: base + (number >>> 5) * 16, bytes };
+  });
+const lapicPatch = fc.oneof(
+  { weight: 4, arbitrary: register("svr", fc.constantFrom(0x1ff, 0x1ff, 0x1ff, 0xff)) },
+  { weight: 2, arbitrary: register("ldr", logicalId.map((id) => id * 2 ** 24)) },
+  { weight: 2, arbitrary: register("dfr", fc.constantFrom(0xffff_ffff, 0x0fff_ffff, 0x0fff_ffff, 0)) },
+  { weight: 1, arbitrary: register("id", fc.integer({ min: 0, max: 4 }).map((id) => id * 2 ** 24)) },
+  { weight: 1, arbitrary: register("tpr", byte) },
+  { weight: 1, arbitrary: register("lvt_lint0", fc.constantFrom(0x700, 0x1_0000, 0x400)) },
+  { weight: 2, arbitrary: pendingVector },
+);
+const lapicPatches = fc.oneof(
+  { weight: 8, arbitrary: fc.array(lapicPatch, { maxLength: 4 }) },
+  { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_lapic_state) },
+);
+
+function write(chip: fc.Arbitrary<ChipId>, patches: fc.Arbitrary<Patch[]>): fc.Arbitrary<Step> {
+  const from = fc.oneof(
+    { weight: 20, arbitrary: fc.constant("current" as const) },
+    { weight: 1, arbitrary: fc.constant("zero" as const) },
+  );
+  return fc.record({ do: fc.constant("write" as const), chip, from, patches });
+}
+
+/**
+ * Any step that a VM of so many vCPUs can be put to: lines, writes of sane and wild states, presets, reads
+ * of a vCPU (which are steps because they can change it).
+ */
+export function anyStep(vcpus: number): fc.Arbitrary<Step> {
+  const line: fc.Arbitrary<Step> = fc.record({
+    do: fc.constant("line" as const),
+    gsi,
+    level: fc.constantFrom(1 as const, 0 as const),
+  });
+  const vcpu = fc.nat(vcpus - 1);
+  return fc.oneof(
+    { weight: 24, arbitrary: line },
+    { weight: 5, arbitrary: write(fc.constantFrom<ChipId>("pic1", "pic2"), picPatches) },
+    { weight: 8, arbitrary: write(fc.constant<ChipId>("ioapic"), ioapicPatches) },
+    { weight: 8, arbitrary: write(vcpu.map((index): ChipId => `lapic[${index}]`), lapicPatches) },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        do: fc.constant("preset" as const),
+        preset: fc.constantFrom<PresetName>("pic", "ioapic", "ioapic"),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant("readVcpu" as const), vcpu }) },
+  );
+}
