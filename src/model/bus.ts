@@ -20,15 +20,17 @@ export interface Delivery {
  */
 export class ApicBus {
   readonly vcpus: readonly VcpuModel[];
-  #map: DestinationMap | undefined;
+  #map: DestinationMap;
 
+  /** The kernel makes the map before it counts a new vCPU in, so that a fresh VM's lacks the last one. */
   constructor(vcpus: readonly VcpuModel[]) {
     this.vcpus = vcpus;
+    this.#map = makeMap(vcpus.slice(0, -1));
   }
 
-  /** To be called when a local APIC's id, LDR, DFR or SVR may have changed. */
-  lapicsChanged(): void {
-    this.#map = undefined;
+  /** Makes the map anew, as KVM_SET_LAPIC and INIT do. */
+  remap(): void {
+    this.#map = makeMap(this.vcpus);
   }
 
   /** Sends a message to the local APICs that its destination names. */
@@ -47,7 +49,6 @@ export class ApicBus {
 
   #lookUp(message: InterruptMessage): VcpuModel[] | undefined {
     if (message.dest_id === BROADCAST) return undefined;
-    this.#map ??= makeMap(this.vcpus);
     if (message.dest_mode === "logical") return lookUpLogical(this.#map.logical, message);
     return this.#map.physical && present([this.#map.physical.get(message.dest_id)]);
   }

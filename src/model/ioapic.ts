@@ -28,17 +28,19 @@ export class Ioapic {
     return encodeIoapic({ ...this.#state, irr: (irr & ~this.#delivered) >>> 0 });
   }
 
-  /** KVM_SET_IRQCHIP: the bytes as they are, then a rise of every pin that `irr` has. */
+  /**
+   * KVM_SET_IRQCHIP: the bytes as they are, then a rise of every pin that `irr` has. The RTC's is not
+   * coalesced here; which EOIs it waits for is found anew from the local APICs.
+   */
   write(bytes: Uint8Array): void {
     this.#state = decodeIoapic(bytes);
     const { irr } = this.#state;
     this.#state.irr = 0;
     this.#delivered = 0;
-    this.#restoreRtc();
     for (let pin = 0; pin < IOAPIC_NUM_PINS; pin++) {
-      if (irr & (1 << pin)) this.setPin(pin, 1);
+      if (irr & (1 << pin)) this.#rise(pin, false);
     }
-    this.#restoreRtc();
+    this.#rtcEois.restoreAll(this.#state.redirtbl[RTC_PIN]!);
   }
 
   /**
@@ -48,20 +50,9 @@ export class Ioapic {
    *   A fall answers 1.
    */
   setPin(pin: number, level: 0 | 1): number {
-    const state = this.#state;
-    const bit = 1 << pin;
-    if (level === 0) {
-      state.irr &= ~bit;
-      return 1;
-    }
-    if (pin === RTC_PIN && this.#rtcEois.pending > 0) return 0;
-    const pending = (state.irr & bit) !== 0;
-    state.irr |= bit;
-    if (state.redirtbl[pin]!.trig_mode === "edge") {
-      this.#delivered &= ~bit;
-      if (pending) return 0;
-    }
-    return this.#service(pin, true);
+    if (level === 1) return this.#rise(pin, true);
+    this.#state.irr &= ~(1 << pin);
+    return 1;
   }
 
   /** A local APIC was set: what the RTC's interrupt waits for may have changed. */
@@ -83,11 +74,20 @@ export class Ioapic {
     });
   }
 
-  /**
-   * Sends a pin's interrupt, unless the entry is masked or its last one has not ended.
-   *
-   * @param byLine whether a line rose, which is what starts the count of the RTC's EOIs.
-   */
+  /** @param byLine whether a line rose; the RTC's EOIs count for such a rise alone. */
+  #rise(pin: number, byLine: boolean): number {
+    if (byLine && pin === RTC_PIN && this.#rtcEois.pending > 0) return 0;
+    const bit = 1 << pin;
+    const pending = (this.#state.irr & bit) !== 0;
+    this.#state.irr |= bit;
+    if (this.#state.redirtbl[pin]!.trig_mode === "edge") {
+      this.#delivered &= ~bit;
+      if (pending) return 0;
+    }
+    return this.#service(pin, byLine);
+  }
+
+  /** Sends a pin's interrupt, unless the entry is masked or its last one has not ended. */
   #service(pin: number, byLine: boolean): number {
     const entry = this.#state.redirtbl[pin]!;
     const level = entry.trig_mode === "level";
@@ -97,10 +97,6 @@ export class Ioapic {
     if (pin === RTC_PIN && byLine) this.#rtcEois.started(entry.vector, delivery);
     if (level && delivery.status !== 0) entry.remote_irr = true;
     return delivery.status;
-  }
-
-  #restoreRtc(): void {
-    this.#rtcEois.restoreAll(this.#state.redirtbl[RTC_PIN]!);
   }
 }
 

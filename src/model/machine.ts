@@ -3,6 +3,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
 import { IOAPIC_NUM_PINS } from "../abi/x86/ioapic.ts";
 import type { Machine } from "../machine/machine.ts";
+import { type Behaviour, USUAL_BEHAVIOUR } from "./behaviour.ts";
 import { ApicBus } from "./bus.ts";
 import { Ioapic } from "./ioapic.ts";
 import { type PicEoi, PicPair } from "./pic.ts";
@@ -29,14 +30,16 @@ export class ModelMachine implements Machine {
 
   /**
    * @param vcpus how many vCPUs, 0 to 255, numbered from 0; they never run.
+   * @param behaviour what sets a kernel apart from the usual ones.
    * @throws KvmIrqError `usage` for more.
    */
-  constructor(vcpus: number) {
+  constructor(vcpus: number, behaviour: Partial<Behaviour> = {}) {
     if (vcpus > MOST_VCPUS) {
       throw new KvmIrqError("usage", `the software model has at most ${MOST_VCPUS} vCPUs, not ${vcpus}`);
     }
     this.vcpus = vcpus;
-    this.#vcpus = Array.from({ length: vcpus }, (_, index) => new VcpuModel(index));
+    const whole = { ...USUAL_BEHAVIOUR, ...behaviour };
+    this.#vcpus = Array.from({ length: vcpus }, (_, index) => new VcpuModel(index, whole));
     this.#bus = new ApicBus(this.#vcpus);
     this.#ioapic = new Ioapic(this.#bus);
   }
@@ -121,7 +124,7 @@ export class ModelMachine implements Machine {
 
   #readVcpu(index: number): Uint8Array {
     const { image, reset } = this.#vcpu(index).read();
-    if (reset) this.#bus.lapicsChanged();
+    if (reset) this.#bus.remap();
     return image;
   }
 
@@ -130,7 +133,7 @@ export class ModelMachine implements Machine {
       throw new RangeError(`a local APIC's state has ${SIZEOF.kvm_lapic_state} bytes, not ${bytes.length}`);
     }
     vcpu.lapic.write(bytes);
-    this.#bus.lapicsChanged();
+    this.#bus.remap();
     this.#ioapic.lapicWritten(vcpu);
   }
 

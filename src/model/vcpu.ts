@@ -1,6 +1,7 @@
 import { viewOf } from "../abi/u64.ts";
 import type { RedirectionEntry } from "../abi/x86/ioapic.ts";
 import { MP_STATES, VCPU_IMAGE } from "../abi/x86/vcpu.ts";
+import type { Behaviour } from "./behaviour.ts";
 import { Lapic } from "./lapic.ts";
 
 /** An interrupt on its way to local APICs: what a redirection entry or an MSI says of it. */
@@ -18,6 +19,7 @@ const MOST_NMIS = 2;
 export class VcpuModel {
   readonly index: number;
   readonly lapic: Lapic;
+  readonly #behaviour: Behaviour;
   #mpState: MpState;
   #nmis = 0;
   #smi = false;
@@ -27,8 +29,9 @@ export class VcpuModel {
   /** The vector that started this vCPU, which sets where it begins. */
   #startedBy: number | undefined;
 
-  constructor(index: number) {
+  constructor(index: number, behaviour: Behaviour) {
     this.index = index;
+    this.#behaviour = behaviour;
     this.lapic = new Lapic(index);
     this.#mpState = index === 0 ? "runnable" : "uninitialized";
   }
@@ -46,6 +49,7 @@ export class VcpuModel {
         return { taken, fixed: taken };
       }
       case "smi":
+        if (!this.#behaviour.smm) return { taken: false, fixed: false };
         this.#smi = true;
         break;
       case "nmi":

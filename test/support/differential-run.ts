@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { ModelMachine } from "../../src/model/machine.ts";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import { probedBehaviour } from "./behaviour.ts";
 import { type Disagreement, firstDisagreement } from "./differential.ts";
 import { anyStep, type Step } from "./steps.ts";
 
@@ -59,7 +60,7 @@ function runBatch(result: DifferentialResult, seed: number): void {
 function compare({ vcpus, steps }: Sequence): Disagreement | undefined {
   const kernel = new KvmMachine(vcpus);
   try {
-    return firstDisagreement(kernel, new ModelMachine(vcpus), steps);
+    return firstDisagreement(kernel, new ModelMachine(vcpus, probedBehaviour()), steps);
   } finally {
     kernel.close();
   }
