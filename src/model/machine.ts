@@ -2,6 +2,7 @@ import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "
 import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
 import { IOAPIC_NUM_PINS } from "../abi/x86/ioapic.ts";
+import { checkGsi, checkLapicSize, vcpuAt, vcpuIsReadOnly } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type Behaviour, USUAL_BEHAVIOUR } from "./behaviour.ts";
 import { ApicBus } from "./bus.ts";
@@ -53,7 +54,7 @@ export class ModelMachine implements Machine {
       case "ioapic":
         return this.#ioapic.read();
       case "lapic":
-        return this.#vcpu(vcpu).lapic.read();
+        return vcpuAt(this.#vcpus, vcpu).lapic.read();
       case "vcpu":
         return this.#readVcpu(vcpu);
     }
@@ -73,14 +74,15 @@ export class ModelMachine implements Machine {
         this.#pics.cascade();
         break;
       case "lapic":
-        this.#writeLapic(this.#vcpu(vcpu), bytes);
+        this.#writeLapic(vcpuAt(this.#vcpus, vcpu), bytes);
         break;
       case "vcpu":
-        throw new KvmIrqError("unsupported", "a vCPU's state can be read, not written");
+        throw vcpuIsReadOnly();
     }
   }
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+    checkGsi(gsi);
     if (gsi >= IOAPIC_NUM_PINS) return -1;
     const pin = this.#ioapic.setPin(gsi, level);
     if (gsi >= PIC_INPUTS) return pin;
@@ -96,7 +98,7 @@ export class ModelMachine implements Machine {
    * @throws KvmIrqError `bad-chip` when there is no such vCPU.
    */
   acknowledge(vcpu = 0): number | undefined {
-    const { lapic } = this.#vcpu(vcpu);
+    const { lapic } = vcpuAt(this.#vcpus, vcpu);
     return lapic.takesExtint && this.#pics.intr ? this.#pics.acknowledge() : lapic.acknowledge();
   }
 
@@ -108,7 +110,7 @@ export class ModelMachine implements Machine {
    * @throws KvmIrqError `bad-chip` when there is no such vCPU.
    */
   eoi(vcpu = 0): number | undefined {
-    const ended = this.#vcpu(vcpu).lapic.eoi();
+    const ended = vcpuAt(this.#vcpus, vcpu).lapic.eoi();
     if (ended === undefined) return undefined;
     this.#ioapic.eoi(vcpu, ended.vector, ended.level);
     return ended.vector;
@@ -123,26 +125,16 @@ export class ModelMachine implements Machine {
   close(): void {}
 
   #readVcpu(index: number): Uint8Array {
-    const { image, reset } = this.#vcpu(index).read();
+    const { image, reset } = vcpuAt(this.#vcpus, index).read();
     if (reset) this.#bus.remap();
     return image;
   }
 
   #writeLapic(vcpu: VcpuModel, bytes: Uint8Array): void {
-    if (bytes.length !== SIZEOF.kvm_lapic_state) {
-      throw new RangeError(`a local APIC's state has ${SIZEOF.kvm_lapic_state} bytes, not ${bytes.length}`);
-    }
+    checkLapicSize(bytes);
     vcpu.lapic.write(bytes);
     this.#bus.remap();
     this.#ioapic.lapicWritten(vcpu);
-  }
-
-  #vcpu(index: number): VcpuModel {
-    const vcpu = this.#vcpus[index];
-    if (vcpu === undefined) {
-      throw new KvmIrqError("bad-chip", `there is no vCPU ${index}: this VM has ${this.vcpus}`);
-    }
-    return vcpu;
   }
 }
 

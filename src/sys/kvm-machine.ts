@@ -7,6 +7,7 @@ import {
 } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
+import { vcpuAt, vcpuIsReadOnly } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { Kvm } from "./kvm.ts";
 import type { Vcpu } from "./vcpu.ts";
@@ -55,9 +56,9 @@ export class KvmMachine implements Machine {
     const { kind, vcpu } = parseChipId(id);
     switch (kind) {
       case "lapic":
-        return this.#vcpu(vcpu).getLapic();
+        return vcpuAt(this.#vcpus, vcpu).getLapic();
       case "vcpu":
-        return this.#vcpu(vcpu).getImage();
+        return vcpuAt(this.#vcpus, vcpu).getImage();
       default: {
         const irqchip = this.#vm.getIrqchip(IRQCHIP_NUMBER[kind]!);
         return irqchip.slice(IRQCHIP_HEADER, IRQCHIP_HEADER + STATE_SIZE[kind]);
@@ -69,10 +70,10 @@ export class KvmMachine implements Machine {
     const { kind, vcpu } = parseChipId(id);
     switch (kind) {
       case "lapic":
-        this.#vcpu(vcpu).setLapic(bytes);
+        vcpuAt(this.#vcpus, vcpu).setLapic(bytes);
         break;
       case "vcpu":
-        throw new KvmIrqError("unsupported", "a vCPU's state can be read, not written");
+        throw vcpuIsReadOnly();
       default:
         this.#vm.setIrqchip(IRQCHIP_NUMBER[kind]!, bytes);
     }
@@ -86,13 +87,5 @@ export class KvmMachine implements Machine {
     for (const vcpu of this.#vcpus) vcpu.close();
     this.#vm?.close();
     this.#kvm.close();
-  }
-
-  #vcpu(index: number): Vcpu {
-    const vcpu = this.#vcpus[index];
-    if (vcpu === undefined) {
-      throw new KvmIrqError("bad-chip", `there is no vCPU ${index}: this VM has ${this.vcpus}`);
-    }
-    return vcpu;
   }
 }

@@ -1,5 +1,6 @@
 import { type IoctlName, SIZEOF } from "../abi/ioctl.ts";
 import { VCPU_IMAGE } from "../abi/x86/vcpu.ts";
+import { checkLapicSize } from "../machine/checks.ts";
 import { KvmFd } from "./fd.ts";
 import { NativeBuffer } from "./libc.ts";
 
@@ -31,9 +32,7 @@ export class Vcpu extends KvmFd {
    * @throws KvmError EINVAL when the VM has no in-kernel irqchip or the id does not fit the APIC's mode.
    */
   setLapic(state: Uint8Array): void {
-    if (state.length !== SIZEOF.kvm_lapic_state) {
-      throw new RangeError(`a local APIC's state has ${SIZEOF.kvm_lapic_state} bytes, not ${state.length}`);
-    }
+    checkLapicSize(state);
     this.#buffer.bytes.set(state);
     this.ioctl("KVM_SET_LAPIC", this.#buffer.address);
   }

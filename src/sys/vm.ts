@@ -1,6 +1,6 @@
 import type { InjectionStatus } from "../abi/chip.ts";
-import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
+import { checkGsi } from "../machine/checks.ts";
 import { KvmFd } from "./fd.ts";
 import type { Kvm } from "./kvm.ts";
 import { NativeBuffer } from "./libc.ts";
@@ -107,9 +107,7 @@ export class Vm extends KvmFd {
   }
 
   #setLevel(gsi: number, level: 0 | 1): void {
-    if (!Number.isInteger(gsi) || gsi < 0 || gsi > 0xffff_ffff) {
-      throw new KvmIrqError("bad-gsi", `${gsi} is not a GSI`, { hint: "a GSI is an unsigned 32-bit number" });
-    }
+    checkGsi(gsi);
     this.#irqLevel.view.setUint32(0, gsi, true);
     this.#irqLevel.view.setUint32(4, level, true);
   }

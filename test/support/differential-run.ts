@@ -32,28 +32,40 @@ const sequence: fc.Arbitrary<Sequence> = fc.integer({ min: 1, max: MOST_VCPUS })
   }),
 );
 
+export interface DifferentialOptions {
+  /** The same seed gives the same sequences. */
+  seed?: number;
+  /** Whether to look for a shorter sequence once one fails. */
+  shrink?: boolean;
+  /** Told of the steps done so far, now and then. */
+  onBatch?: (steps: number) => void;
+}
+
 /**
  * Puts random sequences to the real KVM and to the model until so many steps have agreed, or one has not.
  *
  * @param wanted the number of steps, at least.
- * @param seed of the random sequences; the same seed gives the same ones.
  */
-export function differentialRun(wanted: number, seed: number = Date.now() | 0): DifferentialResult {
+export function differentialRun(
+  wanted: number,
+  { seed = Date.now() | 0, shrink = true, onBatch }: DifferentialOptions = {},
+): DifferentialResult {
   const result: DifferentialResult = { steps: 0, vms: 0, seed };
   for (let batch = 0; result.steps < wanted && result.failure === undefined; batch++) {
-    runBatch(result, seed + batch);
+    runBatch(result, seed + batch, !shrink);
+    onBatch?.(result.steps);
   }
   return result;
 }
 
-function runBatch(result: DifferentialResult, seed: number): void {
+function runBatch(result: DifferentialResult, seed: number, endOnFailure: boolean): void {
   const property = fc.property(sequence, (one) => {
     const disagreement = compare(one);
     result.vms++;
-    result.steps += one.steps.length;
+    result.steps += disagreement === undefined ? one.steps.length : disagreement.step + 1;
     return disagreement === undefined;
   });
-  const [shortest] = fc.check(property, { seed, numRuns: BATCH }).counterexample ?? [];
+  const [shortest] = fc.check(property, { seed, numRuns: BATCH, endOnFailure }).counterexample ?? [];
   if (shortest !== undefined) result.failure = report(shortest, compare(shortest));
 }
 

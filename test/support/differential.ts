@@ -1,5 +1,5 @@
-import { X86_64 } from "../../src/abi/x86/arch.ts";
 import type { ChipId } from "../../src/abi/chip.ts";
+import { X86_64 } from "../../src/abi/x86/arch.ts";
 import { LAPIC_REGISTERS } from "../../src/abi/x86/lapic.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
@@ -45,7 +45,8 @@ export function firstDisagreement(
   const script: string[] = [];
   for (const [index, step] of steps.entries()) {
     script.push(...scriptLines(kernel, step));
-    const what = outcomeDifference(step, run(kernel, step), run(model, step)) ?? chipDifference(kernel, model, chips);
+    const what =
+      outcomeDifference(step, run(kernel, step), run(model, step)) ?? chipDifference(kernel, model, chips);
     if (what !== undefined) return { step: index, what, script };
   }
   return undefined;

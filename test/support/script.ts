@@ -42,7 +42,9 @@ function setCommand(chip: ChipId, before: Uint8Array, after: Uint8Array): string
   const fields = (bytes: Uint8Array) => new Map(flatten(decoded(chip, bytes), chip));
   const [old, wanted] = [fields(before), fields(after)];
   const changed = [...wanted].filter(([path, value]) => old.get(path) !== value);
-  const gone = [...old.keys()].filter((path) => !wanted.has(path)).map((path): [string, string] => [path, "0"]);
+  const gone = [...old.keys()]
+    .filter((path) => !wanted.has(path))
+    .map((path): [string, string] => [path, "0"]);
   const assignments = [...changed, ...gone];
   if (assignments.length === 0) assignments.push([...wanted].find(([path]) => !path.endsWith(".vcpu"))!);
   return `set ${assignments.map(([path, value]) => quoted(`${path}=${value}`)).join(" ")}`;

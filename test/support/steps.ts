@@ -95,7 +95,12 @@ const picPatches = fc.oneof(
   { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_pic_state) },
 );
 
-const destination = fc.oneof(fc.integer({ min: 0, max: 4 }), oneBit, fc.constantFrom(0xff, 0x0f, 3, 0x11), byte);
+const destination = fc.oneof(
+  fc.integer({ min: 0, max: 4 }),
+  oneBit,
+  fc.constantFrom(0xff, 0x0f, 3, 0x11),
+  byte,
+);
 const mostly = (value: boolean) =>
   fc.oneof({ weight: 7, arbitrary: fc.constant(value) }, { weight: 1, arbitrary: fc.constant(!value) });
 
@@ -122,7 +127,11 @@ const redirectionEntry = fc
     return { offset: 24 + number * 8, bytes: [...littleEndian(low), ...littleEndian(high)] };
   });
 const ioapicIrr = fc
-  .oneof(fc.constant(0), pin.map((number) => 2 ** number), word)
+  .oneof(
+    fc.constant(0),
+    pin.map((number) => 2 ** number),
+    word,
+  )
   .map((irr): Patch => ({ offset: 16, bytes: littleEndian(irr) }));
 const ioapicPatches = fc.oneof(
   { weight: 6, arbitrary: fc.array(redirectionEntry, { maxLength: 5 }) },
@@ -139,9 +148,21 @@ const pendingVector = fc
   });
 const lapicPatch = fc.oneof(
   { weight: 4, arbitrary: register("svr", fc.constantFrom(0x1ff, 0x1ff, 0x1ff, 0xff)) },
-  { weight: 2, arbitrary: register("ldr", logicalId.map((id) => id * 2 ** 24)) },
+  {
+    weight: 2,
+    arbitrary: register(
+      "ldr",
+      logicalId.map((id) => id * 2 ** 24),
+    ),
+  },
   { weight: 2, arbitrary: register("dfr", fc.constantFrom(0xffff_ffff, 0x0fff_ffff, 0x0fff_ffff, 0)) },
-  { weight: 1, arbitrary: register("id", fc.integer({ min: 0, max: 4 }).map((id) => id * 2 ** 24)) },
+  {
+    weight: 1,
+    arbitrary: register(
+      "id",
+      fc.integer({ min: 0, max: 4 }).map((id) => id * 2 ** 24),
+    ),
+  },
   { weight: 1, arbitrary: register("tpr", byte) },
   { weight: 1, arbitrary: register("lvt_lint0", fc.constantFrom(0x700, 0x1_0000, 0x400)) },
   { weight: 2, arbitrary: pendingVector },
@@ -174,7 +195,13 @@ export function anyStep(vcpus: number): fc.Arbitrary<Step> {
     { weight: 24, arbitrary: line },
     { weight: 5, arbitrary: write(fc.constantFrom<ChipId>("pic1", "pic2"), picPatches) },
     { weight: 8, arbitrary: write(fc.constant<ChipId>("ioapic"), ioapicPatches) },
-    { weight: 8, arbitrary: write(vcpu.map((index): ChipId => `lapic[${index}]`), lapicPatches) },
+    {
+      weight: 8,
+      arbitrary: write(
+        vcpu.map((index): ChipId => `lapic[${index}]`),
+        lapicPatches,
+      ),
+    },
     {
       weight: 1,
       arbitrary: fc.record({
