@@ -98,7 +98,7 @@ const picPatches = fc.oneof(
 const destination = fc.oneof(
   fc.integer({ min: 0, max: 4 }),
   oneBit,
-  fc.constantFrom(0xff, 0x0f, 3, 0x11),
+  fc.constantFrom(0xff, 0x0f, 3, 7, 0x11, 0x13),
   byte,
 );
 const mostly = (value: boolean) =>
@@ -111,7 +111,7 @@ const redirectionEntry = fc
       vector,
       delivery_mode: fc.oneof(
         { weight: 4, arbitrary: fc.constantFrom("fixed" as const, "lowest-priority" as const) },
-        { weight: 1, arbitrary: fc.constantFrom(...DELIVERY_MODES) },
+        { weight: 3, arbitrary: fc.constantFrom("nmi" as const, "init" as const, ...DELIVERY_MODES) },
       ),
       dest_mode: fc.constantFrom("physical" as const, "logical" as const),
       delivery_status: fc.constant("idle" as const),
@@ -167,10 +167,23 @@ const lapicPatch = fc.oneof(
   { weight: 1, arbitrary: register("lvt_lint0", fc.constantFrom(0x700, 0x1_0000, 0x400)) },
   { weight: 2, arbitrary: pendingVector },
 );
-const lapicPatches = fc.oneof(
-  { weight: 8, arbitrary: fc.array(lapicPatch, { maxLength: 4 }) },
-  { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_lapic_state) },
-);
+/** Enabled, with a logical id of its own in the flat model or in a cluster, as an OS sets it. */
+function asAnOs(vcpu: number): fc.Arbitrary<Patch[]> {
+  return fc
+    .constantFrom({ dfr: 0xffff_ffff, id: 1 << vcpu }, { dfr: 0x0fff_ffff, id: 0x10 | (1 << vcpu) })
+    .map(({ dfr, id }) => [
+      { offset: LAPIC_REGISTERS.svr, bytes: littleEndian(0x1ff) },
+      { offset: LAPIC_REGISTERS.dfr, bytes: littleEndian(dfr) },
+      { offset: LAPIC_REGISTERS.ldr, bytes: littleEndian(id * 2 ** 24) },
+    ]);
+}
+
+const lapicPatches = (vcpu: number) =>
+  fc.oneof(
+    { weight: 6, arbitrary: fc.array(lapicPatch, { maxLength: 4 }) },
+    { weight: 3, arbitrary: asAnOs(vcpu) },
+    { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_lapic_state) },
+  );
 
 function write(chip: fc.Arbitrary<ChipId>, patches: fc.Arbitrary<Patch[]>): fc.Arbitrary<Step> {
   const from = fc.oneof(
@@ -180,35 +193,59 @@ function write(chip: fc.Arbitrary<ChipId>, patches: fc.Arbitrary<Patch[]>): fc.A
   return fc.record({ do: fc.constant("write" as const), chip, from, patches });
 }
 
+/** What a sequence can be made of besides line changes. */
+const KINDS = ["pic", "ioapic", "lapic", "preset", "readVcpu"] as const;
+type Kind = (typeof KINDS)[number];
+
+const anyKinds: fc.Arbitrary<Kind[]> = fc.oneof(
+  { weight: 1, arbitrary: fc.constant<Kind[]>([...KINDS]) },
+  { weight: 1, arbitrary: fc.subarray([...KINDS], { minLength: 1 }) },
+);
+
+/** A sequence of random steps for a VM of so many vCPUs. */
+export interface Sequence {
+  vcpus: number;
+  steps: Step[];
+}
+
 /**
- * Any step that a VM of so many vCPUs can be put to: lines, writes of sane and wild states, presets, reads
- * of a vCPU (which are steps because they can change it).
+ * Sequences of lines, writes of sane and wild states, presets, and reads of a vCPU (which are steps because
+ * they can change it). Each leaves some kinds of step out, so that what needs the absence of one, such as a
+ * local APIC that nobody has set, comes up too.
+ *
+ * @param most the most vCPUs and the most steps.
  */
-export function anyStep(vcpus: number): fc.Arbitrary<Step> {
+export function anySequence(most: { vcpus: number; steps: number }): fc.Arbitrary<Sequence> {
+  return fc.tuple(fc.integer({ min: 1, max: most.vcpus }), anyKinds).chain(([vcpus, kinds]) =>
+    fc.record({
+      vcpus: fc.constant(vcpus),
+      steps: fc.array(anyStep(vcpus, kinds), { minLength: 1, maxLength: most.steps, size: "max" }),
+    }),
+  );
+}
+
+function anyStep(vcpus: number, kinds: Kind[]): fc.Arbitrary<Step> {
   const line: fc.Arbitrary<Step> = fc.record({
     do: fc.constant("line" as const),
     gsi,
     level: fc.constantFrom(1 as const, 0 as const),
   });
   const vcpu = fc.nat(vcpus - 1);
-  return fc.oneof(
-    { weight: 24, arbitrary: line },
-    { weight: 5, arbitrary: write(fc.constantFrom<ChipId>("pic1", "pic2"), picPatches) },
-    { weight: 8, arbitrary: write(fc.constant<ChipId>("ioapic"), ioapicPatches) },
-    {
+  const weighted: Record<Kind, { weight: number; arbitrary: fc.Arbitrary<Step> }> = {
+    pic: { weight: 5, arbitrary: write(fc.constantFrom<ChipId>("pic1", "pic2"), picPatches) },
+    ioapic: { weight: 8, arbitrary: write(fc.constant<ChipId>("ioapic"), ioapicPatches) },
+    lapic: {
       weight: 8,
-      arbitrary: write(
-        vcpu.map((index): ChipId => `lapic[${index}]`),
-        lapicPatches,
-      ),
+      arbitrary: vcpu.chain((index) => write(fc.constant<ChipId>(`lapic[${index}]`), lapicPatches(index))),
     },
-    {
+    preset: {
       weight: 1,
       arbitrary: fc.record({
         do: fc.constant("preset" as const),
         preset: fc.constantFrom<PresetName>("pic", "ioapic", "ioapic"),
       }),
     },
-    { weight: 1, arbitrary: fc.record({ do: fc.constant("readVcpu" as const), vcpu }) },
-  );
+    readVcpu: { weight: 3, arbitrary: fc.record({ do: fc.constant("readVcpu" as const), vcpu }) },
+  };
+  return fc.oneof({ weight: 24, arbitrary: line }, ...kinds.map((kind) => weighted[kind]));
 }
