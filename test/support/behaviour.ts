@@ -1,6 +1,9 @@
 import { decodeIoapic, encodeIoapic } from "../../src/abi/x86/ioapic.ts";
+import { decodeLapic } from "../../src/abi/x86/lapic.ts";
+import { applyPreset } from "../../src/machine/presets.ts";
 import type { Behaviour } from "../../src/model/behaviour.ts";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import { GuestMachine } from "./guest.ts";
 
 let probed: Behaviour | undefined;
 
@@ -19,5 +22,21 @@ function takesSmi(): boolean {
     return machine.setIrqLine(20, 1) === 1;
   } finally {
     machine.close();
+  }
+}
+
+/**
+ * Whether a local APIC's interrupt stays in service until the guest ends it. On a host without hardware
+ * virtualization (PVM) the kernel ends it itself as it enters an emulated guest.
+ */
+export function keepsLapicService(): boolean {
+  const guest = new GuestMachine(1);
+  try {
+    applyPreset(guest, "ioapic");
+    guest.setIrqLine(4, 1);
+    guest.acknowledge();
+    return decodeLapic(guest.readChip("lapic[0]"), 0).isr.length > 0;
+  } finally {
+    guest.close();
   }
 }

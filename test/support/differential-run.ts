@@ -1,9 +1,11 @@
 import fc from "fast-check";
+import type { Machine } from "../../src/machine/machine.ts";
 import { ModelMachine } from "../../src/model/machine.ts";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
-import { probedBehaviour } from "./behaviour.ts";
+import { keepsLapicService, probedBehaviour } from "./behaviour.ts";
 import { type Disagreement, firstDisagreement } from "./differential.ts";
-import { anySequence, type Sequence } from "./steps.ts";
+import { GuestMachine } from "./guest.ts";
+import { anyCpuSequence, anySequence, type Sequence } from "./steps.ts";
 
 /** What a differential run did and found. */
 export interface DifferentialResult {
@@ -22,6 +24,8 @@ const BATCH = 50;
 export interface DifferentialOptions {
   /** The same seed gives the same sequences. */
   seed?: number;
+  /** Whether vCPU 0 runs a guest that takes and ends interrupts. */
+  guest?: boolean;
   /** Whether to look for a shorter sequence once one fails. */
   shrink?: boolean;
   /** Told of the steps done so far, now and then. */
@@ -35,29 +39,38 @@ export interface DifferentialOptions {
  */
 export function differentialRun(
   wanted: number,
-  { seed = Date.now() | 0, shrink = true, onBatch }: DifferentialOptions = {},
+  { seed = Date.now() | 0, guest = false, shrink = true, onBatch }: DifferentialOptions = {},
 ): DifferentialResult {
   const result: DifferentialResult = { steps: 0, vms: 0, seed };
+  const Kernel = guest ? GuestMachine : KvmMachine;
+  const sequences = guest ? anyCpuSequence(keepsLapicService(), MOST) : anySequence(MOST);
   for (let batch = 0; result.steps < wanted && result.failure === undefined; batch++) {
-    runBatch(result, seed + batch, !shrink);
+    runBatch(result, sequences, Kernel, { seed: seed + batch, numRuns: BATCH, endOnFailure: !shrink });
     onBatch?.(result.steps);
   }
   return result;
 }
 
-function runBatch(result: DifferentialResult, seed: number, endOnFailure: boolean): void {
-  const property = fc.property(anySequence(MOST), (one) => {
-    const disagreement = compare(one);
+type MachineClass = new (vcpus: number) => Machine;
+
+function runBatch(
+  result: DifferentialResult,
+  sequences: fc.Arbitrary<Sequence>,
+  Kernel: MachineClass,
+  parameters: fc.Parameters<[Sequence]>,
+): void {
+  const property = fc.property(sequences, (one) => {
+    const disagreement = compare(Kernel, one);
     result.vms++;
     result.steps += disagreement === undefined ? one.steps.length : disagreement.step + 1;
     return disagreement === undefined;
   });
-  const [shortest] = fc.check(property, { seed, numRuns: BATCH, endOnFailure }).counterexample ?? [];
-  if (shortest !== undefined) result.failure = report(shortest, compare(shortest));
+  const [shortest] = fc.check(property, parameters).counterexample ?? [];
+  if (shortest !== undefined) result.failure = report(shortest, compare(Kernel, shortest));
 }
 
-function compare({ vcpus, steps }: Sequence): Disagreement | undefined {
-  const kernel = new KvmMachine(vcpus);
+function compare(Kernel: MachineClass, { vcpus, steps }: Sequence): Disagreement | undefined {
+  const kernel = new Kernel(vcpus);
   try {
     return firstDisagreement(kernel, new ModelMachine(vcpus, probedBehaviour()), steps);
   } finally {

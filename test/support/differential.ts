@@ -3,6 +3,7 @@ import { X86_64 } from "../../src/abi/x86/arch.ts";
 import { LAPIC_REGISTERS } from "../../src/abi/x86/lapic.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
+import type { Cpu } from "./guest.ts";
 import { scriptLines } from "./script.ts";
 import type { Step } from "./steps.ts";
 
@@ -67,8 +68,19 @@ function run(machine: Machine, step: Step): Outcome {
       return undefined;
     case "readVcpu":
       return machine.readChip(`vcpu[${step.vcpu}]`);
+    case "acknowledge":
+      return cpuOf(machine).acknowledge();
+    case "eoi":
+      cpuOf(machine).eoi();
+      return undefined;
+    case "eoiPic":
+      cpuOf(machine).eoiPic(step.pic, step.eoi);
+      return undefined;
   }
 }
+
+/** Only sequences for machines with a CPU that runs have steps of the CPU. */
+const cpuOf = (machine: Machine) => machine as Machine & Cpu;
 
 /** The bytes that a write step writes. */
 export function patchedBytes(
@@ -87,7 +99,7 @@ function outcomeDifference(step: Step, kernel: Outcome, model: Outcome): string 
   if (step.do === "readVcpu") {
     return byteDifference(`vcpu[${step.vcpu}]`, kernel as Uint8Array, model as Uint8Array);
   }
-  return kernel === model ? undefined : `status: the kernel answers ${kernel}, the model ${model}`;
+  return kernel === model ? undefined : `the kernel answers ${kernel}, the model ${model}`;
 }
 
 function chipDifference(kernel: Machine, model: Machine, chips: readonly ChipId[]): string | undefined {

@@ -15,6 +15,12 @@ export function scriptLines(machine: Machine, step: Step): string[] {
       return [`${step.level === 1 ? "hold" : "release"} ${step.gsi}`];
     case "readVcpu":
       return ["dump"];
+    // A script has no word for what the CPU does.
+    case "acknowledge":
+    case "eoi":
+      return [`# the CPU: ${step.do}`];
+    case "eoiPic":
+      return [`# the CPU: ${step.do} ${step.pic} ${JSON.stringify(step.eoi)}`];
     case "write":
       return [setCommand(step.chip, machine.readChip(step.chip), patchedBytes(machine, step))];
     case "preset": {

@@ -1,10 +1,11 @@
 import fc from "fast-check";
 import type { ChipId } from "../../src/abi/chip.ts";
 import { SIZEOF } from "../../src/abi/ioctl.ts";
-import { DELIVERY_MODES, encodeRedirectionEntry } from "../../src/abi/x86/ioapic.ts";
+import { DELIVERY_MODES, encodeRedirectionEntry, type RedirectionEntry } from "../../src/abi/x86/ioapic.ts";
 import { LAPIC_REGISTERS, LAPIC_VECTOR_REGISTERS, type LapicRegister } from "../../src/abi/x86/lapic.ts";
 import { PIC_FIELDS, type PicField } from "../../src/abi/x86/pic.ts";
 import type { PresetName } from "../../src/machine/presets.ts";
+import type { PicEoi } from "../../src/model/pic.ts";
 
 /** Bytes that go over those which a chip has, at an offset. */
 export interface Patch {
@@ -20,7 +21,10 @@ export type Step =
   | { do: "line"; gsi: number; level: 0 | 1 }
   | { do: "write"; chip: ChipId; from: "current" | "zero"; patches: Patch[] }
   | { do: "preset"; preset: PresetName }
-  | { do: "readVcpu"; vcpu: number };
+  | { do: "readVcpu"; vcpu: number }
+  | { do: "acknowledge" }
+  | { do: "eoi" }
+  | { do: "eoiPic"; pic: "pic1" | "pic2"; eoi: PicEoi };
 
 const byte = fc.integer({ min: 0, max: 0xff });
 const oneBit = fc.constantFrom(1, 2, 4, 8, 0x10, 0x20, 0x40, 0x80);
@@ -82,16 +86,14 @@ const picField = fc.constantFrom<PicField>(
   "special_fully_nested_mode",
   "elcr",
 );
+const picFields = fc.array(
+  fc
+    .tuple(picField, fc.oneof(fc.constant(0), oneBit, byte))
+    .map(([field, value]): Patch => ({ offset: PIC_FIELDS.indexOf(field), bytes: [value] })),
+  { maxLength: 4 },
+);
 const picPatches = fc.oneof(
-  {
-    weight: 3,
-    arbitrary: fc.array(
-      fc
-        .tuple(picField, fc.oneof(fc.constant(0), oneBit, byte))
-        .map(([field, value]): Patch => ({ offset: PIC_FIELDS.indexOf(field), bytes: [value] })),
-      { maxLength: 4 },
-    ),
-  },
+  { weight: 3, arbitrary: picFields },
   { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_pic_state) },
 );
 
@@ -104,28 +106,32 @@ const destination = fc.oneof(
 const mostly = (value: boolean) =>
   fc.oneof({ weight: 7, arbitrary: fc.constant(value) }, { weight: 1, arbitrary: fc.constant(!value) });
 
-const redirectionEntry = fc
-  .tuple(
-    pin,
-    fc.record({
-      vector,
-      delivery_mode: fc.oneof(
-        { weight: 4, arbitrary: fc.constantFrom("fixed" as const, "lowest-priority" as const) },
-        { weight: 3, arbitrary: fc.constantFrom("nmi" as const, "init" as const, ...DELIVERY_MODES) },
-      ),
-      dest_mode: fc.constantFrom("physical" as const, "logical" as const),
-      delivery_status: fc.constant("idle" as const),
-      polarity: fc.constant("high" as const),
-      remote_irr: mostly(false),
-      trig_mode: fc.constantFrom("edge" as const, "level" as const),
-      mask: mostly(false),
-      dest_id: destination,
-    }),
-  )
-  .map(([number, entry]): Patch => {
-    const { low, high } = encodeRedirectionEntry(entry);
-    return { offset: 24 + number * 8, bytes: [...littleEndian(low), ...littleEndian(high)] };
-  });
+type DeliveryMode = RedirectionEntry["delivery_mode"];
+const vectored = fc.constantFrom<DeliveryMode>("fixed", "lowest-priority");
+const anyMode = fc.oneof(
+  { weight: 4, arbitrary: vectored },
+  { weight: 3, arbitrary: fc.constantFrom<DeliveryMode>("nmi", "init", ...DELIVERY_MODES) },
+);
+const redirectionEntry = (delivery_mode: fc.Arbitrary<DeliveryMode>) =>
+  fc
+    .tuple(
+      pin,
+      fc.record({
+        vector,
+        delivery_mode,
+        dest_mode: fc.constantFrom("physical" as const, "logical" as const),
+        delivery_status: fc.constant("idle" as const),
+        polarity: fc.constant("high" as const),
+        remote_irr: mostly(false),
+        trig_mode: fc.constantFrom("edge" as const, "level" as const),
+        mask: mostly(false),
+        dest_id: destination,
+      }),
+    )
+    .map(([number, entry]): Patch => {
+      const { low, high } = encodeRedirectionEntry(entry);
+      return { offset: 24 + number * 8, bytes: [...littleEndian(low), ...littleEndian(high)] };
+    });
 const ioapicIrr = fc
   .oneof(
     fc.constant(0),
@@ -134,7 +140,7 @@ const ioapicIrr = fc
   )
   .map((irr): Patch => ({ offset: 16, bytes: littleEndian(irr) }));
 const ioapicPatches = fc.oneof(
-  { weight: 6, arbitrary: fc.array(redirectionEntry, { maxLength: 5 }) },
+  { weight: 6, arbitrary: fc.array(redirectionEntry(anyMode), { maxLength: 5 }) },
   { weight: 1, arbitrary: fc.tuple(ioapicIrr) },
   { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_ioapic_state) },
 );
@@ -193,6 +199,16 @@ function write(chip: fc.Arbitrary<ChipId>, patches: fc.Arbitrary<Patch[]>): fc.A
   return fc.record({ do: fc.constant("write" as const), chip, from, patches });
 }
 
+const line: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("line" as const),
+  gsi,
+  level: fc.constantFrom(1 as const, 0 as const),
+});
+const preset: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("preset" as const),
+  preset: fc.constantFrom<PresetName>("pic", "ioapic", "ioapic"),
+});
+
 /** What a sequence can be made of besides line changes. */
 const KINDS = ["pic", "ioapic", "lapic", "preset", "readVcpu"] as const;
 type Kind = (typeof KINDS)[number];
@@ -225,11 +241,6 @@ export function anySequence(most: { vcpus: number; steps: number }): fc.Arbitrar
 }
 
 function anyStep(vcpus: number, kinds: Kind[]): fc.Arbitrary<Step> {
-  const line: fc.Arbitrary<Step> = fc.record({
-    do: fc.constant("line" as const),
-    gsi,
-    level: fc.constantFrom(1 as const, 0 as const),
-  });
   const vcpu = fc.nat(vcpus - 1);
   const weighted: Record<Kind, { weight: number; arbitrary: fc.Arbitrary<Step> }> = {
     pic: { weight: 5, arbitrary: write(fc.constantFrom<ChipId>("pic1", "pic2"), picPatches) },
@@ -238,14 +249,60 @@ function anyStep(vcpus: number, kinds: Kind[]): fc.Arbitrary<Step> {
       weight: 8,
       arbitrary: vcpu.chain((index) => write(fc.constant<ChipId>(`lapic[${index}]`), lapicPatches(index))),
     },
-    preset: {
-      weight: 1,
-      arbitrary: fc.record({
-        do: fc.constant("preset" as const),
-        preset: fc.constantFrom<PresetName>("pic", "ioapic", "ioapic"),
-      }),
-    },
+    preset: { weight: 1, arbitrary: preset },
     readVcpu: { weight: 3, arbitrary: fc.record({ do: fc.constant("readVcpu" as const), vcpu }) },
   };
   return fc.oneof({ weight: 24, arbitrary: line }, ...kinds.map((kind) => weighted[kind]));
+}
+
+/**
+ * Sequences for a VM whose vCPU 0 runs: besides lines and sane writes, the CPU takes interrupts and ends
+ * them. Nothing that is not an interrupt with a vector: an NMI or INIT would end the guest.
+ *
+ * @param throughLapic whether the local APIC takes part, or the PICs alone.
+ * @param most the most vCPUs and the most steps.
+ */
+export function anyCpuSequence(
+  throughLapic: boolean,
+  most: { vcpus: number; steps: number },
+): fc.Arbitrary<Sequence> {
+  const vcpus = throughLapic ? fc.integer({ min: 1, max: most.vcpus }) : fc.constant(1);
+  return vcpus.chain((count) =>
+    fc.record({
+      vcpus: fc.constant(count),
+      steps: fc.array(throughLapic ? lapicCpuStep(count) : picCpuStep, {
+        minLength: 1,
+        maxLength: most.steps,
+        size: "max",
+      }),
+    }),
+  );
+}
+
+const picName = fc.constantFrom("pic1" as const, "pic2" as const);
+const picEoi: fc.Arbitrary<PicEoi> = fc.oneof(
+  fc.record({ command: fc.constant("non-specific" as const), rotate: fc.boolean() }),
+  fc.record({ command: fc.constant("specific" as const), level: fc.nat(7), rotate: fc.boolean() }),
+);
+const picCpuStep: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 10, arbitrary: line },
+  { weight: 8, arbitrary: fc.constant<Step>({ do: "acknowledge" }) },
+  { weight: 8, arbitrary: fc.record({ do: fc.constant("eoiPic" as const), pic: picName, eoi: picEoi }) },
+  { weight: 2, arbitrary: write(fc.constantFrom<ChipId>("pic1", "pic2"), picFields) },
+);
+
+function lapicCpuStep(vcpus: number): fc.Arbitrary<Step> {
+  const entries = fc.array(redirectionEntry(vectored), { maxLength: 5 });
+  const lapic = fc
+    .nat(vcpus - 1)
+    .chain((vcpu) =>
+      write(fc.constant<ChipId>(`lapic[${vcpu}]`), fc.oneof(asAnOs(vcpu), fc.array(lapicPatch))),
+    );
+  return fc.oneof(
+    { weight: 20, arbitrary: picCpuStep },
+    { weight: 5, arbitrary: fc.constant<Step>({ do: "eoi" }) },
+    { weight: 3, arbitrary: write(fc.constant<ChipId>("ioapic"), entries) },
+    { weight: 2, arbitrary: lapic },
+    { weight: 1, arbitrary: preset },
+  );
 }
