@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage } from "./chip.ts";
 import { KvmIrqError } from "./error.ts";
+import { IA64 } from "./ia64/arch.ts";
 import { X86_64 } from "./x86/arch.ts";
 import type { IoapicState } from "./x86/ioapic.ts";
 import type { LapicState } from "./x86/lapic.ts";
@@ -21,8 +22,10 @@ export interface Arch {
   name: string;
   /** The words that `--chip` takes. */
   chipWords: readonly string[];
-  /** The chips that a word of `--chip` stands for; `undefined` for a word that names none. */
-  chipsNamed(word: string, vcpus: number): ChipId[] | undefined;
+  /** The chips of a VM with so many vCPUs, in the order in which they are shown. */
+  chips(vcpus: number): ChipId[];
+  /** Whether a word of `--chip`, or a chip's own id, stands for a chip; `undefined` for a word that names none. */
+  chipFilter(word: string): ((id: ChipId) => boolean) | undefined;
   /** GSIs that the default routing takes somewhere: 0 to `count - 1`. */
   gsis: { count: number; description: string };
   /** The most vCPUs that the chips can address. */
@@ -33,7 +36,7 @@ export interface Arch {
   encode(chips: Chips): ChipImage[];
 }
 
-const ARCHES: readonly Arch[] = [X86_64];
+const ARCHES: readonly Arch[] = [X86_64, IA64];
 
 /** The architecture that a session on this host has. Today that is x86-64 everywhere. */
 export const HOST_ARCH: Arch = X86_64;

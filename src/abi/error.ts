@@ -19,6 +19,7 @@ export const EXIT_STATUS = {
   "kvm-capability": 3,
   "trace-unavailable": 3,
   /** The target is not there, or can't be reached by this user. */
+  "runtime-dir": 4,
   "no-session": 4,
   "session-gone": 4,
   "session-busy": 4,

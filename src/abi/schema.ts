@@ -10,6 +10,7 @@ import {
 } from "./x86/ioapic.ts";
 import { LAPIC_REGISTERS, LAPIC_RESERVED_OFFSETS, LAPIC_VECTOR_REGISTERS } from "./x86/lapic.ts";
 import { PIC_FIELDS } from "./x86/pic.ts";
+import { MP_STATES } from "./x86/vcpu.ts";
 
 /**
  * The snapshot format as a valibot schema: it validates what people hand in, and the JSON Schema of the
@@ -68,19 +69,31 @@ const lapics = v.pipe(
   v.check((list) => new Set(list.map((one) => one.vcpu)).size === list.length, "two local APICs of one vCPU"),
 );
 
+const vcpu = v.strictObject({
+  vcpu: u32,
+  mp_state: v.union([v.picklist(MP_STATES), v.pipe(v.string(), v.regex(/^unknown-\d{1,10}$/))]),
+  ...allOf(["rip", "rflags", "cr0", "cr8", "efer", "apic_base"], u64),
+  exception: v.strictObject({ injected: v.boolean(), pending: v.boolean(), nr: u8 }),
+  interrupt: v.strictObject({ injected: v.boolean(), nr: u8, soft: v.boolean(), shadow: u8 }),
+  nmi: v.strictObject({ injected: v.boolean(), pending: u8, masked: v.boolean() }),
+  smi: v.strictObject({ smm: v.boolean(), pending: v.boolean() }),
+});
+
+const chipsSchema = v.strictObject({
+  pic1: v.exactOptional(pic),
+  pic2: v.exactOptional(pic),
+  ioapic: v.exactOptional(ioapic),
+  lapic: v.exactOptional(lapics),
+});
+
 export const snapshotSchema = v.strictObject({
   format: v.literal(SNAPSHOT_FORMAT),
   version: v.literal(SNAPSHOT_VERSION),
   captured_at: v.string(),
   source: v.looseObject({ kind: v.string() }),
   host: v.looseObject({ kernel: v.string(), arch: v.string() }),
-  chips: v.strictObject({
-    pic1: v.exactOptional(pic),
-    pic2: v.exactOptional(pic),
-    ioapic: v.exactOptional(ioapic),
-    lapic: v.exactOptional(lapics),
-  }),
-  vcpus: v.exactOptional(v.array(v.looseObject({ vcpu: u32 }))),
+  chips: chipsSchema,
+  vcpus: v.exactOptional(v.array(vcpu)),
 });
 
 /** A place in the input that does not fit, as a path (`chips.pic1.irr`) and a sentence. */
@@ -97,7 +110,16 @@ export interface SchemaIssue {
 export function checkSnapshot(value: unknown): { snapshot: Snapshot } | { issues: SchemaIssue[] } {
   const result = v.safeParse(snapshotSchema, value);
   if (result.success) return { snapshot: result.output as unknown as Snapshot };
-  return { issues: result.issues.map((issue) => ({ path: issuePath(issue), message: issue.message })) };
+  return { issues: result.issues.map(toIssue) };
+}
+
+/** Every place where decoded chips would not fit the format, such as a vector above 255. */
+export function checkChips(value: unknown): SchemaIssue[] {
+  return v.safeParse(chipsSchema, value).issues?.map(toIssue) ?? [];
+}
+
+function toIssue(issue: v.BaseIssue<unknown>): SchemaIssue {
+  return { path: issuePath(issue), message: issue.message };
 }
 
 function issuePath(issue: v.BaseIssue<unknown>): string {

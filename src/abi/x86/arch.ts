@@ -1,32 +1,30 @@
 import type { Arch, Chips, VcpuList } from "../arch.ts";
-import { type ChipId, type ChipImage, parseChipId } from "../chip.ts";
+import { type ChipId, type ChipImage, isChipId, parseChipId } from "../chip.ts";
 import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS } from "./ioapic.ts";
 import { decodeLapic, encodeLapic } from "./lapic.ts";
 import { decodePic, encodePic } from "./pic.ts";
 import { decodeVcpu } from "./vcpu.ts";
 
-const lapics = (vcpus: number): ChipId[] => Array.from({ length: vcpus }, (_, n): ChipId => `lapic[${n}]`);
-
 /** x86-64: two 8259 PICs, an IOAPIC of 24 pins, and a local APIC for each vCPU. */
 export const X86_64: Arch = {
   name: "x86_64",
   chipWords: ["pic1", "pic2", "pic", "ioapic", "lapic", "all"],
-  chipsNamed(word, vcpus) {
+  chips: (vcpus) => [
+    "pic1",
+    "pic2",
+    "ioapic",
+    ...Array.from({ length: vcpus }, (_, n): ChipId => `lapic[${n}]`),
+  ],
+  chipFilter(word) {
     switch (word) {
-      case "pic1":
-      case "pic2":
-      case "ioapic":
-        return [word];
-      case "pic":
-        return ["pic1", "pic2"];
-      case "lapic":
-        return lapics(vcpus);
       case "all":
-        return ["pic1", "pic2", "ioapic", ...lapics(vcpus)];
-      default: {
-        const index = /^lapic\[(\d+)\]$/.exec(word);
-        return index !== null && Number(index[1]) < vcpus ? [word as ChipId] : undefined;
-      }
+        return (id) => parseChipId(id).kind !== "vcpu";
+      case "pic":
+        return (id) => id === "pic1" || id === "pic2";
+      case "lapic":
+        return (id) => parseChipId(id).kind === "lapic";
+      default:
+        return isChipId(word) ? (id) => id === word : undefined;
     }
   },
   gsis: {

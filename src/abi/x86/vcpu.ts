@@ -1,5 +1,5 @@
 import { SIZEOF } from "../ioctl.ts";
-import { readU64, type U64, viewOf } from "../u64.ts";
+import { readU64, type U64, viewOf, writeU64 } from "../u64.ts";
 
 /**
  * What decides whether a vCPU takes an interrupt, besides its local APIC: read only, and read as four
@@ -70,4 +70,28 @@ export function decodeVcpu(bytes: Uint8Array, vcpu: number): VcpuState {
     nmi: { injected: flag(events + 12), pending: bytes[events + 13]!, masked: flag(events + 14) },
     smi: { smm: flag(events + 24), pending: flag(events + 25) },
   };
+}
+
+/**
+ * Makes a vCPU image of decoded state. What {@link VcpuState} does not name is zero, so this is an inverse
+ * for the decoded form, not for every byte.
+ */
+export function encodeVcpu(state: VcpuState): Uint8Array {
+  const bytes = new Uint8Array(VCPU_IMAGE.size);
+  const view = viewOf(bytes);
+  const { regs, sregs, events, mp_state } = VCPU_IMAGE;
+  writeU64(view, regs + 128, state.rip);
+  writeU64(view, regs + 136, state.rflags);
+  writeU64(view, sregs + 224, state.cr0);
+  writeU64(view, sregs + 256, state.cr8);
+  writeU64(view, sregs + 264, state.efer);
+  writeU64(view, sregs + 272, state.apic_base);
+  const { exception, interrupt, nmi, smi } = state;
+  bytes.set([Number(exception.injected), exception.nr, 0, Number(exception.pending)], events);
+  bytes.set([Number(interrupt.injected), interrupt.nr, Number(interrupt.soft), interrupt.shadow], events + 8);
+  bytes.set([Number(nmi.injected), nmi.pending, Number(nmi.masked)], events + 12);
+  bytes.set([Number(smi.smm), Number(smi.pending)], events + 24);
+  const known = MP_STATES.indexOf(state.mp_state as (typeof MP_STATES)[number]);
+  view.setUint32(mp_state, known === -1 ? Number(state.mp_state.slice("unknown-".length)) : known, true);
+  return bytes;
 }

@@ -1,0 +1,26 @@
+import type { Arch } from "../arch.ts";
+import { KvmIrqError } from "../error.ts";
+import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS_IA64 } from "../x86/ioapic.ts";
+
+/**
+ * ia64, which left Linux's KVM in 3.19: an IOSAPIC with the layout of x86's IOAPIC and 48 pins. There is
+ * no host to run it on; it is here to read bytes that were saved.
+ */
+export const IA64: Arch = {
+  name: "ia64",
+  chipWords: ["ioapic", "all"],
+  chips: () => ["ioapic"],
+  chipFilter: (word) => (word === "ioapic" || word === "all" ? (id) => id === "ioapic" : undefined),
+  gsis: { count: IOAPIC_NUM_PINS_IA64, description: "0-47 reach the IOSAPIC" },
+  maxVcpus: 0,
+  decode: (images) => {
+    const ioapic = images.find(({ id }) => id === "ioapic");
+    return {
+      chips: ioapic === undefined ? {} : { ioapic: decodeIoapic(ioapic.bytes, IOAPIC_NUM_PINS_IA64) },
+    };
+  },
+  encode({ ioapic }) {
+    if (ioapic === undefined) throw new KvmIrqError("bad-input", "ia64 has an IOAPIC and nothing else");
+    return [{ id: "ioapic", bytes: encodeIoapic(ioapic) }];
+  },
+};

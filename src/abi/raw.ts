@@ -1,0 +1,85 @@
+import { type ChipId, type ChipImage, IRQCHIP_NUMBER, parseChipId } from "./chip.ts";
+import { KvmIrqError } from "./error.ts";
+import { SIZEOF } from "./ioctl.ts";
+import { viewOf } from "./u64.ts";
+import { IOAPIC_NUM_PINS, IOAPIC_NUM_PINS_IA64, ioapicStateSize } from "./x86/ioapic.ts";
+
+/**
+ * Raw files: what the ioctls return, one behind the other. A `struct kvm_irqchip` (520 bytes) names its
+ * chip itself; local APICs (`struct kvm_lapic_state`, 1024 bytes) follow, of vCPU 0, 1 and so on.
+ */
+
+const IRQCHIP_HEADER = 8;
+const MAX_IRQCHIPS = 3;
+
+/** Bytes of each chip's state inside `struct kvm_irqchip`. */
+const STATE_SIZE: Record<string, number> = {
+  pic1: SIZEOF.kvm_pic_state,
+  pic2: SIZEOF.kvm_pic_state,
+  ioapic: SIZEOF.kvm_ioapic_state,
+};
+
+export type RawLayout = "x86" | "ia64";
+
+/** The bytes that the ioctl for each chip returns, in order. vCPU images are left out. */
+export function toRaw(images: readonly ChipImage[]): Uint8Array {
+  return Buffer.concat(
+    images.flatMap(({ id, bytes }) => {
+      const { kind } = parseChipId(id);
+      if (kind === "vcpu") return [];
+      if (kind === "lapic") return [bytes];
+      const irqchip = new Uint8Array(SIZEOF.kvm_irqchip);
+      viewOf(irqchip).setUint32(0, IRQCHIP_NUMBER[kind]!, true);
+      irqchip.set(bytes, IRQCHIP_HEADER);
+      return [irqchip];
+    }),
+  );
+}
+
+/**
+ * Cuts a raw file into chips; the inverse of {@link toRaw}. A lone `struct kvm_ioapic_state` is taken too.
+ *
+ * @param layout `ia64` for the 48-pin IOAPIC of that architecture.
+ * @throws KvmIrqError `bad-input` when the length or a chip's number fits nothing.
+ */
+export function fromRaw(bytes: Uint8Array, layout: RawLayout = "x86"): ChipImage[] {
+  const ioapicSize = ioapicStateSize(layout === "ia64" ? IOAPIC_NUM_PINS_IA64 : IOAPIC_NUM_PINS);
+  if (bytes.length === ioapicSize) return [{ id: "ioapic", bytes }];
+  // 520, 1040 and 1560 leave different remainders by 1024, so the length alone tells how many of each.
+  const irqchips = [0, 1, 2, MAX_IRQCHIPS].find(
+    (count) =>
+      bytes.length >= count * SIZEOF.kvm_irqchip &&
+      (bytes.length - count * SIZEOF.kvm_irqchip) % SIZEOF.kvm_lapic_state === 0,
+  );
+  if (bytes.length === 0 || irqchips === undefined) {
+    throw new KvmIrqError("bad-input", `${bytes.length} bytes are no whole number of chips`, {
+      hint: "a raw file has up to three struct kvm_irqchip of 520 bytes, then struct kvm_lapic_state of 1024 bytes",
+    });
+  }
+  const images: ChipImage[] = [];
+  for (let n = 0; n < irqchips; n++) {
+    images.push(
+      irqchipImage(bytes.subarray(n * SIZEOF.kvm_irqchip, (n + 1) * SIZEOF.kvm_irqchip), ioapicSize),
+    );
+  }
+  const lapics = bytes.subarray(irqchips * SIZEOF.kvm_irqchip);
+  for (let offset = 0; offset < lapics.length; offset += SIZEOF.kvm_lapic_state) {
+    images.push({
+      id: `lapic[${offset / SIZEOF.kvm_lapic_state}]`,
+      bytes: lapics.subarray(offset, offset + SIZEOF.kvm_lapic_state),
+    });
+  }
+  return images;
+}
+
+function irqchipImage(irqchip: Uint8Array, ioapicSize: number): ChipImage {
+  const number = viewOf(irqchip).getUint32(0, true);
+  const id = Object.entries(IRQCHIP_NUMBER).find(([, known]) => known === number)?.[0] as ChipId | undefined;
+  if (id === undefined) {
+    throw new KvmIrqError("bad-input", `chip_id ${number} is none of KVM's chips`, {
+      hint: "0 is PIC1, 1 is PIC2, 2 is the IOAPIC",
+    });
+  }
+  const size = id === "ioapic" ? ioapicSize : STATE_SIZE[id]!;
+  return { id, bytes: irqchip.subarray(IRQCHIP_HEADER, IRQCHIP_HEADER + size) };
+}
