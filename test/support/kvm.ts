@@ -1,13 +1,19 @@
-import { accessSync, constants } from "node:fs";
+import { Kvm } from "../../src/sys/kvm.ts";
 
-/** Whether the real KVM can be used here. Tests that need it are skipped where it can't. */
-export const haveKvm: boolean = canOpen("/dev/kvm");
+/** Why the real KVM can't be used here; `undefined` where it can. */
+export const noKvm: string | undefined = reason();
 
-function canOpen(path: string): boolean {
+/** Whether tests on the real kernel can run. */
+export const haveKvm: boolean = noKvm === undefined;
+
+/** The backend that tests of the built program run on: the kernel where it is there, else the model. */
+export const testBackend = haveKvm ? "kvm" : "model";
+
+function reason(): string | undefined {
   try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
+    Kvm.open().close();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
   }
 }

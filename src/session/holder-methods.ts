@@ -1,0 +1,78 @@
+import * as v from "valibot";
+import type { ChipId } from "../abi/chip.ts";
+import { isChipId } from "../abi/chip.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { type Machine, readChips, setIrqLines } from "../machine/machine.ts";
+import { writeChips } from "../machine/write.ts";
+import { fromWire, type HolderMethods, type SessionInfo, toWire } from "./protocol.ts";
+
+/** The most line changes in one request: a few hundred milliseconds of the holder's time. */
+const MAX_STEPS = 10_000;
+
+const chipId = v.custom<ChipId>((value) => typeof value === "string" && isChipId(value), "not a chip's id");
+const gsi = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
+const image = v.strictObject({ id: chipId, base64: v.pipe(v.string(), v.base64()) });
+const step = v.strictObject({ gsi, level: v.picklist([0, 1]) });
+
+const PARAMS = {
+  describe: v.strictObject({}),
+  readChips: v.strictObject({ ids: v.array(chipId) }),
+  writeChips: v.strictObject({ images: v.array(image), expected: v.array(image) }),
+  setIrqLines: v.strictObject({
+    steps: v.pipe(v.array(step), v.maxLength(MAX_STEPS)),
+    transient: v.boolean(),
+  }),
+  destroy: v.strictObject({}),
+} as const;
+
+/** The lines that one client holds high for the moment. */
+export type TransientLines = Set<number>;
+
+type Methods = {
+  [M in keyof HolderMethods]: (params: unknown, transient: TransientLines) => HolderMethods[M]["result"];
+};
+
+/**
+ * What a holder does for each request. Every method is synchronous, so requests are carried out one at a
+ * time and never interleave.
+ *
+ * @param onDestroy called once the answer to `destroy` is on its way.
+ */
+export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: () => void): Methods {
+  return {
+    describe(params) {
+      check("describe", params);
+      return info;
+    },
+    readChips(params) {
+      const { ids } = check("readChips", params);
+      return { images: readChips(machine, ids).map(toWire) };
+    },
+    writeChips(params) {
+      const { images, expected } = check("writeChips", params);
+      writeChips(machine, images.map(fromWire), expected.map(fromWire));
+      return {};
+    },
+    setIrqLines(params, lines) {
+      const { steps, transient } = check("setIrqLines", params);
+      const statuses = setIrqLines(machine, steps);
+      for (const { gsi, level } of steps) {
+        if (transient && level === 1) lines.add(gsi);
+        else lines.delete(gsi);
+      }
+      return { statuses };
+    },
+    destroy(params) {
+      check("destroy", params);
+      onDestroy();
+      return {};
+    },
+  };
+}
+
+function check<M extends keyof typeof PARAMS>(method: M, params: unknown): v.InferOutput<(typeof PARAMS)[M]> {
+  const result = v.safeParse(PARAMS[method], params ?? {});
+  if (result.success) return result.output as v.InferOutput<(typeof PARAMS)[M]>;
+  const [issue] = result.issues;
+  throw new KvmIrqError("bad-input", `${method}: ${v.getDotPath(issue) ?? "params"}: ${issue.message}`);
+}

@@ -1,0 +1,57 @@
+import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { SnapshotHost } from "../abi/snapshot.ts";
+import type { Backend } from "../machine/machine.ts";
+import type { PresetName } from "../machine/presets.ts";
+
+/** What `create` asks a holder to be. Goes to the holder's process as its one argument, in JSON. */
+export interface HolderConfig {
+  name: string;
+  backend: Backend;
+  vcpus: number;
+  preset: PresetName;
+  /** End after nobody has called for so long. */
+  ttlMs?: number;
+}
+
+/** A living session, as `list --json` shows it. */
+export interface SessionInfo {
+  name: string;
+  backend: Backend;
+  pid: number;
+  vcpus: number;
+  preset: PresetName;
+  created_at: string;
+  ttl_ms?: number;
+  host: SnapshotHost;
+}
+
+/** The methods of a holder: what each takes and gives. Bytes travel as base64. */
+export interface HolderMethods {
+  describe: { params: Record<string, never>; result: SessionInfo };
+  readChips: { params: { ids: readonly ChipId[] }; result: { images: WireImage[] } };
+  writeChips: { params: { images: WireImage[]; expected: WireImage[] }; result: Record<string, never> };
+  setIrqLines: {
+    params: { steps: readonly LineStep[]; transient: boolean };
+    result: { statuses: InjectionStatus[] };
+  };
+  destroy: { params: Record<string, never>; result: Record<string, never> };
+}
+
+export interface WireImage {
+  id: ChipId;
+  base64: string;
+}
+
+/** JSON-RPC's code for an error of the server's own; its `data` is a `KvmIrqError` as JSON. */
+export const APPLICATION_ERROR = -32000;
+
+export function toWire({ id, bytes }: ChipImage): WireImage {
+  return { id, base64: Buffer.from(bytes).toString("base64") };
+}
+
+export function fromWire({ id, base64 }: WireImage): ChipImage {
+  return { id, bytes: Buffer.from(base64, "base64") };
+}
+
+/** The file name of the holder's program, by which a holder is known in a process list. */
+export const HOLDER_PROGRAM = "kvm-irq-holder";

@@ -1,0 +1,109 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { testBackend } from "./kvm.ts";
+
+/** The built program, as a user's shell would start it. */
+export const PROGRAM = fileURLToPath(new URL("../../bin/kvm-irq.js", import.meta.url));
+
+export interface Result {
+  status: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  input?: string | Buffer;
+  env?: Record<string, string>;
+}
+
+/**
+ * A user with a runtime folder of his own, so that tests never meet each other's sessions. Dispose of him
+ * at the end: that ends his sessions and tells what they left behind.
+ */
+export class User {
+  readonly folder = mkdtempSync(join(tmpdir(), "kvm-irq-test-"));
+  readonly env: NodeJS.ProcessEnv;
+
+  constructor(env: Record<string, string> = {}) {
+    const { NO_COLOR: _, FORCE_COLOR: __, KVM_IRQ_SESSION: ___, ...inherited } = process.env;
+    this.env = { ...inherited, XDG_RUNTIME_DIR: this.folder, KVM_IRQ_BACKEND: testBackend, ...env };
+  }
+
+  /** Runs the program to its end. */
+  run(args: readonly string[], { input, env = {} }: RunOptions = {}): Result {
+    const { status, stdout, stderr } = spawnSync(process.execPath, [PROGRAM, ...args], {
+      env: { ...this.env, ...env },
+      input: input ?? "",
+      maxBuffer: 64 * 1024 * 1024,
+    });
+    return { status, stdout: stdout.toString("utf8"), stderr: stderr.toString("utf8") };
+  }
+
+  /** Runs the program and insists that it succeeds. @returns its stdout. */
+  ok(args: readonly string[], options: RunOptions = {}): string {
+    const { status, stdout, stderr } = this.run(args, options);
+    if (status !== 0) throw new Error(`kvm-irq ${args.join(" ")}: status ${status}\n${stderr}`);
+    return stdout;
+  }
+
+  /** Like {@link ok}, with `--json`, parsed. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into what came out, whatever it is
+  json<T = any>(args: readonly string[], options: RunOptions = {}): T {
+    return JSON.parse(this.ok([...args, "--json"], options)) as T;
+  }
+
+  /** Starts the program and leaves it running. */
+  start(args: readonly string[], env: Record<string, string> = {}): ChildProcess {
+    return spawn(process.execPath, [PROGRAM, ...args], { env: { ...this.env, ...env } });
+  }
+
+  /** The program in a child process, awaited. */
+  async runAsync(args: readonly string[]): Promise<Result> {
+    return finished(this.start(args));
+  }
+
+  /** Everything in the runtime folder. */
+  leftovers(): string[] {
+    return readdirSync(this.folder, { recursive: true })
+      .map(String)
+      .filter((path) => path !== "kvm-irq");
+  }
+
+  /** Ends every session. @returns what was left in the runtime folder although it should not be. */
+  dispose(): string[] {
+    this.run(["destroy", "--all"]);
+    const left = this.leftovers();
+    rmSync(this.folder, { recursive: true, force: true });
+    return left;
+  }
+}
+
+/** Waits for a process to end. */
+export async function finished(child: ChildProcess): Promise<Result> {
+  let stdout = "";
+  let stderr = "";
+  child.stdout?.on("data", (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr?.on("data", (chunk) => {
+    stderr += chunk;
+  });
+  const status = await new Promise<number | null>((resolve) => child.once("close", resolve));
+  return { status, stdout, stderr };
+}
+
+/** Waits until a condition holds. */
+export async function until(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  ms = 10_000,
+): Promise<void> {
+  const end = Date.now() + ms;
+  while (!(await condition())) {
+    if (Date.now() > end) throw new Error(`waited ${ms} ms in vain until ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
