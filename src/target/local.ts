@@ -19,7 +19,7 @@ export class LocalTarget implements Target {
     return {
       source: { kind: "scratch", backend, pid: process.pid },
       host: hostOf(this.#machine),
-      vcpus,
+      chips: machineChips(vcpus),
       label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",
     };
   }
@@ -39,6 +39,11 @@ export class LocalTarget implements Target {
   async close(): Promise<void> {
     this.#machine.close();
   }
+}
+
+/** What a machine of this host's architecture can be asked for. */
+export function machineChips(vcpus: number): ChipId[] {
+  return [...HOST_ARCH.chips(vcpus), ...Array.from({ length: vcpus }, (_, n): ChipId => `vcpu[${n}]`)];
 }
 
 /** This host, as a snapshot of a machine on it names it. */

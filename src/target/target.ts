@@ -5,8 +5,8 @@ import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 export interface TargetInfo {
   source: SnapshotSource;
   host: SnapshotHost;
-  /** The number of vCPUs, and so of local APICs. */
-  vcpus: number;
+  /** What {@link Target.readChips} can be asked for: chips, and vCPUs (`vcpu[n]`) where they can be seen. */
+  chips: ChipId[];
   /** How a message names the target: "session 'default'", "pid 4242", "snap.json". */
   label: string;
 }

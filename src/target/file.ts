@@ -1,0 +1,86 @@
+import { basename } from "node:path";
+import { archNamed } from "../abi/arch.ts";
+import type { ChipId, ChipImage } from "../abi/chip.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { fromRaw, type RawLayout } from "../abi/raw.ts";
+import type { Snapshot, SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
+import { encodeVcpu } from "../abi/x86/vcpu.ts";
+import { parseSnapshot, readInput } from "./read-input.ts";
+import type { Target, TargetInfo } from "./target.ts";
+
+/** A saved VM: a snapshot, or the raw bytes of chips. It can be read and nothing else. */
+export class FileTarget implements Target {
+  readonly #label: string;
+  readonly #source: SnapshotSource;
+  readonly #host: SnapshotHost;
+  readonly #images: ChipImage[];
+
+  /**
+   * @param path a file's path, or `-` for standard input.
+   * @param layout the layout of raw bytes; without it they are x86's.
+   * @throws KvmIrqError `no-file`, `bad-input`.
+   */
+  constructor(path: string, layout?: RawLayout) {
+    this.#label = path === "-" ? "standard input" : basename(path);
+    const bytes = readInput(path);
+    if (layout === undefined && looksLikeText(bytes)) {
+      const snapshot = parseSnapshot(bytes.toString("utf8"), this.#label);
+      this.#source = snapshot.source;
+      this.#host = snapshot.host;
+      this.#images = imagesOf(snapshot);
+    } else {
+      this.#source = { kind: "file", name: this.#label };
+      this.#host = { kernel: "unknown", arch: layout === "ia64" ? "ia64" : "x86_64" };
+      this.#images = fromRaw(bytes, layout);
+    }
+  }
+
+  async describe(): Promise<TargetInfo> {
+    return {
+      source: this.#source,
+      host: this.#host,
+      chips: this.#images.map(({ id }) => id),
+      label: this.#label,
+    };
+  }
+
+  async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
+    return ids.map((id) => {
+      const image = this.#images.find((candidate) => candidate.id === id);
+      if (image === undefined) throw new KvmIrqError("bad-chip", `${this.#label} has no ${id}`);
+      return image;
+    });
+  }
+
+  writeChips(): never {
+    throw this.#readOnly();
+  }
+
+  setIrqLines(): never {
+    throw this.#readOnly();
+  }
+
+  async close(): Promise<void> {}
+
+  #readOnly(): KvmIrqError {
+    return new KvmIrqError("unsupported", `${this.#label} is a file: it can be read, not driven`, {
+      hint: "`kvm-irq create NAME` and `kvm-irq -s NAME restore FILE` make a VM of it that can be",
+    });
+  }
+}
+
+/** Raw chips start with a small chip number or a register page's zeros; JSON and empty input do not. */
+function looksLikeText(bytes: Uint8Array): boolean {
+  return bytes.length === 0 || !bytes.subarray(0, 16).includes(0);
+}
+
+/** The chips of a snapshot in the order in which they are shown, then its vCPUs. */
+function imagesOf({ host, chips, vcpus }: Snapshot): ChipImage[] {
+  const arch = archNamed(host.arch);
+  const written = arch.encode(chips);
+  const shown = arch.chips(arch.maxVcpus);
+  return [
+    ...written.sort((a, b) => shown.indexOf(a.id) - shown.indexOf(b.id)),
+    ...(vcpus ?? []).map((state): ChipImage => ({ id: `vcpu[${state.vcpu}]`, bytes: encodeVcpu(state) })),
+  ];
+}

@@ -1,0 +1,45 @@
+import { KvmIrqError } from "../abi/error.ts";
+import type { RawLayout } from "../abi/raw.ts";
+import type { Target } from "./target.ts";
+
+/** What names a target on the command line; at most one of the first three. */
+export interface TargetChoice {
+  session?: string | undefined;
+  pid?: number | undefined;
+  snapshot?: string | undefined;
+  /** The VM among several of one process. */
+  vmFd?: number | undefined;
+  /** The layout of raw bytes in a snapshot file. */
+  layout?: RawLayout | undefined;
+}
+
+/**
+ * Opens the target that the options name; without any, the session `KVM_IRQ_SESSION` or `default`.
+ *
+ * @throws KvmIrqError `usage` for two at once, and whatever keeps the target from being opened.
+ */
+export async function openTarget(choice: TargetChoice, env = process.env): Promise<Target> {
+  const { session, pid, snapshot, vmFd, layout } = choice;
+  const named = [
+    session !== undefined && "--session",
+    pid !== undefined && "--pid",
+    snapshot !== undefined && "--snapshot",
+  ];
+  const [one, other] = named.filter(Boolean);
+  if (other !== undefined) throw new KvmIrqError("usage", `${one} and ${other} name two targets; give one`);
+  if (layout !== undefined && snapshot === undefined) {
+    throw new KvmIrqError("usage", "--layout is for the raw bytes of a --snapshot");
+  }
+  if (vmFd !== undefined && pid === undefined) throw new KvmIrqError("usage", "--vm-fd goes with --pid");
+  if (snapshot !== undefined) {
+    const { FileTarget } = await import("./file.ts");
+    return new FileTarget(snapshot, layout);
+  }
+  const { SessionTarget } = await import("./session.ts");
+  return SessionTarget.open(session ?? defaultSession(env));
+}
+
+/** The session meant when none is named: `KVM_IRQ_SESSION`, else `default`. */
+export function defaultSession(env = process.env): string {
+  return env["KVM_IRQ_SESSION"] || "default";
+}

@@ -1,0 +1,90 @@
+import { readFileSync } from "node:fs";
+import { archNamed } from "../abi/arch.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { checkSnapshot, type SchemaIssue } from "../abi/schema.ts";
+import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "../abi/snapshot.ts";
+
+/** How many places of a snapshot that don't fit a message names. */
+const MAX_ISSUES = 3;
+
+/**
+ * Reads a file whole.
+ *
+ * @param path a file's path, or `-` for standard input.
+ * @throws KvmIrqError `no-file`.
+ */
+export function readInput(path: string): Buffer {
+  try {
+    return readFileSync(path === "-" ? 0 : path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const reasons: Record<string, string> = {
+      ENOENT: "there is no such file",
+      EACCES: "no permission",
+      EISDIR: "it is a folder",
+    };
+    throw new KvmIrqError(
+      "no-file",
+      `${path} can't be read: ${reasons[code ?? ""] ?? (error as Error).message}`,
+      {
+        details: { path },
+      },
+    );
+  }
+}
+
+/**
+ * Parses and checks a snapshot, whole.
+ *
+ * @param label how messages name the input.
+ * @throws KvmIrqError `bad-input`, saying where it does not fit.
+ */
+export function parseSnapshot(text: string, label: string): Snapshot {
+  if (text.trim() === "") {
+    throw new KvmIrqError("bad-input", `${label} is empty`, {
+      hint: "`kvm-irq dump --json` makes a snapshot",
+    });
+  }
+  const value = parseJson(text, label);
+  refuseForeign(value, label);
+  const result = checkSnapshot(value);
+  if ("issues" in result) throw unfit(label, result.issues);
+  archNamed(result.snapshot.host.arch);
+  return result.snapshot;
+}
+
+function parseJson(text: string, label: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new KvmIrqError("bad-input", `${label} is not valid JSON: ${(error as Error).message}`, {
+      hint: "it may be cut short; `kvm-irq dump --json` makes a snapshot",
+    });
+  }
+}
+
+/** The two mistakes that deserve better words than a schema has: another format, another version. */
+function refuseForeign(value: unknown, label: string): void {
+  const { format, version } = (value ?? {}) as Record<string, unknown>;
+  if (format !== SNAPSHOT_FORMAT) {
+    throw new KvmIrqError("bad-input", `${label} is not a snapshot: its format is not "${SNAPSHOT_FORMAT}"`, {
+      hint: "`kvm-irq dump --json` makes a snapshot",
+    });
+  }
+  if (version !== SNAPSHOT_VERSION) {
+    throw new KvmIrqError(
+      "bad-input",
+      `${label} has version ${JSON.stringify(version)} of the snapshot format; this program knows ${SNAPSHOT_VERSION}`,
+      { hint: "use the version of kvm-irq that made it" },
+    );
+  }
+}
+
+function unfit(label: string, issues: SchemaIssue[]): KvmIrqError {
+  const shown = issues.slice(0, MAX_ISSUES).map(({ path, message }) => `${path}: ${message}`);
+  const more = issues.length > MAX_ISSUES ? `; and ${issues.length - MAX_ISSUES} more` : "";
+  return new KvmIrqError("bad-input", `${label} does not fit: ${shown.join("; ")}${more}`, {
+    hint: "nothing was written",
+    details: { issues },
+  });
+}

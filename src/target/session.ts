@@ -1,0 +1,46 @@
+import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import { SessionClient } from "../session/client.ts";
+import { fromWire, toWire } from "../session/protocol.ts";
+import { machineChips } from "./local.ts";
+import type { LineOptions, Target, TargetInfo } from "./target.ts";
+
+/** A session's VM, through its holder. */
+export class SessionTarget implements Target {
+  readonly #client: SessionClient;
+
+  constructor(client: SessionClient) {
+    this.#client = client;
+  }
+
+  /** @throws KvmIrqError `no-session`, `session-gone`. */
+  static async open(name: string): Promise<SessionTarget> {
+    return new SessionTarget(await SessionClient.open(name));
+  }
+
+  async describe(): Promise<TargetInfo> {
+    const { name, backend, pid, vcpus, host } = await this.#client.call("describe", {});
+    return {
+      source: { kind: "session", name, backend, pid },
+      host,
+      chips: machineChips(vcpus),
+      label: `session '${name}'`,
+    };
+  }
+
+  async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
+    return (await this.#client.call("readChips", { ids })).images.map(fromWire);
+  }
+
+  async writeChips(images: readonly ChipImage[], expected: readonly ChipImage[] = []): Promise<void> {
+    await this.#client.call("writeChips", { images: images.map(toWire), expected: expected.map(toWire) });
+  }
+
+  async setIrqLines(steps: readonly LineStep[], options: LineOptions = {}): Promise<InjectionStatus[]> {
+    const { transient = false } = options;
+    return (await this.#client.call("setIrqLines", { steps, transient })).statuses;
+  }
+
+  async close(): Promise<void> {
+    this.#client.close();
+  }
+}

@@ -1,0 +1,48 @@
+import { type Arch, archNamed } from "../abi/arch.ts";
+import { type ChipId, type ChipImage, parseChipId } from "../abi/chip.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { makeSnapshot, type Snapshot } from "../abi/snapshot.ts";
+import type { Target, TargetInfo } from "./target.ts";
+
+/** What was read from a target at one moment: the bytes, and what they mean. */
+export interface Reading {
+  info: TargetInfo;
+  arch: Arch;
+  images: ChipImage[];
+  snapshot: Snapshot;
+}
+
+/**
+ * Reads a target's chips in one go.
+ *
+ * @param words as `--chip` takes them: `pic`, `ioapic`, `lapic[1]`, `all`. None means all, with the state
+ *   of the vCPUs where the target can tell it.
+ * @throws KvmIrqError `bad-chip` for a word that names no chip of the target.
+ */
+export async function readTarget(target: Target, words: readonly string[] = []): Promise<Reading> {
+  const info = await target.describe();
+  const arch = archNamed(info.host.arch);
+  const images = await target.readChips(words.length === 0 ? info.chips : selectChips(words, info, arch));
+  return { info, arch, images, snapshot: makeSnapshot(arch, images, info.source, info.host) };
+}
+
+function selectChips(words: readonly string[], info: TargetInfo, arch: Arch): ChipId[] {
+  const filters = words.map((word) => {
+    const filter = arch.chipFilter(word);
+    if (filter === undefined) throw badChip(word, arch);
+    if (!info.chips.some(filter)) {
+      throw new KvmIrqError("bad-chip", `${info.label} has no ${word}`, {
+        hint: `it has: ${info.chips.filter((id) => parseChipId(id).kind !== "vcpu").join(", ")}`,
+      });
+    }
+    return filter;
+  });
+  return info.chips.filter((id) => filters.some((filter) => filter(id)));
+}
+
+/** The error for a word of `--chip` that names no chip of that architecture. */
+export function badChip(word: string, arch: Arch): KvmIrqError {
+  return new KvmIrqError("bad-chip", `there is no chip ${JSON.stringify(word)}`, {
+    hint: `chips are: ${arch.chipWords.join(", ")}; one local APIC is lapic[0]`,
+  });
+}
