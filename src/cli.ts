@@ -1,0 +1,59 @@
+import { KvmIrqError } from "./abi/error.ts";
+import type { Outcome } from "./commands/command.ts";
+import { ProcessContext } from "./commands/process-context.ts";
+import { makeProgram } from "./commands/program.ts";
+
+/** Put in by the build, from package.json. */
+declare const KVM_IRQ_VERSION: string;
+
+/**
+ * The program: a command line in, an exit status out. An error becomes one line and a hint on stderr, or
+ * JSON there, and the status of its code.
+ */
+export async function main(argv: readonly string[]): Promise<void> {
+  // A reader that has seen enough (`| head -1`) is not an error.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    process.exit(error.code === "EPIPE" ? process.exitCode : 5);
+  });
+  process.stderr.on("error", () => {});
+  let context: ProcessContext | undefined;
+  try {
+    const program = makeProgram(KVM_IRQ_VERSION);
+    const parsed = program.parse(argv);
+    if ("help" in parsed) {
+      process.stdout.write(parsed.help);
+      return;
+    }
+    context = new ProcessContext(parsed.globals, program);
+    const outcome = await parsed.run(context);
+    await show(outcome, context);
+    process.exitCode = outcome.status ?? 0;
+  } catch (error) {
+    fail(error, { json: argv.includes("--json"), debug: argv.includes("--debug") });
+  } finally {
+    await context?.close();
+  }
+}
+
+async function show({ bytes, json, text }: Outcome, context: ProcessContext): Promise<void> {
+  if (bytes !== undefined) process.stdout.write(bytes);
+  else if (context.globals.json) {
+    if (json !== undefined) process.stdout.write(`${JSON.stringify(json)}\n`);
+  } else if (text !== undefined) process.stdout.write(await text(await context.view()));
+}
+
+function fail(error: unknown, { json, debug }: { json: boolean; debug: boolean }): void {
+  const known =
+    error instanceof KvmIrqError
+      ? error
+      : new KvmIrqError("internal", `unexpected: ${(error as Error)?.message ?? error}`, {
+          hint: "run it again with --debug and report what that shows",
+        });
+  if (json) process.stderr.write(`${JSON.stringify({ error: known })}\n`);
+  else {
+    process.stderr.write(`kvm-irq: ${known.message}\n`);
+    if (known.hint !== undefined) process.stderr.write(`hint: ${known.hint}\n`);
+  }
+  if (debug) process.stderr.write(`${(error as Error)?.stack ?? error}\n`);
+  process.exitCode = known.exitStatus;
+}

@@ -1,0 +1,75 @@
+import type { Command } from "commander";
+import type { RawLayout } from "../abi/raw.ts";
+import type { View } from "../render/view.ts";
+import type { Target } from "../target/target.ts";
+
+/** Options that every command takes, before or after its name. */
+export interface GlobalOptions {
+  session?: string;
+  pid?: number;
+  vmFd?: number;
+  snapshot?: string;
+  json?: true;
+  yes?: true;
+  debug?: true;
+}
+
+/** What a command gives back: the same thing as a value for `--json` and as text for people. */
+export interface Outcome {
+  /** The exit status, 0 unless said otherwise. */
+  status?: number;
+  /** What `--json` prints. */
+  json?: unknown;
+  /** What a person is shown; nothing when absent. */
+  text?: (view: View) => string | Promise<string>;
+  /** Output that is neither, such as raw chip bytes: printed as it is, whatever `--json` says. */
+  bytes?: Uint8Array;
+}
+
+/** A command line that has been checked: what it asks for, ready to run. */
+export interface Parsed {
+  /** The command's name. */
+  name: string;
+  globals: GlobalOptions;
+  run(context: Context): Promise<Outcome>;
+}
+
+/** The program that a command is part of, for those that run others or tell what there is. */
+export interface Program {
+  /** Checks a command line without running it. @throws KvmIrqError what is wrong with it. */
+  parse(argv: readonly string[]): Parsed | { help: string };
+  /** The program and its commands as commander knows them. */
+  syntax(): Command[];
+}
+
+/** What a command runs in: the world outside, as little of it as commands need. */
+export interface Context {
+  globals: GlobalOptions;
+  program: Program;
+  /** Opens the target that the options name. Closed by whoever made the context. */
+  target(options?: { layout?: RawLayout | undefined }): Promise<Target>;
+  /** Aborted by SIGINT or SIGTERM; a command then ends early and cleanly, with status 130. */
+  signal: AbortSignal;
+  /** A line for the person at the terminal, on stderr. */
+  notice(line: string): void;
+  /** Shows progress in place, on stderr, where that is a terminal. An empty line ends it. */
+  progress(line: string): void;
+  /** Writes a piece of a stream to stdout at once; for commands that do not end by themselves. */
+  write(text: string): void;
+  /** How text for people is to look. */
+  view(): Promise<View>;
+}
+
+/** One command: how it is called, and what it does. */
+export interface CommandSpec {
+  /** Declares arguments and options. Bad values are refused here, before anything runs. */
+  declare(program: Command): Command;
+  /** Runs it with what commander parsed: the arguments in order, then the options. */
+  run(context: Context, ...parsed: never[]): Promise<Outcome>;
+}
+
+/** Text that `--help` shows below the options: what it does in practice. */
+export function examples(...lines: [call: string, what: string][]): string {
+  const width = Math.max(...lines.map(([call]) => call.length));
+  return `\nExamples:\n${lines.map(([call, what]) => `  $ ${call.padEnd(width)}  # ${what}`).join("\n")}`;
+}

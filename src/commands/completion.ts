@@ -1,0 +1,30 @@
+import { Argument, type Command } from "commander";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+
+type Shell = "bash" | "zsh" | "fish";
+
+/** `completion <shell>`: a script that completes commands, options and their choices. */
+export const completion: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("completion")
+      .summary("completion for bash, zsh or fish")
+      .description(
+        "Prints a script that teaches a shell to complete kvm-irq's commands, options and sessions.",
+      )
+      .addArgument(new Argument("<shell>", "the shell").choices(["bash", "zsh", "fish"]))
+      .addHelpText(
+        "after",
+        examples(
+          ["source <(kvm-irq completion bash)", "in ~/.bashrc"],
+          ["source <(kvm-irq completion zsh)", "in ~/.zshrc, after compinit"],
+          ["kvm-irq completion fish > ~/.config/fish/completions/kvm-irq.fish", "once"],
+        ),
+      ),
+
+  async run(context: Context, shell: Shell): Promise<Outcome> {
+    const { completionScript } = await import("../render/completion.ts");
+    const { describeSyntax } = await import("./describe-syntax.ts");
+    return { bytes: Buffer.from(completionScript(shell, context.program.syntax().map(describeSyntax))) };
+  },
+};

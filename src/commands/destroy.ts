@@ -1,0 +1,62 @@
+import type { Command } from "commander";
+import { KvmIrqError } from "../abi/error.ts";
+import { checkSessionName } from "../session/runtime-dir.ts";
+import { defaultSession } from "../target/open.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+
+const collect = (name: string, previous: string[] | undefined) => [
+  ...(previous ?? []),
+  checkSessionName(name),
+];
+
+/** `destroy [name...]`: end sessions. */
+export const destroy: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("destroy")
+      .summary("end sessions")
+      .description("Ends sessions: their holders, and with them their VMs. The default is the session of -s.")
+      .argument("[name...]", "the sessions", collect)
+      .option("--all", "every session of this user")
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq destroy", "the session `default`"],
+          ["kvm-irq destroy ci smp", "these two"],
+          ["kvm-irq destroy --all", "all; status 0 even when there are none"],
+        ),
+      ),
+
+  async run(context: Context, names: string[], { all }: { all?: true }): Promise<Outcome> {
+    if (all && names.length > 0) {
+      throw new KvmIrqError("usage", "give names or --all, not both");
+    }
+    const { destroySession, listSessions } = await import("../session/start.ts");
+    const doomed = all
+      ? (await listSessions()).sessions.map((entry) =>
+          "info" in entry ? entry.info.name : entry.silent.name,
+        )
+      : names.length > 0
+        ? [...new Set(names)]
+        : [context.globals.session ?? defaultSession()];
+    const destroyed: string[] = [];
+    let failure: unknown;
+    // One that is missing does not keep the others alive; the first failure is told in the end.
+    for (const name of doomed) {
+      try {
+        await destroySession(name);
+        destroyed.push(name);
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (failure !== undefined) {
+      for (const name of destroyed) context.notice(`session '${name}' ended`);
+      throw failure;
+    }
+    return {
+      json: { destroyed },
+      text: () => destroyed.map((name) => `session '${name}' ended\n`).join(""),
+    };
+  },
+};

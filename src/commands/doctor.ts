@@ -1,0 +1,31 @@
+import type { Command } from "commander";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+
+/** `doctor`: can this host run KVM irqchips, and if not, what to do. */
+export const doctor: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("doctor")
+      .summary("can this host run KVM irqchips, and if not, what to do")
+      .description(
+        "Examines this host's KVM. Status 0 when VMs with an irqchip can be made here, 3 when not.",
+      )
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq doctor", "a line for everything that matters"],
+          ["kvm-irq doctor --json | jq '.checks[] | select(.status != \"ok\")'", "what is wrong"],
+        ),
+      ),
+
+  async run(_context: Context): Promise<Outcome> {
+    const { probeHost } = await import("../sys/probe.ts");
+    const { examine } = await import("../diagnose/doctor.ts");
+    const examination = examine(await probeHost());
+    return {
+      status: examination.usable ? 0 : 3,
+      json: examination,
+      text: async (view) => (await import("../render/doctor.ts")).renderExamination(examination, view),
+    };
+  },
+};

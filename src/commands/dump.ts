@@ -1,0 +1,65 @@
+import { type Command, Option } from "commander";
+import { toRaw } from "../abi/raw.ts";
+import { readTarget } from "../target/take-snapshot.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { chips } from "./parsers.ts";
+import { toFile } from "./to-file.ts";
+
+interface Options {
+  chip?: string[];
+  format: "table" | "json" | "raw";
+  layout?: "x86" | "ia64";
+  output?: string;
+}
+
+/** `dump`: decoded state. */
+export const dump: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("dump")
+      .summary("decoded state")
+      .description(
+        "Reads the interrupt controllers and shows them decoded. `--format json` is a snapshot, which `restore`, `diff` and `--snapshot` take; `--format raw` has the bytes that the ioctls return.",
+      )
+      .option("--chip <chip>", "pic1, pic2, pic, ioapic, lapic, lapic[N] or all; repeatable", chips)
+      .addOption(
+        new Option("--format <format>", "how to show it").choices(["table", "json", "raw"]).default("table"),
+      )
+      .addOption(
+        new Option("--layout <layout>", "how the raw bytes of --snapshot are laid out").choices([
+          "x86",
+          "ia64",
+        ]),
+      )
+      .option("-o, --output <file>", "write to a file, whole or not at all")
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq dump", "everything"],
+          ["kvm-irq dump --chip ioapic --chip pic", "these chips"],
+          ["kvm-irq dump --json | jq .chips.pic1.imr", "one register"],
+          ["kvm-irq dump --format raw --chip ioapic -o ioapic.bin", "struct kvm_irqchip, 520 bytes"],
+          ["kvm-irq dump --snapshot old.bin --layout ia64", "saved bytes of another time"],
+        ),
+      ),
+
+  async run(context: Context, options: Options): Promise<Outcome> {
+    const target = await context.target({ layout: options.layout });
+    const reading = await readTarget(target, options.chip);
+    const format = context.globals.json ? "json" : options.format;
+    const outcome: Outcome =
+      format === "raw"
+        ? { bytes: toRaw(reading.images) }
+        : format === "json"
+          ? { bytes: Buffer.from(`${JSON.stringify(reading.snapshot)}\n`) }
+          : {
+              text: async (view) =>
+                (await import("../render/snapshot.ts")).renderSnapshot(
+                  reading.snapshot,
+                  reading.info.label,
+                  view,
+                ),
+            };
+    return options.output === undefined ? outcome : toFile(options.output, outcome);
+  },
+};

@@ -1,0 +1,32 @@
+import type { Command } from "commander";
+import { hold as holdLines } from "../target/inject.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { injectionOutcome } from "./injection.ts";
+import { duration, gsis } from "./parsers.ts";
+
+/** `hold <gsi...>`: level 1 and leave it. */
+export const hold: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("hold")
+      .summary("level 1 and leave it")
+      .description(
+        "Raises each GSI and leaves it high, until `release`, a `pulse` of the same line, or --for.",
+      )
+      .argument("<gsi...>", "GSIs and ranges of them: 4, 10-12", gsis)
+      .option("--for <duration>", "lower the lines again after this time (or Ctrl-C)", duration)
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq hold 20", "a level interrupt that nobody clears"],
+          ["kvm-irq hold 20-23 --for 2s", "for two seconds"],
+        ),
+      ),
+
+  async run(context: Context, lines: number[], { for: forMs }: { for?: number }): Promise<Outcome> {
+    const results = await holdLines(await context.target(), lines, forMs, context.signal);
+    if (!context.signal.aborted) return injectionOutcome(results);
+    context.notice("interrupted; every line is low");
+    return { ...injectionOutcome(results), status: 130 };
+  },
+};

@@ -1,0 +1,57 @@
+import { InvalidArgumentError } from "commander";
+import { HOST_ARCH } from "../abi/arch.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { badChip } from "../target/take-snapshot.ts";
+
+/** Parsers of option and argument values. Each takes the text and throws what is wrong with it. */
+
+const UNITS_IN_MS: Record<string, number> = { us: 0.001, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+/** Timers of Node hold 2^31 - 1 milliseconds; longer ones fire at once. */
+const MAX_DURATION_MS = 2 ** 31 - 1;
+
+/** A duration such as `500us`, `10ms`, `2s`, `5m`, `1h`, in milliseconds. A bare `0` is a duration too. */
+export function duration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(us|ms|s|m|h)$/.exec(text);
+  if (text !== "0" && match === null) {
+    throw new InvalidArgumentError("a duration needs a unit: 500us, 10ms, 2s, 5m or 1h.");
+  }
+  const ms = match === null ? 0 : Number(match[1]) * UNITS_IN_MS[match[2]!]!;
+  if (ms > MAX_DURATION_MS) throw new InvalidArgumentError("the longest duration is 596h.");
+  return ms;
+}
+
+/** A whole number in a range, both ends included. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`it takes a whole number from ${min} to ${max}.`);
+  };
+}
+
+/** GSIs: numbers and ranges. Collects a variadic argument. */
+export function gsis(text: string, previous: number[] | undefined): number[] {
+  const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);
+  const { count, description } = HOST_ARCH.gsis;
+  const hint = `GSIs are 0 to ${count - 1}: ${description}; ranges are written 10-12`;
+  if (match === null) throw new KvmIrqError("bad-gsi", `${JSON.stringify(text)} is not a GSI`, { hint });
+  const from = Number(match[1]);
+  const to = Number(match[2] ?? from);
+  if (from > to) {
+    throw new KvmIrqError("bad-gsi", `the range ${text} runs backwards`, { hint: `write ${to}-${from}` });
+  }
+  if (to >= count) {
+    throw new KvmIrqError("bad-gsi", `GSI ${from >= count ? from : to} goes nowhere`, { hint });
+  }
+  const range = Array.from({ length: to - from + 1 }, (_, n) => from + n);
+  return [...new Set([...(previous ?? []), ...range])];
+}
+
+/** A word of `--chip`, repeatable and in lists with commas. */
+export function chips(text: string, previous: string[] | undefined): string[] {
+  const words = text.split(",");
+  for (const word of words) {
+    if (HOST_ARCH.chipFilter(word) === undefined) throw badChip(word, HOST_ARCH);
+  }
+  return [...(previous ?? []), ...words];
+}

@@ -1,0 +1,62 @@
+import type { RawLayout } from "../abi/raw.ts";
+import type { View } from "../render/view.ts";
+import { openTarget } from "../target/open.ts";
+import type { Target } from "../target/target.ts";
+import type { Context, GlobalOptions, Program } from "./command.ts";
+
+/** The context of a command that is a process of its own: the shell's stdout, stderr and signals. */
+export class ProcessContext implements Context {
+  readonly globals: GlobalOptions;
+  readonly program: Program;
+  readonly #abort = new AbortController();
+  #target: Promise<Target> | undefined;
+  #progressShown = false;
+
+  constructor(globals: GlobalOptions, program: Program) {
+    this.globals = globals;
+    this.program = program;
+    const interrupt = () => {
+      // A second Ctrl-C means it: whatever the command waits for, it ends.
+      if (this.#abort.signal.aborted) process.exit(130);
+      this.#abort.abort();
+    };
+    process.on("SIGINT", interrupt);
+    process.on("SIGTERM", interrupt);
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  target(options: { layout?: RawLayout | undefined } = {}): Promise<Target> {
+    const { session, pid, vmFd, snapshot } = this.globals;
+    this.#target ??= openTarget({ session, pid, vmFd, snapshot, ...options });
+    return this.#target;
+  }
+
+  notice(line: string): void {
+    this.progress("");
+    process.stderr.write(`${line}\n`);
+  }
+
+  progress(line: string): void {
+    if (!process.stderr.isTTY || (line === "" && !this.#progressShown)) return;
+    process.stderr.write(`\r\u001b[K${line}`);
+    this.#progressShown = line !== "";
+  }
+
+  write(text: string): void {
+    process.stdout.write(text);
+  }
+
+  async view(): Promise<View> {
+    const { viewFor } = await import("../render/view.ts");
+    return viewFor(process.stdout);
+  }
+
+  /** Lets go of the target, so that the process can end. */
+  async close(): Promise<void> {
+    const target = await this.#target?.catch(() => undefined);
+    await target?.close();
+  }
+}

@@ -1,0 +1,150 @@
+import { Command, CommanderError } from "commander";
+import { KvmIrqError } from "../abi/error.ts";
+import { checkSessionName } from "../session/runtime-dir.ts";
+import type { CommandSpec, GlobalOptions, Parsed, Program } from "./command.ts";
+import { completion } from "./completion.ts";
+import { create } from "./create.ts";
+import { demo } from "./demo.ts";
+import { destroy } from "./destroy.ts";
+import { doctor } from "./doctor.ts";
+import { dump } from "./dump.ts";
+import { hold } from "./hold.ts";
+import { list } from "./list.ts";
+import { pulse } from "./pulse.ts";
+import { release } from "./release.ts";
+import { restore } from "./restore.ts";
+import { set } from "./set.ts";
+
+/** Every command, in the order in which `--help` shows them. */
+const COMMANDS: Readonly<Record<string, CommandSpec>> = {
+  create,
+  list,
+  destroy,
+  pulse,
+  hold,
+  release,
+  dump,
+  restore,
+  set,
+  doctor,
+  demo,
+  completion,
+};
+
+/**
+ * The program as commander knows it.
+ *
+ * @param names the commands to declare; a call needs one of them, and every one costs start-up time.
+ * @param onParsed gets what a command line asks for.
+ */
+function buildProgram(
+  version: string,
+  names: readonly string[],
+  onParsed: (parsed: Parsed) => void,
+): Command {
+  const program = new Command("kvm-irq")
+    .description(
+      "Drives, shows and explains KVM's in-kernel interrupt controllers: PICs, IOAPIC, local APICs.",
+    )
+    .usage("[options] <command> [arguments]")
+    .version(version, "-V, --version", "the version of this program")
+    .helpOption("-h, --help", "help, for a command too")
+    .option(
+      "-s, --session <name>",
+      "the target: a session (default: $KVM_IRQ_SESSION, else `default`)",
+      checkSessionName,
+    )
+    .option("--snapshot <file>", "the target: a saved snapshot or raw bytes, read only")
+    .option("--json", "machine output: JSON on stdout, errors as JSON on stderr")
+    .option("--debug", "show where an error came from")
+    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .addHelpText("after", EPILOGUE);
+  for (const name of names) declare(program, COMMANDS[name]!, onParsed);
+  return program;
+}
+
+const EPILOGUE = `
+Exit status: 0 done, 1 a negative answer, 2 usage, 3 KVM can't be used here, 4 no such target,
+5 the kernel refused, 6 bad input, 130 interrupted.
+
+Examples:
+  $ kvm-irq create && kvm-irq pulse 4 && kvm-irq dump --chip ioapic
+  $ kvm-irq create ci --preset ioapic && kvm-irq -s ci pulse 20 --json
+  $ kvm-irq demo`;
+
+function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed) => void): void {
+  const command = spec.declare(program);
+  command.showHelpAfterError(false).action((...parsed) => {
+    // Commander hands over the arguments, then the options, then the command itself.
+    const values = parsed.slice(0, -1) as never[];
+    onParsed({
+      name: command.name(),
+      globals: program.opts<GlobalOptions>(),
+      run: (context) => spec.run(context, ...values),
+    });
+  });
+}
+
+/** The program with all its commands. */
+export function makeProgram(version: string): Program {
+  return {
+    parse: (argv) => parseCommandLine(version, argv),
+    syntax() {
+      const program = buildProgram(version, Object.keys(COMMANDS), () => {});
+      return [program, ...program.commands];
+    },
+  };
+}
+
+function parseCommandLine(version: string, argv: readonly string[]): Parsed | { help: string } {
+  let result: Parsed | undefined;
+  let said = "";
+  const program = buildProgram(version, neededCommands(argv), (parsed) => {
+    result = parsed;
+  });
+  for (const command of [program, ...program.commands]) {
+    command.exitOverride().configureOutput({
+      writeOut: (text) => {
+        said += text;
+      },
+      writeErr: () => {},
+    });
+  }
+  try {
+    program.parse(argv, { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { help: said };
+    if (error.code === "commander.help") throw noCommand();
+    throw usageError(error, argv, program);
+  }
+  if (result === undefined) throw noCommand();
+  return result;
+}
+
+function noCommand(): KvmIrqError {
+  return new KvmIrqError("usage", "no command given", {
+    hint: "`kvm-irq --help` lists them, `kvm-irq demo` shows the main ones at work",
+  });
+}
+
+/** The commands that a command line could be calling: the one that it names, else all of them. */
+function neededCommands(argv: readonly string[]): string[] {
+  const first = argv.findIndex((word) => Object.hasOwn(COMMANDS, word));
+  const before = argv.slice(0, Math.max(first, 0));
+  const wantsAll =
+    first === -1 || before.some((word) => word === "help" || word === "-h" || word === "--help");
+  return wantsAll
+    ? Object.keys(COMMANDS)
+    : [...new Set(argv.filter((word) => Object.hasOwn(COMMANDS, word)))];
+}
+
+function usageError(error: CommanderError, argv: readonly string[], program: Command): KvmIrqError {
+  const [first, ...rest] = error.message.replace(/^error: /, "").split("\n");
+  const suggestion = rest.join(" ").replace(/^\(|\)$/g, "");
+  const command = program.commands.find((candidate) => argv.includes(candidate.name()));
+  const help = `\`kvm-irq ${command === undefined ? "" : `${command.name()} `}--help\` shows how to call it`;
+  return new KvmIrqError("usage", first!.replace(/\.$/, ""), {
+    hint: suggestion === "" ? help : `${suggestion} ${help}`,
+  });
+}

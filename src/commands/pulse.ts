@@ -1,0 +1,79 @@
+import { type Command, Option } from "commander";
+import { count as counted } from "../render/format.ts";
+import { pulse as pulseTrain } from "../target/inject.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { injectionOutcome } from "./injection.ts";
+import { duration, gsis, wholeNumber } from "./parsers.ts";
+
+type Requirement = "delivered" | "coalesced" | "ignored";
+
+interface Options {
+  count: number;
+  interval: number;
+  width: number;
+  require?: Requirement;
+}
+
+/** Trains shorter than this are over before anyone could read their progress. */
+const PROGRESS_AFTER_MS = 300;
+
+/** `pulse <gsi...>`: level 1, then 0. */
+export const pulse: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("pulse")
+      .summary("level 1, then 0")
+      .description(
+        "Raises each GSI and lowers it again. What became of it is counted from the rise: delivered to a CPU's interrupt controller, coalesced with one that is pending, or ignored (masked, or nobody to deliver to).",
+      )
+      .argument("<gsi...>", "GSIs and ranges of them: 4, 10-12", gsis)
+      .option("--count <n>", "pulses of each GSI", wholeNumber(1, 1_000_000_000), 1)
+      .option("--interval <duration>", "from one pulse of a GSI to the next (500us, 10ms, 2s)", duration, 0)
+      .option("--width <duration>", "how long the line stays high", duration, 0)
+      .addOption(
+        new Option("--require <outcome>", "end with status 1 unless every pulse was").choices([
+          "delivered",
+          "coalesced",
+          "ignored",
+        ]),
+      )
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq pulse 4", "once"],
+          ["kvm-irq pulse 4 10-12 --count 100 --interval 10ms", "four lines, a hundred times a second"],
+          ["kvm-irq -s ci pulse 20 --require delivered", "status 1 when it did not arrive"],
+        ),
+      ),
+
+  async run(context: Context, lines: number[], options: Options): Promise<Outcome> {
+    const target = await context.target();
+    const { count, interval, width } = options;
+    const start = performance.now();
+    let done = 0;
+    const results = await pulseTrain(
+      target,
+      { gsis: lines, count, intervalMs: interval, widthMs: width },
+      context.signal,
+      (rounds) => {
+        done = rounds;
+        if (performance.now() - start < PROGRESS_AFTER_MS) return;
+        context.progress(`${rounds} of ${counted(count, "pulse")} (${Math.floor((100 * rounds) / count)} %)`);
+      },
+    );
+    context.progress("");
+    const outcome = injectionOutcome(results);
+    if (context.signal.aborted && done < count) {
+      context.notice(
+        `interrupted after ${done} of ${counted(count, "pulse")} of each GSI; every line is low`,
+      );
+      return { ...outcome, status: 130 };
+    }
+    const required = options.require;
+    const unmet = required === undefined ? [] : results.filter((result) => result[required] !== result.count);
+    for (const { gsi, [required ?? "delivered"]: met, count: all } of unmet) {
+      context.notice(`GSI ${gsi}: ${met} of ${counted(all, "pulse")} ${required}`);
+    }
+    return { ...outcome, status: unmet.length === 0 ? 0 : 1 };
+  },
+};

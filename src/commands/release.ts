@@ -1,0 +1,23 @@
+import type { Command } from "commander";
+import { release as releaseLines } from "../target/inject.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { injectionOutcome } from "./injection.ts";
+import { gsis } from "./parsers.ts";
+
+/** `release <gsi...>`: level 0. */
+export const release: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("release")
+      .summary("level 0")
+      .description("Lowers each GSI. A line that is low already stays so.")
+      .argument("<gsi...>", "GSIs and ranges of them: 4, 10-12", gsis)
+      .addHelpText(
+        "after",
+        examples(["kvm-irq release 20", "after `hold 20`"], ["kvm-irq release 0-23", "all of them"]),
+      ),
+
+  async run(context: Context, lines: number[]): Promise<Outcome> {
+    return injectionOutcome(await releaseLines(await context.target(), lines));
+  },
+};

@@ -1,0 +1,41 @@
+import { KvmIrqError } from "../abi/error.ts";
+import type { Backend, Machine } from "../machine/machine.ts";
+import { applyPreset, type PresetName } from "../machine/presets.ts";
+import { makeMachine } from "../session/make-machine.ts";
+import { LocalTarget } from "../target/local.ts";
+
+export interface ScratchOptions {
+  /** `auto` takes KVM where it works, else the model. */
+  backend: Backend | "auto";
+  vcpus: number;
+  preset: PresetName;
+}
+
+/**
+ * A VM of this process alone, gone when the target is closed.
+ *
+ * @param onFallback called with the reason when `auto` had to take the model.
+ * @throws KvmIrqError when KVM was asked for by name and can't be used.
+ */
+export async function scratchTarget(
+  { backend, vcpus, preset }: ScratchOptions,
+  onFallback: (reason: KvmIrqError) => void = () => {},
+): Promise<LocalTarget> {
+  const machine =
+    backend === "auto" ? await kvmElseModel(vcpus, onFallback) : await makeMachine(backend, vcpus);
+  applyPreset(machine, preset);
+  return new LocalTarget(machine);
+}
+
+async function kvmElseModel(vcpus: number, onFallback: (reason: KvmIrqError) => void): Promise<Machine> {
+  try {
+    return await makeMachine("kvm", vcpus);
+  } catch (error) {
+    onFallback(
+      error instanceof KvmIrqError
+        ? error
+        : new KvmIrqError("kvm-unavailable", "the FFI can't be loaded here"),
+    );
+    return makeMachine("model", vcpus);
+  }
+}

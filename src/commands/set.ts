@@ -1,0 +1,41 @@
+import type { Command } from "commander";
+import { diffState } from "../diagnose/diff.ts";
+import { type Assignment, editTarget, parseAssignment } from "../target/edit.ts";
+import { changesText } from "./changes.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+
+const collect = (text: string, previous: Assignment[] | undefined) => [
+  ...(previous ?? []),
+  parseAssignment(text),
+];
+
+/** `set <path=value...>`: change single fields. */
+export const set: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("set")
+      .summary("change single fields")
+      .description(
+        "Reads the chips, changes the fields named, writes them back and reads them again. Fields are named as in `dump --json`; an index can be a range or *. Everything is checked before anything is written.",
+      )
+      .argument("<path=value...>", "fields and their new values", collect)
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq set pic1.imr=0xfb", "mask all but IR2"],
+          ["kvm-irq set 'ioapic.redirtbl[4].mask=false' 'ioapic.redirtbl[4].vector=0x34'", "open a pin"],
+          ["kvm-irq set 'ioapic.redirtbl[16-23].trig_mode=level' 'lapic[*].svr=0x1ff'", "ranges and all"],
+          ["kvm-irq set 'lapic[0].irr=0x34,0x35'", "a list of vectors; [] for none"],
+        ),
+      ),
+
+  async run(context: Context, assignments: Assignment[]): Promise<Outcome> {
+    const { before, wanted, after } = await editTarget(await context.target(), assignments);
+    const changed = diffState(before, wanted);
+    const kernel = diffState(wanted, after);
+    return {
+      json: { changed, changed_by_kernel: kernel },
+      text: (view) => changesText({ title: "set", changed, kernel }, view),
+    };
+  },
+};

@@ -1,0 +1,44 @@
+import type { View } from "../render/view.ts";
+import type { Target } from "../target/target.ts";
+import type { Context, GlobalOptions, Program } from "./command.ts";
+
+/** The context of a command that runs inside another one, on its target. */
+export class StepContext implements Context {
+  readonly globals: GlobalOptions;
+  readonly #outer: Context;
+  readonly #target: Target;
+
+  constructor(outer: Context, target: Target, globals: GlobalOptions = {}) {
+    this.#outer = outer;
+    this.#target = target;
+    this.globals = globals;
+  }
+
+  get program(): Program {
+    return this.#outer.program;
+  }
+
+  get signal(): AbortSignal {
+    return this.#outer.signal;
+  }
+
+  async target(): Promise<Target> {
+    return this.#target;
+  }
+
+  notice(line: string): void {
+    this.#outer.notice(line);
+  }
+
+  progress(line: string): void {
+    this.#outer.progress(line);
+  }
+
+  write(text: string): void {
+    this.#outer.write(text);
+  }
+
+  view(): Promise<View> {
+    return this.#outer.view();
+  }
+}

@@ -1,0 +1,29 @@
+/**
+ * kvm-irq as a library: the KVM ioctls of the interrupt controllers, codecs for what they carry, and the
+ * snapshot format.
+ */
+
+export { type Chips, HOST_ARCH } from "./abi/arch.ts";
+export type { ChipId, ChipImage, InjectionStatus, LineStep } from "./abi/chip.ts";
+export { type ErrorCode, EXIT_STATUS, KvmIrqError } from "./abi/error.ts";
+export { CAP, type CapName, IOCTL, type IoctlName, SIZEOF } from "./abi/ioctl.ts";
+export { checkSnapshot, type SchemaIssue } from "./abi/schema.ts";
+export { makeSnapshot, type Snapshot } from "./abi/snapshot.ts";
+export {
+  decodeIoapic,
+  decodeRedirectionEntry,
+  encodeIoapic,
+  encodeRedirectionEntry,
+  type IoapicState,
+  type RedirectionEntry,
+} from "./abi/x86/ioapic.ts";
+export { decodeLapic, encodeLapic, type LapicState } from "./abi/x86/lapic.ts";
+export { decodePic, encodePic, type PicState } from "./abi/x86/pic.ts";
+export { decodeVcpu, type VcpuState } from "./abi/x86/vcpu.ts";
+export type { Backend, Machine } from "./machine/machine.ts";
+export { applyPreset, type PresetName } from "./machine/presets.ts";
+export { Kvm } from "./sys/kvm.ts";
+export { KvmError } from "./sys/kvm-error.ts";
+export { KvmMachine } from "./sys/kvm-machine.ts";
+export { Vcpu } from "./sys/vcpu.ts";
+export { Vm } from "./sys/vm.ts";

@@ -1,0 +1,22 @@
+import type { Snapshot } from "../abi/snapshot.ts";
+import { renderIoapic } from "./ioapic.ts";
+import { renderLapic } from "./lapic.ts";
+import { renderPic } from "./pic.ts";
+import { renderVcpu } from "./vcpu.ts";
+import type { View } from "./view.ts";
+
+/** Everything that a snapshot has, a section a chip. */
+export function renderSnapshot(snapshot: Snapshot, label: string, view: View): string {
+  const { chips, host, source, vcpus } = snapshot;
+  const backend =
+    source.backend === undefined ? "" : ` (${source.backend === "kvm" ? "KVM" : source.backend})`;
+  const sections = [`${view.paint.bold(label)}${backend}, ${host.arch}, kernel ${host.kernel}\n`];
+  if (chips.pic1) sections.push(renderPic("PIC1", "master", chips.pic1, 0, view));
+  if (chips.pic2) sections.push(renderPic("PIC2", "slave", chips.pic2, 8, view));
+  if (chips.ioapic) sections.push(renderIoapic(chips.ioapic, view));
+  for (const lapic of chips.lapic ?? []) {
+    const vcpu = vcpus?.find((state) => state.vcpu === lapic.vcpu);
+    sections.push(renderLapic(lapic, vcpu, view) + (vcpu === undefined ? "" : renderVcpu(vcpu, view)));
+  }
+  return sections.join("\n");
+}

@@ -1,0 +1,22 @@
+import { RFLAGS_IF, SHADOW_MOV_SS, SHADOW_STI, type VcpuState } from "../abi/x86/vcpu.ts";
+import { hex } from "./format.ts";
+import type { View } from "./view.ts";
+
+/** What decides whether a vCPU takes an interrupt, on one line. */
+export function renderVcpu(vcpu: VcpuState, { paint }: View): string {
+  const { interrupt, exception, nmi, smi } = vcpu;
+  const interruptible = (BigInt(vcpu.rflags) & BigInt(RFLAGS_IF)) !== 0n;
+  const words = [
+    vcpu.mp_state,
+    `rip ${hex(vcpu.rip, 4)}`,
+    interruptible ? paint.green("IF set") : paint.yellow("IF clear"),
+    (interrupt.shadow & SHADOW_MOV_SS) !== 0 && "shadow of MOV SS",
+    (interrupt.shadow & SHADOW_STI) !== 0 && "shadow of STI",
+    interrupt.injected && paint.magenta(`interrupt ${hex(interrupt.nr)} injected`),
+    (exception.injected || exception.pending) && `exception ${hex(exception.nr)} first`,
+    (nmi.injected || nmi.pending > 0) && "NMI first",
+    nmi.masked && "NMIs masked",
+    (smi.smm || smi.pending) && "SMM",
+  ].filter((word) => word !== false);
+  return `vCPU ${vcpu.vcpu}    ${words.join(", ")}\n`;
+}

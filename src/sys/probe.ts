@@ -1,0 +1,107 @@
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { release } from "node:os";
+import { KvmIrqError } from "../abi/error.ts";
+import { CAP, type CapName } from "../abi/ioctl.ts";
+
+/** What this host's KVM is like, as far as it can be found out without harm. */
+export interface HostFacts {
+  kernel: string;
+  platform: string;
+  machine: string;
+  /** `kvm_intel` or `kvm_amd`, when it is loaded or built in. */
+  module: string | undefined;
+  /** The vendor string of the CPU, and the flag by which it offers virtualization. */
+  cpu: { vendor: string | undefined; flag: "vmx" | "svm" | undefined };
+  device: { path: string; mode: string; uid: number; gid: number } | undefined;
+  /** What opening the device came to. */
+  opened: { apiVersion: number } | { error: KvmIrqError };
+  capabilities: Partial<Record<CapName, number>>;
+  /** What making a VM with an irqchip and a vCPU, raising a line and reading the chips came to. */
+  trial: { ok: true } | { error: KvmIrqError } | undefined;
+  /** `/proc/sys/kernel/yama/ptrace_scope`; absent without Yama. */
+  ptraceScope: number | undefined;
+  /** Where tracefs is mounted. */
+  tracefs: string | undefined;
+}
+
+const DEVICE = "/dev/kvm";
+const TRACEFS = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/** Finds out about this host. Never throws: what can't be found out is part of the answer. */
+export async function probeHost(): Promise<HostFacts> {
+  const cpuinfo = readText("/proc/cpuinfo") ?? "";
+  return {
+    kernel: release(),
+    platform: process.platform,
+    machine: process.arch,
+    module: ["kvm_intel", "kvm_amd"].find((name) => existsSync(`/sys/module/${name}`)),
+    cpu: {
+      vendor: /^vendor_id\s*:\s*(.+)$/m.exec(cpuinfo)?.[1],
+      flag: /^flags\s*:.*\b(vmx|svm)\b/m.exec(cpuinfo)?.[1] as "vmx" | "svm" | undefined,
+    },
+    device: deviceFacts(),
+    ...(await kvmFacts()),
+    ptraceScope: numberIn("/proc/sys/kernel/yama/ptrace_scope"),
+    tracefs: TRACEFS.find((path) => existsSync(`${path}/events`)),
+  };
+}
+
+function deviceFacts(): HostFacts["device"] {
+  const stats = statSync(DEVICE, { throwIfNoEntry: false });
+  if (stats === undefined) return undefined;
+  return { path: DEVICE, mode: (stats.mode & 0o777).toString(8), uid: stats.uid, gid: stats.gid };
+}
+
+async function kvmFacts(): Promise<Pick<HostFacts, "opened" | "capabilities" | "trial">> {
+  try {
+    // The FFI has binaries for some platforms only; on others, loading it is what fails.
+    const { Kvm } = await import("./kvm.ts");
+    using kvm = Kvm.open();
+    const capabilities: Partial<Record<CapName, number>> = {};
+    for (const cap of Object.keys(CAP) as CapName[]) capabilities[cap] = kvm.checkExtension(cap);
+    return { opened: { apiVersion: kvm.apiVersion() }, capabilities, trial: await tryMachine() };
+  } catch (error) {
+    return { opened: { error: asKvmIrqError(error) }, capabilities: {}, trial: undefined };
+  }
+}
+
+async function tryMachine(): Promise<HostFacts["trial"]> {
+  try {
+    const { KvmMachine } = await import("./kvm-machine.ts");
+    const machine = new KvmMachine(1);
+    try {
+      machine.setIrqLine(4, 1);
+      machine.setIrqLine(4, 0);
+      for (const id of ["pic1", "pic2", "ioapic", "lapic[0]", "vcpu[0]"] as const) machine.readChip(id);
+    } finally {
+      machine.close();
+    }
+    return { ok: true };
+  } catch (error) {
+    return { error: asKvmIrqError(error) };
+  }
+}
+
+function asKvmIrqError(error: unknown): KvmIrqError {
+  if (error instanceof KvmIrqError) return error;
+  return new KvmIrqError(
+    "kvm-unavailable",
+    `the FFI can't be loaded: ${(error as Error).message.split("\n")[0]}`,
+    {
+      hint: "ffi-rs has binaries for x64 and arm64 Linux (glibc and musl), macOS and Windows; run `npm install` on this machine",
+    },
+  );
+}
+
+function numberIn(path: string): number | undefined {
+  const text = readText(path);
+  return text === undefined ? undefined : Number(text);
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
