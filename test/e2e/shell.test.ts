@@ -1,0 +1,126 @@
+import { spawnSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { PROGRAM, User } from "../support/cli.ts";
+
+const user = new User();
+beforeAll(() => {
+  user.ok(["create"]);
+});
+afterAll(() => expect(user.dispose()).toEqual([]));
+
+const sh = (script: string) =>
+  spawnSync("bash", ["-c", `kvm-irq() { ${process.execPath} ${PROGRAM} "$@"; }; ${script}`], {
+    env: user.env,
+    encoding: "utf8",
+  });
+
+describe("the command line", () => {
+  it("tells its version, fast path and commander alike", () => {
+    const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+    expect(user.ok(["--version"])).toBe(`${version}\n`);
+    expect(user.ok(["--version", "--json"])).toBe(`${version}\n`);
+  });
+
+  it.each([
+    [[]],
+    [["nonsense"]],
+    [["pulse"]],
+    [["pulse", "4", "--nonsense"]],
+    [["pulse", "4", "--count", "0"]],
+    [["pulse", "4", "--count", "1e3"]],
+    [["pulse", "4", "--interval", "10"]],
+    [["pulse", "4", "--width", "1parsec"]],
+    [["pulse", "4", "--require", "luck"]],
+    [["create", "a", "b"]],
+    [["create", "a", "--vcpus", "256"]],
+    [["create", "a", "--preset", "none"]],
+    [["dump", "--chip", "foo"]],
+    [["dump", "--format", "xml"]],
+    [["dump", "--vm-fd", "3"]],
+    [["-s", "a", "--snapshot", "b", "dump"]],
+    [["completion", "tcsh"]],
+    [["destroy", "a", "--all"]],
+  ])("refuses %j with status 2, one line and a hint", (args) => {
+    const { status, stdout, stderr } = user.run(args);
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    expect(stderr).toMatch(/^kvm-irq: .+\n(hint: .+\n)?$/);
+  });
+
+  it("gives errors as JSON with --json, on stderr", () => {
+    const { stdout, stderr } = user.run(["-s", "nobody", "dump", "--json"]);
+    expect(stdout).toBe("");
+    expect(JSON.parse(stderr)).toEqual({
+      error: {
+        code: "no-session",
+        message: "there is no session 'nobody'",
+        hint: expect.stringContaining("kvm-irq create nobody"),
+        session: "nobody",
+      },
+    });
+  });
+
+  it("shows a stack only with --debug", () => {
+    expect(user.run(["-s", "nobody", "dump"]).stderr).not.toMatch(/^ +at /m);
+    expect(user.run(["-s", "nobody", "dump", "--debug"]).stderr).toMatch(/^ +at /m);
+  });
+
+  it("has help with examples for every command", () => {
+    const commands = [...user.ok(["--help"]).matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1]!);
+    expect(commands).toContain("pulse");
+    for (const command of commands.filter((name) => name !== "help" && name !== "kvm")) {
+      expect(user.ok([command, "--help"]), command).toMatch(/Examples:\n {2}\$ /);
+    }
+  });
+});
+
+describe("in a shell script", () => {
+  it("the calls of the README's first lines work", () => {
+    const { status, stdout } = sh(
+      "kvm-irq create x && kvm-irq -s x pulse 4 && kvm-irq -s x dump --chip ioapic && kvm-irq destroy x",
+    );
+    expect(status).toBe(0);
+    expect(stdout).toContain("IOAPIC");
+  });
+
+  it("a reader that stops early is no error", () => {
+    const { stdout, stderr } = sh(
+      "set -o pipefail; for i in 1 2 3; do kvm-irq dump | head -1; echo $?; done",
+    );
+    expect(stderr).toBe("");
+    expect(stdout.match(/^0$/gm)).toHaveLength(3);
+  });
+
+  it("a closed stdin is an empty snapshot, not a crash", () => {
+    const { status, stderr } = sh("kvm-irq restore - <&-");
+    expect(status).toBe(6);
+    expect(stderr).toContain("is empty");
+  });
+
+  it("a full disk or closed stdout is told by the status", () => {
+    expect(sh("kvm-irq dump --json > /dev/full").status).not.toBe(0);
+  });
+
+  it("completion for bash knows commands, options, choices and sessions", () => {
+    const complete = (...words: string[]) =>
+      sh(
+        `source <(kvm-irq completion bash); COMP_WORDS=(kvm-irq ${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length}; _kvm_irq; echo "\${COMPREPLY[@]}"`,
+      ).stdout.trim();
+    expect(complete("pu")).toBe("pulse");
+    expect(complete("create", "--pre")).toBe("--preset");
+    expect(complete("create", "--preset", "")).toBe("reset pic ioapic");
+    expect(complete("destroy", "def")).toBe("default");
+    expect(complete("completion", "")).toContain("bash zsh fish");
+  });
+
+  it("doctor and demo agree on whether KVM is here", () => {
+    const doctor = user.run(["doctor", "--json"]);
+    const { usable, checks } = JSON.parse(doctor.stdout);
+    expect(doctor.status).toBe(usable ? 0 : 3);
+    expect(checks.map(({ id }: { id: string }) => id)).toContain("device");
+    const demo = user.run(["demo", "--json"], { env: { KVM_IRQ_BACKEND: "auto" } });
+    expect(demo.status).toBe(0);
+    expect(JSON.parse(demo.stdout).source.backend).toBe(usable ? "kvm" : "model");
+    expect(demo.stderr).toContain(usable ? "the kernel's KVM" : "the software model");
+  });
+});

@@ -1,0 +1,305 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { User } from "../support/cli.ts";
+
+const user = new User();
+/** What colours start with. */
+const ESCAPE = "\u001b[";
+const path = (name: string) => join(user.folder, name);
+beforeAll(() => {
+  user.ok(["create", "--preset", "ioapic"]);
+});
+afterAll(() => {
+  user.ok(["destroy", "--all"]);
+  // Drafts of files that were being written would lie beside them.
+  expect(readdirSync(user.folder).filter((name) => name.includes(".tmp"))).toEqual([]);
+  user.dispose();
+});
+
+const snapshot = () => user.json(["dump"]);
+// biome-ignore lint/suspicious/noExplicitAny: broken on purpose
+type Change = (value: any) => void;
+const changed = (change: Change) => {
+  const value = snapshot();
+  change(value);
+  return JSON.stringify(value);
+};
+
+describe("dump", () => {
+  it("shows every chip, a row a pin, in plain text when piped", () => {
+    const text = user.ok(["dump"]);
+    expect(text).not.toContain(ESCAPE);
+    expect(text).toContain("PIC1 (master)  base 0x20");
+    expect(text.match(/^ *\d+ +0x[34]\d|^ *\d+ +0x3[a-f]/gm)?.length).toBeGreaterThanOrEqual(24);
+    expect(text).toContain("LAPIC of vCPU 0");
+  });
+
+  it.each([
+    [["pic1"], ["pic1"]],
+    [["pic"], ["pic1", "pic2"]],
+    [
+      ["ioapic", "pic2"],
+      ["pic2", "ioapic"],
+    ],
+    [["lapic"], ["lapic"]],
+    [["lapic[0]"], ["lapic"]],
+    [["all"], ["pic1", "pic2", "ioapic", "lapic"]],
+    [["pic1,ioapic"], ["pic1", "ioapic"]],
+  ])("--chip %j shows %j", (words, chips) => {
+    const args = words.flatMap((word) => ["--chip", word]);
+    expect(Object.keys(user.json(["dump", ...args]).chips)).toEqual(chips);
+  });
+
+  it("has the form of the snapshot format", () => {
+    expect(snapshot()).toMatchObject({
+      format: "kvm-irq.snapshot",
+      version: 1,
+      captured_at: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+      source: { kind: "session", name: "default", pid: expect.any(Number) },
+      host: { kernel: expect.any(String), arch: "x86_64" },
+      chips: { pic1: { elcr_mask: 0xf8 }, ioapic: { base_address: 0xfec00000 }, lapic: [{ vcpu: 0 }] },
+    });
+  });
+
+  it("colours on request alone, when piped", () => {
+    expect(user.ok(["dump"], { env: { FORCE_COLOR: "1" } })).toContain(ESCAPE);
+    expect(user.ok(["dump"], { env: { NO_COLOR: "1" } })).not.toContain(ESCAPE);
+  });
+
+  it("writes a file whole, and says so when it can't", () => {
+    user.ok(["dump", "--json", "-o", path("out.json")]);
+    expect(JSON.parse(readFileSync(path("out.json"), "utf8")).format).toBe("kvm-irq.snapshot");
+    user.ok(["dump", "-o", path("out.txt")]);
+    expect(readFileSync(path("out.txt"), "utf8")).toContain("IOAPIC");
+    mkdirSync(path("folder"), { recursive: true });
+    for (const bad of [path("folder"), path("missing/out.json"), "/proc/self/nothing"]) {
+      const { status, stderr } = user.run(["dump", "--json", "-o", bad]);
+      expect(status).toBe(2);
+      expect(stderr).toContain("can't be written");
+    }
+    expect(user.run(["dump", "-o", "/dev/null"]).status).toBe(0);
+    expect(existsSync("/dev/null")).toBe(true);
+  });
+
+  it("reads a saved snapshot and raw bytes as a target, but does not drive them", () => {
+    writeFileSync(path("snap.json"), JSON.stringify(snapshot()));
+    user.ok(["dump", "--format", "raw", "-o", path("snap.bin")]);
+    const live = snapshot().chips;
+    expect(user.json(["dump", "--snapshot", path("snap.json")]).chips).toEqual(live);
+    expect(user.json(["dump", "--snapshot", path("snap.bin")]).chips).toEqual(live);
+    expect(user.json(["dump", "--snapshot", "-"], { input: JSON.stringify(snapshot()) }).chips).toEqual(live);
+    for (const args of [
+      ["pulse", "4"],
+      ["set", "pic1.imr=0"],
+      ["restore", path("snap.json")],
+    ]) {
+      const { status, stderr } = user.run([...args, "--snapshot", path("snap.json")]);
+      expect(status).toBe(2);
+      expect(stderr).toContain("it can be read, not driven");
+    }
+  });
+
+  it("decodes the 48 pins of ia64's layout", () => {
+    const bytes = Buffer.alloc(408);
+    bytes.writeUInt32LE(0xfec00000, 0);
+    bytes.writeUInt32LE(0x0001_a234, 24 + 47 * 8);
+    writeFileSync(path("old.bin"), bytes);
+    const { chips, host } = user.json(["dump", "--snapshot", path("old.bin"), "--layout", "ia64"]);
+    expect(host.arch).toBe("ia64");
+    expect(chips.ioapic.redirtbl).toHaveLength(48);
+    expect(chips.ioapic.redirtbl[47]).toMatchObject({
+      vector: 0x34,
+      mask: true,
+      trig_mode: "level",
+      polarity: "low",
+    });
+    expect(user.ok(["dump", "--snapshot", path("old.bin"), "--layout", "ia64"])).toMatch(/^ 47 {2}0x34/m);
+    expect(user.run(["dump", "--layout", "ia64"])).toMatchObject({ status: 2 });
+  });
+});
+
+describe("set", () => {
+  it("changes fields, reads them back, and reports each", () => {
+    const { changed: changes, changed_by_kernel } = user.json([
+      "set",
+      "pic1.imr=0xfb",
+      "ioapic.redirtbl[4].vector=0x99",
+      "ioapic.redirtbl[2-3].mask=true",
+    ]);
+    expect(changes).toEqual([
+      { path: "pic1.imr", from: 0xff, to: 0xfb },
+      { path: "ioapic.redirtbl[2].mask", from: false, to: true },
+      { path: "ioapic.redirtbl[3].mask", from: false, to: true },
+      { path: "ioapic.redirtbl[4].vector", from: 0x34, to: 0x99 },
+    ]);
+    expect(changed_by_kernel).toEqual([]);
+    expect(snapshot().chips.ioapic.redirtbl[4].vector).toBe(0x99);
+  });
+
+  it("sets words and lists of vectors", () => {
+    user.ok(["set", "lapic[0].isr=0x51,0x41", "ioapic.redirtbl[5].delivery_mode=nmi"]);
+    const { lapic, ioapic } = snapshot().chips;
+    expect(lapic[0].isr).toEqual([0x41, 0x51]);
+    expect(ioapic.redirtbl[5].delivery_mode).toBe("nmi");
+    user.ok(["set", "lapic[0].isr=[]", "ioapic.redirtbl[5].delivery_mode=fixed"]);
+    expect(snapshot().chips.lapic[0].isr).toEqual([]);
+  });
+
+  it("reports what the kernel made of it: a pending level pin is injected again", () => {
+    const { changed_by_kernel } = user.json(["set", "ioapic.irr=0x800000"]);
+    expect(changed_by_kernel).toContainEqual({
+      path: "ioapic.redirtbl[23].remote_irr",
+      from: false,
+      to: true,
+    });
+    user.ok(["set", "ioapic.irr=0", "ioapic.redirtbl[23].remote_irr=false"]);
+  });
+
+  it.each([
+    "ioapic.redirtbl[24].mask=true",
+    "pic3.imr=0",
+    "pic1.nothing=1",
+    "pic1.imr",
+    "pic1.imr=256",
+    "pic1.imr=-1",
+    "pic1.imr=x",
+    "ioapic.redirtbl[4].mask=maybe",
+    "ioapic.redirtbl[4].trig_mode=sideways",
+    "ioapic.redirtbl[4]=1",
+    "lapic[0].irr=256",
+    "lapic[1].svr=0",
+    "vcpus[0].rflags=0",
+    "=1",
+  ])("refuses %j with status 2 and changes nothing, whatever else was asked", (assignment) => {
+    const before = snapshot().chips;
+    const { status, stderr } = user.run(["set", "pic2.imr=0", assignment]);
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^kvm-irq: .*\n/);
+    expect(snapshot().chips).toEqual(before);
+  });
+});
+
+describe("restore", () => {
+  it("round-trips through a pipe", () => {
+    const before = user.ok(["dump", "--json"]);
+    user.ok(["set", "pic1.imr=0x12", "ioapic.redirtbl[*].mask=true", "lapic[0].tpr=0x20"]);
+    user.ok(["restore", "-"], { input: before });
+    expect(snapshot().chips).toEqual(JSON.parse(before).chips);
+  });
+
+  it("--dry-run shows what would change and writes nothing", () => {
+    const before = snapshot();
+    const { changed: changes, dry_run } = user.json(["restore", "-", "--dry-run"], {
+      input: changed((value) => {
+        value.chips.pic1.imr ^= 1;
+      }),
+    });
+    expect(dry_run).toBe(true);
+    expect(changes).toMatchObject([{ path: "pic1.imr" }]);
+    expect(snapshot().chips).toEqual(before.chips);
+  });
+
+  it("--chip restores that chip alone", () => {
+    const before = snapshot();
+    user.ok(["restore", "-", "--chip", "pic2"], {
+      input: changed((value) => {
+        value.chips.pic1.imr ^= 1;
+        value.chips.pic2.imr ^= 1;
+      }),
+    });
+    const { pic1, pic2 } = snapshot().chips;
+    expect(pic1).toEqual(before.chips.pic1);
+    expect(pic2.imr).toBe(before.chips.pic2.imr ^ 1);
+  });
+
+  it.each<[string, string | (() => string)]>([
+    ["empty", ""],
+    ["cut short", () => JSON.stringify(snapshot()).slice(0, -20)],
+    ["no snapshot", "[1, 2]"],
+    ["null", "null"],
+    [
+      "of another version",
+      () =>
+        changed((value) => {
+          value.version = 2;
+        }),
+    ],
+    [
+      "with an unknown field",
+      () =>
+        changed((value) => {
+          value.chips.pic1.more = 1;
+        }),
+    ],
+    [
+      "with an unknown chip",
+      () =>
+        changed((value) => {
+          value.chips.pic3 = value.chips.pic1;
+        }),
+    ],
+    [
+      "with a value out of range",
+      () =>
+        changed((value) => {
+          value.chips.pic1.imr = 256;
+        }),
+    ],
+    [
+      "with a missing field",
+      () =>
+        changed((value) => {
+          delete value.chips.pic1.imr;
+        }),
+    ],
+    [
+      "with 25 pins",
+      () =>
+        changed((value) => {
+          value.chips.ioapic.redirtbl.push(value.chips.ioapic.redirtbl[0]);
+        }),
+    ],
+    [
+      "with 23 pins",
+      () =>
+        changed((value) => {
+          value.chips.ioapic.redirtbl.pop();
+        }),
+    ],
+    [
+      "with two local APICs of one vCPU",
+      () =>
+        changed((value) => {
+          value.chips.lapic.push(value.chips.lapic[0]);
+        }),
+    ],
+    [
+      "with a local APIC of a vCPU that the VM lacks",
+      () =>
+        changed((value) => {
+          value.chips.lapic[0].vcpu = 7;
+        }),
+    ],
+    [
+      "of an unknown architecture",
+      () =>
+        changed((value) => {
+          value.host.arch = "vax";
+        }),
+    ],
+  ])("refuses a snapshot that is %s with status 6 and writes nothing", (_, input) => {
+    const before = snapshot().chips;
+    const text = typeof input === "string" ? input : input();
+    const { status, stderr, stdout } = user.run(["restore", "-", "--json"], { input: text });
+    expect({ status, stdout }).toEqual({ status: 6, stdout: "" });
+    expect(JSON.parse(stderr).error).toMatchObject({ code: "bad-input", message: expect.any(String) });
+    expect(snapshot().chips).toEqual(before);
+  });
+
+  it("refuses a file that is not there with status 4, and a chip that the snapshot lacks with status 2", () => {
+    expect(user.run(["restore", path("nowhere.json")])).toMatchObject({ status: 4 });
+    const part = user.ok(["dump", "--json", "--chip", "pic1"]);
+    expect(user.run(["restore", "-", "--chip", "ioapic"], { input: part })).toMatchObject({ status: 2 });
+  });
+});
