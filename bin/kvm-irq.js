@@ -1,7 +1,10 @@
 #!/usr/bin/env node
 "use strict";
-const { version } = require("../package.json");
 
 const argv = process.argv.slice(2);
-if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-V")) process.stdout.write(`${version}\n`);
-else require("../dist/cli.cjs").main(argv);
+if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-V")) {
+  process.stdout.write(`${require("../package.json").version}\n`);
+} else {
+  const { load } = require("./load.js");
+  load(require.resolve("../dist/cli.cjs")).exports.main(argv);
+}

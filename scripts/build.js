@@ -3,6 +3,7 @@
  * faster than ES modules, and start-up is what a user feels), the library as an ES module with its types,
  * and the JSON Schema of the snapshot format.
  */
+import { spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -47,6 +48,14 @@ await Promise.all([
 ]);
 await writeTypes();
 await writeSchema();
+writeCodeCache();
+
+/** A tour on the model goes through most of what a short command does. */
+function writeCodeCache() {
+  const argv = [`${root}/scripts/code-cache.js`, `${root}/dist/cli.cjs`, "demo", "--backend", "model"];
+  const { status, stderr } = spawnSync(process.execPath, argv, { encoding: "utf8" });
+  if (status !== 0) throw new Error(`the program can't run: ${stderr}`);
+}
 
 async function writeTypes() {
   const bundle = await rollup({

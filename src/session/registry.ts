@@ -1,4 +1,3 @@
-import { randomBytes } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { checkRuntimeDir, runtimeDir, sessionDir } from "./runtime-dir.ts";
@@ -35,7 +34,7 @@ export interface Claim {
 
 /** Prepares to take a session's name for this process. */
 export function claim(name: string): Claim {
-  const id = `${process.pid}-${randomBytes(3).toString("hex")}`;
+  const id = `${process.pid}-${randomSuffix()}`;
   const final = sessionDir(name);
   let folder = join(runtimeDir(), `.new-${id}`);
   mkdirSync(folder, { mode: 0o700 });
@@ -57,6 +56,13 @@ export function claim(name: string): Claim {
       removeIfEmpty(folder);
     },
   };
+}
+
+/** Unlike any other of this pid, not secret: node:crypto would cost the holder two megabytes. */
+function randomSuffix(): string {
+  return Math.floor(Math.random() * 2 ** 24)
+    .toString(16)
+    .padStart(6, "0");
 }
 
 /** The socket registered under a name, whether or not its holder lives. */

@@ -42,7 +42,7 @@ export function firstDisagreement(
   model: Machine,
   steps: readonly Step[],
 ): Disagreement | undefined {
-  const chips = X86_64.chipsNamed("all", kernel.vcpus) ?? [];
+  const chips = X86_64.chips(kernel.vcpus);
   const script: string[] = [];
   for (const [index, step] of steps.entries()) {
     script.push(...scriptLines(kernel, step));
