@@ -13,6 +13,7 @@ import { bootGuest } from "./kernels/guest.js";
 import { writeInitramfs } from "./kernels/initramfs.js";
 import { getKernel } from "./kernels/packages.js";
 import { PAYLOADS } from "./kernels/payloads.js";
+import { withoutPassed } from "./kernels/report.js";
 import { requireTools, UserError } from "./kernels/tools.js";
 
 const USAGE = `usage: npm run test:kernels -- [options]
@@ -79,7 +80,7 @@ function failures({ release, report, problem }, payloads) {
   const found = problem === undefined ? [] : [`${release}: ${problem}`];
   for (const { name, tap } of payloads) {
     const result = report.results.find((each) => each.name === name);
-    const text = result?.output.join("\n");
+    const text = result && withoutPassed(result.output).join("\n");
     if (result === undefined) found.push(`${release}: ${name} did not run`);
     else if (result.status !== 0)
       found.push(`${release}: ${name} ended with status ${result.status}\n${text}`);
@@ -93,7 +94,7 @@ function printTable(outcomes) {
   const table = new Table({
     head: ["kernel", "payload", "passed", "failed", "skipped", "seconds"],
     colAligns: ["left", "left", "right", "right", "right", "right"],
-    style: { head: [], border: [] },
+    style: { head: [], border: [], compact: true },
   });
   for (const { release, report } of outcomes) {
     table.push([release, "(boot)", "", "", "", report.bootSeconds?.toFixed(1) ?? "-"]);

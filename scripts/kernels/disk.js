@@ -40,14 +40,16 @@ export PATH=/bin HOME=/root NO_COLOR=1 CI=1
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t tmpfs none /run
+mount -t tracefs none /sys/kernel/tracing
 mkdir -p /dev/pts /dev/shm && mount -t devpts none /dev/pts && mount -t tmpfs none /dev/shm
+ln -s /proc/self/fd /dev/fd
 ip link set lo up
 cd /project
 [ -c /dev/kvm ] || { echo "no /dev/kvm: kvm-amd did not load" >/dev/console; poweroff -f; }
 exec >/dev/ttyS1 2>&1
 echo "${MARK} ready"
 for payload in /payloads/*; do
-  name=\${payload##*/}
+  name=\${payload##*/[0-9][0-9]-}
   echo "${MARK} begin $name"
   sh $payload </dev/null
   echo "${MARK} end $name $?"
@@ -78,9 +80,11 @@ export function writeDisk({ project, payloads, file }) {
     }
     for (const addon of nativeAddons(root)) copyLibraries(addon, root);
     writeFileSync(join(root, "init"), INIT, { mode: 0o755 });
-    for (const { name, command, limit } of payloads) {
-      writeFileSync(join(root, "payloads", name), `exec timeout -s KILL ${limit} ${command}\n`);
-    }
+    writeFileSync(join(root, "etc", "passwd"), "root:x:0:0:root:/root:/bin/sh\n");
+    payloads.forEach(({ name, command, limit }, index) => {
+      const file = `${String(index).padStart(2, "0")}-${name}`;
+      writeFileSync(join(root, "payloads", file), `exec timeout -s KILL ${limit} ${command}\n`);
+    });
     writeFileSync(file, "");
     truncateSync(file, SIZE);
     run("mke2fs", ["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d", root, file]);

@@ -6,9 +6,17 @@
  *   that it prints TAP, and then at least one test has to pass.
  */
 
-/** Emulation is ten to forty times slower than the CPU, so tests get that much longer. */
-const VITEST =
-  "node node_modules/vitest/vitest.mjs run --reporter=tap-flat --testTimeout=300000 --hookTimeout=300000";
+/** A minute of real time is a few seconds of work under emulation; limits of tests allow for that. */
+const PATIENCE = "--testTimeout=300000 --hookTimeout=300000";
 
 /** @type {Payload[]} */
-export const PAYLOADS = [{ name: "irqchip", command: `${VITEST} test/sys`, limit: 300, tap: true }];
+export const PAYLOADS = [
+  vitest("contract", "test/machine"),
+  vitest("differential", "test/model", "KVM_IRQ_DIFFERENTIAL_STEPS=2000"),
+  vitest("e2e", "test/e2e"),
+];
+
+function vitest(name, files, environment = "") {
+  const command = `env ${environment} node node_modules/vitest/vitest.mjs run --reporter=tap-flat ${PATIENCE} ${files}`;
+  return { name, command, limit: 600, tap: true };
+}

@@ -70,3 +70,8 @@ export class Report {
     this.#current[skip ? "skipped" : not ? "failed" : "passed"]++;
   }
 }
+
+/** A payload's output without the tests that passed or were skipped. */
+export function withoutPassed(output) {
+  return output.filter((line) => !TEST_POINT.test(line) || /^not/i.test(line));
+}
