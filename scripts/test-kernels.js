@@ -62,8 +62,7 @@ function workFolder({ keep }) {
 }
 
 /** Boots one kernel and runs the payloads in it. */
-async function testKernel(wanted, disk, folder, { limit, verbose, command }) {
-  const kernel = getKernel(wanted, CACHE);
+async function testKernel(kernel, disk, folder, { limit, verbose, command }) {
   note(`${kernel.release}: booting`);
   const initramfs = join(folder, `${kernel.release}.cpio`);
   const log = join(folder, `${kernel.release}.log`);
@@ -113,11 +112,12 @@ async function main() {
   const options = readOptions();
   if (options.help) return console.log(USAGE);
   requireTools(options);
+  const kernels = options.kernel.map((wanted) => getKernel(wanted, CACHE));
   const folder = workFolder(options);
   const disk = join(folder, "disk.img");
   writeDisk({ project: PROJECT, payloads: options.payloads, file: disk });
   const outcomes = [];
-  for (const wanted of options.kernel) outcomes.push(await testKernel(wanted, disk, folder, options));
+  for (const kernel of kernels) outcomes.push(await testKernel(kernel, disk, folder, options));
   printTable(outcomes);
   const found = outcomes.flatMap((outcome) => failures(outcome, options.payloads));
   for (const failure of found) note(failure);

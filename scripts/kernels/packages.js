@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { run, UserError } from "./tools.js";
+import { findProgram, run, UserError } from "./tools.js";
 
 /**
  * Debian's cloud kernels as packages: named by apt, downloaded and unpacked into a cache. Nothing is
@@ -43,6 +43,7 @@ export function getKernel(wanted, cache) {
 
 /** The newest package of a series that apt can download: `linux-image-6.1.0-50-cloud-amd64`. */
 function newestPackage(series) {
+  if (findProgram("apt-cache") === undefined) return undefined;
   const pattern = seriesPattern(series);
   const names = run("apt-cache", ["pkgnames", `linux-image-${series}`])
     .toString()
