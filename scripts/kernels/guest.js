@@ -34,10 +34,12 @@ export async function bootGuest({ image, initramfs, disk, log, limit }, onLine) 
     ],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
+  const kill = () => qemu.kill("SIGKILL");
+  process.once("exit", kill);
   let late = false;
   const timer = setTimeout(() => {
     late = true;
-    qemu.kill("SIGKILL");
+    kill();
   }, limit * 1000);
   let complaint = "";
   qemu.stderr.on("data", (chunk) => {
@@ -51,6 +53,7 @@ export async function bootGuest({ image, initramfs, disk, log, limit }, onLine) 
   }
   const status = await closed;
   clearTimeout(timer);
+  process.off("exit", kill);
   if (report.done) return { report, problem: undefined };
   const why = late
     ? `no end within ${limit} s`
