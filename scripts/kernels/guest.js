@@ -6,8 +6,7 @@ import { findProgram } from "./tools.js";
 
 /**
  * Nested SVM under plain emulation: KVM works inside whatever the host's own CPU is. One CPU only: KVM
- * patches the running kernel's code as VMs come and go, and QEMU's threads don't follow that reliably
- * (a 6.12 guest of two CPUs died of it).
+ * patches the running kernel's code as VMs come and go, and a 6.12 guest of two CPUs died of a stray int3.
  */
 const MACHINE = ["-accel", "tcg,thread=multi", "-cpu", "max,+svm", "-smp", "1", "-m", "2048"];
 const BARE = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"];
