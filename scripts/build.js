@@ -18,8 +18,8 @@ const common = {
   bundle: true,
   platform: "node",
   target: "node20",
-  // Native, and so found by Node at run time.
-  external: ["ffi-rs"],
+  // Found by Node at run time: native, or large and rarely needed.
+  external: ["ffi-rs", "junit-report-builder", "wavedrom"],
   define: { KVM_IRQ_VERSION: JSON.stringify(version) },
   logLevel: "warning",
 };
@@ -27,6 +27,8 @@ const common = {
 const program = {
   ...common,
   format: "cjs",
+  // A script that is loaded with a code cache can't import(); what it needs at run time it requires.
+  supported: { "dynamic-import": false },
   minify: true,
   keepNames: true,
   define: { ...common.define, "import.meta.url": "__moduleUrl" },

@@ -30,6 +30,7 @@ export interface Outcome {
 export interface Parsed {
   /** The command's name. */
   name: string;
+  scriptable: boolean;
   globals: GlobalOptions;
   run(context: Context): Promise<Outcome>;
 }
@@ -55,13 +56,15 @@ export interface Context {
   /** Shows progress in place, on stderr, where that is a terminal. An empty line ends it. */
   progress(line: string): void;
   /** Writes a piece of a stream to stdout at once; for commands that do not end by themselves. */
-  write(text: string): void;
+  write(text: string | Uint8Array): void;
   /** How text for people is to look. */
   view(): Promise<View>;
 }
 
 /** One command: how it is called, and what it does. */
 export interface CommandSpec {
+  /** Whether it can be a line of a script: it works on a target, and comes to an end. */
+  scriptable?: true;
   /** Declares arguments and options. Bad values are refused here, before anything runs. */
   declare(program: Command): Command;
   /** Runs it with what commander parsed: the arguments in order, then the options. */

@@ -69,8 +69,8 @@ export const demo: CommandSpec = {
 async function takeStep(outer: Context, context: Context, say: string, argv: string[]): Promise<unknown> {
   const parsed = outer.program.parse(argv);
   if ("help" in parsed) return undefined;
-  const { json, bytes, text } = await parsed.run(context);
-  if (outer.globals.json) return json ?? JSON.parse(Buffer.from(bytes ?? []).toString());
+  const { json, text } = await parsed.run(context);
+  if (outer.globals.json) return json;
   const view = await outer.view();
   outer.write(
     `\n${view.paint.dim(`# ${say}`)}\n${view.paint.bold(`$ kvm-irq ${argv.join(" ")}`)}\n${(await text?.(view)) ?? ""}`,

@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { toRaw } from "../abi/raw.ts";
-import { readTarget } from "../target/take-snapshot.ts";
+import { type Reading, readTarget } from "../target/take-snapshot.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { chips } from "./parsers.ts";
 import { toFile } from "./to-file.ts";
@@ -14,6 +14,7 @@ interface Options {
 
 /** `dump`: decoded state. */
 export const dump: CommandSpec = {
+  scriptable: true,
   declare: (program: Command) =>
     program
       .command("dump")
@@ -21,7 +22,7 @@ export const dump: CommandSpec = {
       .description(
         "Reads the interrupt controllers and shows them decoded. `--format json` is a snapshot, which `restore`, `diff` and `--snapshot` take; `--format raw` has the bytes that the ioctls return.",
       )
-      .option("--chip <chip>", "pic1, pic2, pic, ioapic, lapic, lapic[N] or all; repeatable", chips)
+      .option("--chip <chip>", "pic1, pic2, pic, ioapic, lapic, lapic[N], vcpu or all; repeatable", chips)
       .addOption(
         new Option("--format <format>", "how to show it").choices(["table", "json", "raw"]).default("table"),
       )
@@ -46,20 +47,21 @@ export const dump: CommandSpec = {
   async run(context: Context, options: Options): Promise<Outcome> {
     const target = await context.target({ layout: options.layout });
     const reading = await readTarget(target, options.chip);
-    const format = context.globals.json ? "json" : options.format;
-    const outcome: Outcome =
-      format === "raw"
-        ? { bytes: toRaw(reading.images) }
-        : format === "json"
-          ? { bytes: Buffer.from(`${JSON.stringify(reading.snapshot)}\n`) }
-          : {
-              text: async (view) =>
-                (await import("../render/snapshot.ts")).renderSnapshot(
-                  reading.snapshot,
-                  reading.info.label,
-                  view,
-                ),
-            };
+    const outcome = present(reading, context.globals.json ? "json" : options.format);
     return options.output === undefined ? outcome : toFile(options.output, outcome);
   },
 };
+
+function present({ images, info, snapshot }: Reading, format: Options["format"]): Outcome {
+  switch (format) {
+    case "raw":
+      return { bytes: toRaw(images) };
+    case "json":
+      return { json: snapshot, text: () => `${JSON.stringify(snapshot)}\n` };
+    case "table":
+      return {
+        text: async (view) =>
+          (await import("../render/snapshot.ts")).renderSnapshot(snapshot, info.label, view),
+      };
+  }
+}

@@ -6,6 +6,7 @@ import { duration, gsis } from "./parsers.ts";
 
 /** `hold <gsi...>`: level 1 and leave it. */
 export const hold: CommandSpec = {
+  scriptable: true,
   declare: (program: Command) =>
     program
       .command("hold")

@@ -45,7 +45,7 @@ export class ProcessContext implements Context {
     this.#progressShown = line !== "";
   }
 
-  write(text: string): void {
+  write(text: string | Uint8Array): void {
     process.stdout.write(text);
   }
 

@@ -8,11 +8,13 @@ import { demo } from "./demo.ts";
 import { destroy } from "./destroy.ts";
 import { doctor } from "./doctor.ts";
 import { dump } from "./dump.ts";
+import { expect } from "./expect.ts";
 import { hold } from "./hold.ts";
 import { list } from "./list.ts";
 import { pulse } from "./pulse.ts";
 import { release } from "./release.ts";
 import { restore } from "./restore.ts";
+import { run } from "./run.ts";
 import { set } from "./set.ts";
 
 /** Every command, in the order in which `--help` shows them. */
@@ -26,6 +28,8 @@ const COMMANDS: Readonly<Record<string, CommandSpec>> = {
   dump,
   restore,
   set,
+  expect,
+  run,
   doctor,
   demo,
   completion,
@@ -79,6 +83,7 @@ function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed)
     const values = parsed.slice(0, -1) as never[];
     onParsed({
       name: command.name(),
+      scriptable: spec.scriptable === true,
       globals: program.opts<GlobalOptions>(),
       run: (context) => spec.run(context, ...values),
     });

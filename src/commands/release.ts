@@ -6,6 +6,7 @@ import { gsis } from "./parsers.ts";
 
 /** `release <gsi...>`: level 0. */
 export const release: CommandSpec = {
+  scriptable: true,
   declare: (program: Command) =>
     program
       .command("release")

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 import { diffState } from "../diagnose/diff.ts";
-import { parseSnapshot, readInput } from "../target/read-input.ts";
+import { readInput } from "../target/input.ts";
+import { parseSnapshot } from "../target/parse-snapshot.ts";
 import { restoreSnapshot } from "../target/restore.ts";
 import { changesText } from "./changes.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
@@ -13,6 +14,7 @@ interface Options {
 
 /** `restore <file|->`: put a snapshot back. */
 export const restore: CommandSpec = {
+  scriptable: true,
   declare: (program: Command) =>
     program
       .command("restore")

@@ -34,7 +34,7 @@ export class StepContext implements Context {
     this.#outer.progress(line);
   }
 
-  write(text: string): void {
+  write(text: string | Uint8Array): void {
     this.#outer.write(text);
   }
 

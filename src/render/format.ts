@@ -22,3 +22,11 @@ export function time(ms: number): string {
 export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }
+
+/** Any field's value: numbers in hexadecimal, lists as vectors, words as they are. */
+export function value(field: unknown): string {
+  if (field === undefined) return "absent";
+  if (typeof field === "number") return hex(field);
+  if (Array.isArray(field)) return vectors(field as number[]);
+  return typeof field === "string" ? field : JSON.stringify(field);
+}

@@ -18,5 +18,8 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
     const vcpu = vcpus?.find((state) => state.vcpu === lapic.vcpu);
     sections.push(renderLapic(lapic, vcpu, view) + (vcpu === undefined ? "" : renderVcpu(vcpu, view)));
   }
+  for (const vcpu of vcpus ?? []) {
+    if (!chips.lapic?.some((lapic) => lapic.vcpu === vcpu.vcpu)) sections.push(renderVcpu(vcpu, view));
+  }
   return sections.join("\n");
 }

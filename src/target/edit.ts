@@ -65,7 +65,7 @@ export async function editTarget(target: Target, assignments: readonly Assignmen
 }
 
 function checkWritable(word: string): string {
-  if (word === "vcpus" || word === "vcpu") {
+  if (word.startsWith("vcpu")) {
     throw new KvmIrqError("bad-path", "a vCPU's state can be read, not set");
   }
   return word;

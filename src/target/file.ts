@@ -5,7 +5,8 @@ import { KvmIrqError } from "../abi/error.ts";
 import { fromRaw, type RawLayout } from "../abi/raw.ts";
 import type { Snapshot, SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 import { encodeVcpu } from "../abi/x86/vcpu.ts";
-import { parseSnapshot, readInput } from "./read-input.ts";
+import { readInput } from "./input.ts";
+import { parseSnapshot } from "./parse-snapshot.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
 /** A saved VM: a snapshot, or the raw bytes of chips. It can be read and nothing else. */

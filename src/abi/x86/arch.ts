@@ -8,7 +8,7 @@ import { decodeVcpu } from "./vcpu.ts";
 /** x86-64: two 8259 PICs, an IOAPIC of 24 pins, and a local APIC for each vCPU. */
 export const X86_64: Arch = {
   name: "x86_64",
-  chipWords: ["pic1", "pic2", "pic", "ioapic", "lapic", "all"],
+  chipWords: ["pic1", "pic2", "pic", "ioapic", "lapic", "vcpu", "all"],
   chips: (vcpus) => [
     "pic1",
     "pic2",
@@ -22,7 +22,8 @@ export const X86_64: Arch = {
       case "pic":
         return (id) => id === "pic1" || id === "pic2";
       case "lapic":
-        return (id) => parseChipId(id).kind === "lapic";
+      case "vcpu":
+        return (id) => parseChipId(id).kind === word;
       default:
         return isChipId(word) ? (id) => id === word : undefined;
     }

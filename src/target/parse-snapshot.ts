@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { archNamed } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { checkSnapshot, type SchemaIssue } from "../abi/schema.ts";
@@ -6,32 +5,6 @@ import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "../abi/snapsho
 
 /** How many places of a snapshot that don't fit a message names. */
 const MAX_ISSUES = 3;
-
-/**
- * Reads a file whole.
- *
- * @param path a file's path, or `-` for standard input.
- * @throws KvmIrqError `no-file`.
- */
-export function readInput(path: string): Buffer {
-  try {
-    return readFileSync(path === "-" ? 0 : path);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    const reasons: Record<string, string> = {
-      ENOENT: "there is no such file",
-      EACCES: "no permission",
-      EISDIR: "it is a folder",
-    };
-    throw new KvmIrqError(
-      "no-file",
-      `${path} can't be read: ${reasons[code ?? ""] ?? (error as Error).message}`,
-      {
-        details: { path },
-      },
-    );
-  }
-}
 
 /**
  * Parses and checks a snapshot, whole.

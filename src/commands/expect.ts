@@ -1,0 +1,69 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import { chipOfPath } from "../abi/path.ts";
+import { type Condition, judge, parseCondition, type Verdict } from "../diagnose/expect.ts";
+import { readTarget } from "../target/take-snapshot.ts";
+import type { Target } from "../target/target.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { duration } from "./parsers.ts";
+
+/** Between two looks at the target: short at first, then as long as a person would not notice. */
+const FIRST_PAUSE_MS = 2;
+const LONGEST_PAUSE_MS = 100;
+
+const collect = (text: string, previous: Condition[] | undefined) => [
+  ...(previous ?? []),
+  parseCondition(text),
+];
+
+/** `expect <cond...>`: exit 0 when all hold, 1 when not. */
+export const expect: CommandSpec = {
+  scriptable: true,
+  declare: (program: Command) =>
+    program
+      .command("expect")
+      .summary("exit 0 when all conditions hold, 1 when not")
+      .description(
+        "Tests conditions on the target's state. Fields are named as in `dump --json`; operators are =, !=, <, >, <=, >= and & (any of these bits is set). A list of vectors equals a vector that is in it. A path that leads nowhere is an error (status 2), never a silent no.",
+      )
+      .argument("<condition...>", "such as pic1.imr=0xff, pic1.irr&0x10, lapic[0].irr=0x44", collect)
+      .option("--timeout <duration>", "wait so long for all of them to hold", duration, 0)
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq expect 'pic1.irr&0x10'", "GSI 4 is pending in the PIC"],
+          [
+            "kvm-irq expect 'ioapic.redirtbl[*].mask=true' 'lapic[0].irr!=0x44'",
+            "every pin; a vector that is not in the IRR",
+          ],
+          ["kvm-irq expect 'lapic[0].isr=[]' --timeout 2s", "wait until nothing is in service"],
+        ),
+      ),
+
+  async run(context: Context, conditions: Condition[], { timeout }: { timeout: number }): Promise<Outcome> {
+    const verdicts = await awaitConditions(await context.target(), conditions, timeout, context.signal);
+    const met = verdicts.every((verdict) => verdict.met);
+    return {
+      status: met ? 0 : context.signal.aborted ? 130 : 1,
+      json: { met, conditions: verdicts },
+      text: async (view) => (await import("../render/expect.ts")).renderVerdicts(verdicts, view),
+    };
+  },
+};
+
+async function awaitConditions(
+  target: Target,
+  conditions: readonly Condition[],
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Verdict[]> {
+  const words = [...new Set(conditions.map(({ path }) => chipOfPath(path)))];
+  const deadline = performance.now() + timeoutMs;
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    const { snapshot } = await readTarget(target, words);
+    const verdicts = judge({ ...snapshot.chips, vcpus: snapshot.vcpus ?? [] }, conditions);
+    const left = deadline - performance.now();
+    if (left <= 0 || signal.aborted || verdicts.every(({ met }) => met)) return verdicts;
+    await sleep(Math.min(pause, left), undefined, { signal }).catch(() => {});
+  }
+}

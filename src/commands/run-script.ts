@@ -1,0 +1,99 @@
+import { KvmIrqError } from "../abi/error.ts";
+import type { Target } from "../target/target.ts";
+import type { Context, Outcome, Parsed, Program } from "./command.ts";
+import { atLine, type Script, type ScriptLine } from "./script.ts";
+import { StepContext } from "./step-context.ts";
+
+/** What became of one line of a script. */
+export interface StepResult {
+  /** `file:line`. */
+  place: string;
+  line: ScriptLine;
+  /** The command's name. */
+  command: string;
+  status: number;
+  outcome?: Outcome;
+  /** What it failed with, when it failed by an error. */
+  error?: KvmIrqError;
+  ms: number;
+}
+
+/** How many different lines keep their parsed form: a loop written out has few, a generated script many. */
+const REMEMBERED_LINES = 1000;
+
+/**
+ * Checks every line of a script without running any.
+ *
+ * @returns how many commands it has.
+ * @throws KvmIrqError `bad-input` with the place of the first mistake.
+ */
+export async function checkScript(script: Script, program: Program): Promise<number> {
+  const parse = lineParser(script, program);
+  let commands = 0;
+  for await (const line of script.lines()) {
+    parse(line);
+    commands++;
+  }
+  return commands;
+}
+
+/** Runs a script's lines in order on one target, and gives back each as it is done. */
+export async function* runScript(script: Script, outer: Context, target: Target): AsyncGenerator<StepResult> {
+  const parse = lineParser(script, outer.program);
+  for await (const line of script.lines()) {
+    if (outer.signal.aborted) return;
+    const parsed = parse(line);
+    const json = outer.globals.json ?? parsed.globals.json;
+    const context = new StepContext(outer, target, json === undefined ? {} : { json });
+    yield await runStep(`${script.label}:${line.number}`, line, parsed, context);
+  }
+}
+
+async function runStep(
+  place: string,
+  line: ScriptLine,
+  parsed: Parsed,
+  context: Context,
+): Promise<StepResult> {
+  const start = performance.now();
+  const step = { place, line, command: parsed.name };
+  try {
+    const outcome = await parsed.run(context);
+    return { ...step, status: outcome.status ?? 0, outcome, ms: performance.now() - start };
+  } catch (thrown) {
+    const error =
+      thrown instanceof KvmIrqError
+        ? thrown
+        : new KvmIrqError("internal", `unexpected: ${(thrown as Error).message}`, { cause: thrown });
+    return { ...step, status: error.exitStatus, error, ms: performance.now() - start };
+  }
+}
+
+/** Parses lines, each different one once as long as there are not too many of them. */
+function lineParser(script: Script, program: Program): (line: ScriptLine) => Parsed {
+  const known = new Map<string, Parsed>();
+  return ({ number, text, words }) => {
+    const before = known.get(text);
+    if (before !== undefined) return before;
+    const parsed = atLine(script.label, number, () => parseLine(program, words));
+    if (known.size >= REMEMBERED_LINES) known.clear();
+    known.set(text, parsed);
+    return parsed;
+  };
+}
+
+function parseLine(program: Program, words: readonly string[]): Parsed {
+  const parsed = program.parse(words);
+  if ("help" in parsed) throw new KvmIrqError("usage", "help has no place in a script");
+  if (!parsed.scriptable) {
+    throw new KvmIrqError("usage", `\`${parsed.name}\` has no place in a script`, {
+      hint: "a script has one VM, made for it or named by -s before it starts",
+    });
+  }
+  const { json: _, ...targets } = parsed.globals;
+  const [option] = Object.keys(targets);
+  if (option !== undefined) {
+    throw new KvmIrqError("usage", `--${option} has no place in a script: it is the whole script's`);
+  }
+  return parsed;
+}
