@@ -1,0 +1,64 @@
+import { hex, vcpuNames } from "./bits.ts";
+import type { Outcome, Stage, Verdict, Way } from "./explanation.ts";
+
+const VIA = { pic: "the PIC", ioapic: "the IOAPIC" } as const;
+/** Ways are told best first, and the IOAPIC's before the PIC's. */
+const TOLD_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
+
+/**
+ * The one sentence that an explanation ends in.
+ *
+ * @param routing how the sentence names the routing, for a GSI that it takes nowhere.
+ */
+export function sentenceOf(gsi: number, verdict: Verdict, ways: readonly Way[], routing: string): string {
+  if (ways.length === 0) return `GSI ${gsi} is blocked: ${routing} takes it to no chip`;
+  const told = [...ways].sort((a, b) => rank(a) - rank(b));
+  const reaching = told.filter(reaches);
+  if (reaching.length > 0) return `GSI ${gsi} would reach ${reaching.map(arrival).join(", and ")}`;
+  return `GSI ${gsi} ${VERDICT_WORDS[verdict]}: ${told.map((way, place) => reason(way, place, told)).join("; ")}`;
+}
+
+const VERDICT_WORDS: Record<Verdict, string> = {
+  open: "is open",
+  held: "is held",
+  blocked: "is blocked",
+  unknown: "can't be followed",
+};
+
+function rank(way: Way): number {
+  return TOLD_FIRST.indexOf(way.verdict) * 2 + (way.via === "ioapic" ? 0 : 1);
+}
+
+function reaches(way: Way): boolean {
+  return way.outcome.arrives && (way.verdict === "open" || way.verdict === "held");
+}
+
+/** "vCPU 0 as vector 0x24 through the IOAPIC once RFLAGS.IF is set". */
+function arrival({ via, outcome, stages }: Way): string {
+  const untils = stages.flatMap(({ until }) => until ?? []);
+  return `${vcpuNames(outcome.vcpus)} ${formOf(outcome)} through ${VIA[via]}${untils.map((until) => ` ${until}`).join(" and")}`;
+}
+
+function formOf({ vector, delivery_mode }: Outcome): string {
+  return vector === null ? `as an ${delivery_mode.toUpperCase()}` : `as vector ${hex(vector)}`;
+}
+
+/** Why a way is not open; those after the first say which way they are about. */
+function reason(way: Way, place: number, told: readonly Way[]): string {
+  const text = decisive(way)?.text ?? "";
+  if (place === 0) return text;
+  const too = way.verdict === told[0]?.verdict ? " too" : "";
+  return `the ${way.via === "pic" ? "PIC" : "IOAPIC"} way ${VERDICT_WORDS[way.verdict]}${too}: ${text}`;
+}
+
+const DECIDING: Record<Verdict, readonly Stage["state"][]> = {
+  open: [],
+  held: ["in service", "held"],
+  blocked: ["blocked"],
+  unknown: ["unknown"],
+};
+
+/** The stage that gave the way its verdict: the one to mark where the interrupt stops. */
+export function decisive({ verdict, stages }: Way): Stage | undefined {
+  return stages.find(({ state }) => DECIDING[verdict].includes(state));
+}

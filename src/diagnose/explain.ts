@@ -1,0 +1,172 @@
+import type { Snapshot } from "../abi/snapshot.ts";
+import { type Cpu, cpusOf, intrTarget, softwareEnabled } from "./apic-logic.ts";
+import { type CpuContext, ioapicContext, type PicContext, picContext } from "./explain-context.ts";
+import { addressees, hasVector, ioapicStage } from "./explain-ioapic.ts";
+import { lapicStage, lint0Stage } from "./explain-lapic.ts";
+import { ioapicLineStage, picLineStage } from "./explain-line.ts";
+import { picStage } from "./explain-pic.ts";
+import { sentenceOf } from "./explain-sentence.ts";
+import { vcpuStage } from "./explain-vcpu.ts";
+import {
+  bestVerdict,
+  type Explanation,
+  type Outcome,
+  type Stage,
+  stops,
+  type Verdict,
+  type Way,
+  wayVerdict,
+} from "./explanation.ts";
+import { answersFor, vectorOf } from "./pic-logic.ts";
+import { type Route, type Routing, routesOf, routingName } from "./routing.ts";
+
+export interface ExplainOptions {
+  /** Where GSIs go; KVM's default when not given. There is no ioctl that reads it back. */
+  routing?: Routing | undefined;
+  /** Whether a guest may run. When not given: no for a session's or scratch VM, else yes. */
+  guest?: boolean | undefined;
+}
+
+/**
+ * Says where an interrupt would go if its line rose now, or what stops it: each way it can take, stage by
+ * stage, as KVM decides it.
+ *
+ * @param gsi any GSI; one that is routed nowhere has no ways and is blocked.
+ */
+export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOptions = {}): Explanation {
+  const routing = options.routing ?? "default";
+  const guest = options.guest ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
+  const routes = routesOf(routing).filter((route) => route.gsi === gsi);
+  const picRoute = routes.find(({ chip }) => chip !== "ioapic");
+  const ways = routes.map((route) =>
+    route.chip === "ioapic"
+      ? ioapicWay(snapshot, route, picRoute, guest, routing)
+      : picWay(snapshot, route, guest, routing),
+  );
+  const verdict = bestVerdict(ways);
+  return {
+    gsi,
+    verdict,
+    sentence: sentenceOf(gsi, verdict, ways, routingName(routing)),
+    ways,
+    assumptions: assumptionsOf(snapshot, options),
+  };
+}
+
+/** {@link explainGsi} for every GSI that the routing takes somewhere, lowest first. */
+export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Explanation[] {
+  const gsis = new Set(routesOf(options.routing ?? "default").map(({ gsi }) => gsi));
+  return [...gsis].sort((a, b) => a - b).map((gsi) => explainGsi(snapshot, gsi, options));
+}
+
+/** Sources whose vCPUs never run. */
+const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
+
+function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
+  const assumptions: string[] = [];
+  if (options.routing === undefined) {
+    assumptions.push("KVM's default routing; KVM can't be asked what a VMM has made of it");
+  }
+  if (snapshot.vcpus === undefined && snapshot.chips.lapic !== undefined) {
+    assumptions.push("local APICs are on and in xAPIC mode; the snapshot has no vCPU state");
+  }
+  return assumptions;
+}
+
+function routingStage(route: Route, routing: Routing): Stage {
+  const input = `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
+  return {
+    name: "routing",
+    state: "open",
+    code: "routed",
+    text: `GSI ${route.gsi} goes to ${input}`,
+    evidence: routingName(routing),
+  };
+}
+
+function missingChip(name: "pic" | "ioapic", route: Route): Stage {
+  return {
+    name,
+    state: "unknown",
+    code: "chip-missing",
+    text: `the snapshot lacks ${name === "pic" ? "the PICs" : `the IOAPIC, or its pin ${route.pin}`}`,
+    evidence: `chips.${route.chip} is missing`,
+    remedy: "dump every chip (`kvm-irq dump --chip all`)",
+  };
+}
+
+function way(via: Way["via"], stages: Stage[], outcome: Outcome): Way {
+  return { via, verdict: wayVerdict(stages), stages, outcome };
+}
+
+const NOWHERE = { arrives: false, vcpus: [] };
+
+function picWay(snapshot: Snapshot, route: Route, guest: boolean, routing: Routing): Way {
+  const routed = routingStage(route, routing);
+  const context = picContext(snapshot, route);
+  if (context === undefined) {
+    const outcome = { ...NOWHERE, vector: null, delivery_mode: "extint" };
+    return way("pic", [routed, missingChip("pic", route)], outcome);
+  }
+  const cpus = cpusOf(snapshot);
+  const target = cpus && intrTarget(cpus);
+  const stages = [picLineStage(context), routed, picStage(context), lint0Stage(cpus)];
+  if (target !== undefined)
+    stages.push(vcpuStage({ cpu: target, vector: null, deliveryMode: "extint", guest }));
+  return way("pic", stages, picOutcome(context, target));
+}
+
+function picOutcome({ chip, pin, pic, answer }: PicContext, target: Cpu | undefined): Outcome {
+  const delivery_mode = "extint";
+  if (answer === undefined || !answersFor(answer, chip, pin)) {
+    return { ...NOWHERE, vector: vectorOf(pic, pin), delivery_mode };
+  }
+  if (target === undefined) return { ...NOWHERE, vector: answer.vector, delivery_mode };
+  return { arrives: true, vcpus: [target.vcpu], vector: answer.vector, delivery_mode };
+}
+
+function ioapicWay(
+  snapshot: Snapshot,
+  route: Route,
+  picRoute: Route | undefined,
+  guest: boolean,
+  routing: Routing,
+): Way {
+  const routed = routingStage(route, routing);
+  const context = ioapicContext(snapshot, route, picRoute);
+  if (context === undefined) {
+    const outcome = { ...NOWHERE, vector: null, delivery_mode: "unknown" };
+    return way("ioapic", [routed, missingChip("ioapic", route)], outcome);
+  }
+  const { entry } = context;
+  const sending = [ioapicLineStage(context), ioapicStage(context)] as const;
+  const vector = hasVector(entry.delivery_mode) ? entry.vector : null;
+  const targets = addressees(context).map((cpu) => ({
+    cpu,
+    vector,
+    deliveryMode: entry.delivery_mode,
+    guest,
+  }));
+  const stages = [sending[0], routed, sending[1], ...easiest(targets)];
+  const vcpus = sending.some(stops) ? [] : targets.filter(accepts).map(({ cpu }) => cpu.vcpu);
+  return way("ioapic", stages, {
+    arrives: vcpus.length > 0,
+    vcpus,
+    vector,
+    delivery_mode: entry.delivery_mode,
+  });
+}
+
+/** Whether a local APIC takes the message in, whatever becomes of it then. */
+function accepts({ cpu, deliveryMode }: CpuContext): boolean {
+  return cpu.mode !== "disabled" && (softwareEnabled(cpu) || !hasVector(deliveryMode));
+}
+
+const EASIEST_FIRST: readonly Verdict[] = ["open", "unknown", "held", "blocked"];
+
+/** Stages 5 and 6 for the vCPU that takes it most readily; none when nobody is addressed. */
+function easiest(targets: readonly CpuContext[]): Stage[] {
+  const candidates = targets.map((target) => [lapicStage(target), vcpuStage(target)]);
+  const rank = (stages: Stage[]) => EASIEST_FIRST.indexOf(wayVerdict(stages));
+  return candidates.sort((a, b) => rank(a) - rank(b))[0] ?? [];
+}

@@ -1,0 +1,102 @@
+/**
+ * How far an interrupt gets at one stage of its way.
+ *
+ * `open` lets it through. `blocked` stops it until somebody changes a register. `held` stops it until
+ * something that happens by itself, such as an EOI. `pending` has one of the same kind waiting there
+ * already, with which a new one merges; `in service` waits for that one's EOI. `unknown` needs state that
+ * the snapshot lacks.
+ */
+export type StageState = "open" | "blocked" | "held" | "pending" | "in service" | "unknown";
+
+export type StageName = "line" | "routing" | "pic" | "ioapic" | "local apic" | "vcpu";
+
+/** One stage of a way, and the register and bit that its state is read from. */
+export interface Stage {
+  name: StageName;
+  state: StageState;
+  /** Stable, for scripts; `docs/findings.md` has an anchor of that name. */
+  code: string;
+  /** What is the matter, as a clause: "IOAPIC pin 4 is masked (redirtbl[4] bit 16)". */
+  text: string;
+  /** The fields that say so, as paths: "ioapic.redirtbl[4].mask = true (redirtbl[4] bit 16)". */
+  evidence: string;
+  /** For a stage that holds: until when, as "once RFLAGS.IF is set". */
+  until?: string;
+  remedy?: string;
+}
+
+/** What one table of checks has to say of a stage; the stage's name is known from the table. */
+export type StageResult = Omit<Stage, "name">;
+
+/** What raising the line now does, on this way. */
+export interface Outcome {
+  /**
+   * Through the IOAPIC: whether a local APIC accepts it (for a vector, whether its IRR has it afterwards).
+   * Through the PIC: whether INTR reaches a vCPU and an acknowledge would answer with this very pin.
+   */
+  arrives: boolean;
+  /** The vCPUs that it arrives at; none when it does not arrive. */
+  vcpus: number[];
+  /** `null` for delivery modes that have no vector (NMI, SMI, INIT), and where it is not known. */
+  vector: number | null;
+  /** As redirection entries spell it; `extint` for the PIC way. */
+  delivery_mode: string;
+}
+
+/** Of a way, and of a GSI: the best of its ways. `unknown` when the snapshot lacks a chip on the way. */
+export type Verdict = "open" | "held" | "blocked" | "unknown";
+
+/** One of the ways that a GSI can take to a vCPU. */
+export interface Way {
+  via: "pic" | "ioapic";
+  verdict: Verdict;
+  stages: Stage[];
+  outcome: Outcome;
+}
+
+/** Where a GSI would go, or what stops it. */
+export interface Explanation {
+  gsi: number;
+  verdict: Verdict;
+  sentence: string;
+  ways: Way[];
+  /** What the snapshot does not say and was taken for granted. */
+  assumptions: string[];
+}
+
+/** A check of a stage: a result when it has something to say, so that a table of them reads top down. */
+export type Check<Context> = (context: Context) => StageResult | undefined;
+
+/** Runs a table of checks; the first that has something to say decides. */
+export function runChecks<Context>(
+  name: StageName,
+  checks: readonly Check<Context>[],
+  context: Context,
+  open: StageResult,
+): Stage {
+  for (const check of checks) {
+    const result = check(context);
+    if (result !== undefined) return { name, ...result };
+  }
+  return { name, ...open };
+}
+
+/** Whether a stage, by itself, lets nothing through now. */
+export function stops(stage: Stage): boolean {
+  return stage.state !== "open" && stage.state !== "pending";
+}
+
+/** A way's verdict: the worst of its stages. A vCPU whose state is not known does not count. */
+export function wayVerdict(stages: readonly Stage[]): Verdict {
+  if (stages.some(({ state }) => state === "blocked")) return "blocked";
+  if (stages.some(({ state, name }) => state === "unknown" && name !== "vcpu")) return "unknown";
+  if (stages.some(({ state }) => state === "held" || state === "in service")) return "held";
+  return "open";
+}
+
+const BEST_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
+
+/** The best verdict of several ways; a GSI that has none is blocked. */
+export function bestVerdict(ways: readonly Way[]): Verdict {
+  return BEST_FIRST.find((verdict) => ways.some((way) => way.verdict === verdict)) ?? "blocked";
+}
