@@ -111,8 +111,8 @@ function logicalPlace(cpu: Cpu): { cluster: number; mask: number } {
   }
 }
 
-/** Whether a local APIC takes a destination for its own (Intel SDM vol. 3, 12.6.2). */
-function matches(entry: RedirectionEntry, cpu: Cpu): boolean {
+/** Whether a local APIC by itself takes a destination for its own (Intel SDM vol. 3, 12.6.2). */
+export function matches(entry: RedirectionEntry, cpu: Cpu): boolean {
   if (entry.dest_id === BROADCAST) return true;
   if (entry.dest_mode === "physical") return apicId(cpu) === entry.dest_id;
   if (cpu.mode !== "x2apic" && cpu.lapic.dfr !== DFR_FLAT && cpu.lapic.dfr !== DFR_CLUSTER) return false;

@@ -1,21 +1,20 @@
 import type { RedirectionEntry } from "../abi/x86/ioapic.ts";
 import { type Cpu, softwareEnabled } from "./apic-logic.ts";
 import { hasBit, hex, listed, vcpuNames } from "./bits.ts";
-import { BROADCAST } from "./destination.ts";
+import { BROADCAST, matches } from "./destination.ts";
 import type { IoapicContext } from "./explain-context.ts";
 import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
 
 /** The pin of the real-time clock, whose EOIs KVM keeps track of. */
 const RTC_PIN = 8;
 
-/** Delivery modes that a redirection entry carries to local APICs under KVM. */
-const DELIVERED: readonly RedirectionEntry["delivery_mode"][] = [
-  "fixed",
-  "lowest-priority",
-  "smi",
-  "nmi",
-  "init",
-];
+/** What keeps the other delivery modes from bringing an interrupt, seen on a running kernel. */
+const NOT_DELIVERED: Partial<Record<RedirectionEntry["delivery_mode"], string>> = {
+  "reserved-3": "KVM takes it for a remote read, counts it as delivered, and nothing comes of it",
+  "reserved-6":
+    "KVM takes it for a start-up IPI and counts it as delivered; only a vCPU that waits for one notices",
+  extint: "KVM's PICs reach the CPU through LINT0 of a local APIC, not through the IOAPIC",
+};
 
 /** Whether a delivery mode puts a vector into the IRR. */
 export function hasVector(mode: RedirectionEntry["delivery_mode"]): boolean {
@@ -130,10 +129,11 @@ function edgeLost({ ioapic, pin, entry }: IoapicContext) {
 }
 
 /** KVM counts an RTC interrupt that has no EOI yet as one with the next. */
-function rtcCoalesced({ pin, entry, cpus, destination }: IoapicContext) {
+function rtcCoalesced({ pin, entry, cpus }: IoapicContext) {
   if (pin !== RTC_PIN || cpus === undefined) return undefined;
-  const busy = destination.named.filter(
-    ({ lapic }) => lapic.irr.includes(entry.vector) || lapic.isr.includes(entry.vector),
+  const busy = cpus.filter(
+    (cpu) =>
+      matches(entry, cpu) && (cpu.lapic.irr.includes(entry.vector) || cpu.lapic.isr.includes(entry.vector)),
   );
   if (busy.length === 0) return undefined;
   const names = vcpuNames(busy.map(({ vcpu }) => vcpu));
@@ -146,17 +146,25 @@ function rtcCoalesced({ pin, entry, cpus, destination }: IoapicContext) {
   };
 }
 
-function deliveryMode({ pin, entry }: IoapicContext) {
-  if (DELIVERED.includes(entry.delivery_mode)) return undefined;
+function deliveryMode({ pin, entry }: IoapicContext): StageResult | undefined {
+  const evidence = `ioapic.redirtbl[${pin}].delivery_mode = ${entry.delivery_mode} (redirtbl[${pin}] bits 8-10)`;
+  if (entry.delivery_mode === "smi") {
+    return {
+      state: "unknown",
+      code: "ioapic-smi",
+      text: `IOAPIC pin ${pin} sends an SMI, which only a kernel with CONFIG_KVM_SMM delivers`,
+      evidence,
+      remedy: "ask the kernel: KVM_CHECK_EXTENSION of KVM_CAP_X86_SMM",
+    };
+  }
+  const why = NOT_DELIVERED[entry.delivery_mode];
+  if (why === undefined) return undefined;
   return {
-    state: "blocked" as const,
+    state: "blocked",
     code: "ioapic-delivery-mode",
     text: `IOAPIC pin ${pin} has delivery mode ${entry.delivery_mode}, which brings no interrupt under KVM`,
-    evidence: `ioapic.redirtbl[${pin}].delivery_mode = ${entry.delivery_mode} (redirtbl[${pin}] bits 8-10)`,
-    remedy:
-      entry.delivery_mode === "extint"
-        ? "KVM's PICs reach the CPU through LINT0 of a local APIC, not through the IOAPIC"
-        : "use fixed or lowest-priority",
+    evidence: `${evidence}: ${why}`,
+    remedy: "use fixed or lowest-priority",
   };
 }
 

@@ -1,0 +1,118 @@
+import fc from "fast-check";
+import type { Chips } from "../../src/abi/arch.ts";
+import { DELIVERY_MODES, DEST_MODES, POLARITIES, TRIG_MODES } from "../../src/abi/x86/ioapic.ts";
+import type { LapicState } from "../../src/abi/x86/lapic.ts";
+import type { PIC_FIELDS, PicState } from "../../src/abi/x86/pic.ts";
+
+/** A state to try: what to put on top of a fresh machine's chips, lines to hold, and lines to pulse. */
+export interface RandomState {
+  pics: [Partial<PicState>, Partial<PicState>];
+  ioapic: Pick<NonNullable<Chips["ioapic"]>, "irr" | "redirtbl">;
+  lapics: Partial<LapicState>[];
+  holds: number[];
+  pulses: number[];
+}
+
+const byte = fc.nat(0xff);
+/** Bytes with few bits, so that not everything masks everything. */
+const sparse = fc.tuple(byte, byte, byte).map(([a, b, c]) => a & b & c);
+const flag = fc.constantFrom(0, 0, 0, 1);
+const bit = fc.nat(7).map((n) => 1 << n);
+
+const pic = fc.record({
+  irr: sparse,
+  imr: sparse,
+  isr: fc.oneof(fc.constant(0), sparse),
+  priority_add: fc.constantFrom(0, 0, 1, 3, 7),
+  irq_base: fc.constantFrom(0, 0x20, 0x28, 0x70),
+  special_mask: flag,
+  special_fully_nested_mode: flag,
+  auto_eoi: flag,
+  rotate_on_auto_eoi: flag,
+  init_state: fc.constantFrom(0, 0, 0, 1, 2, 3),
+  poll: fc.constant(0),
+  elcr: sparse,
+} satisfies Partial<Record<(typeof PIC_FIELDS)[number], fc.Arbitrary<number>>>);
+
+const vector = fc.oneof(byte, fc.constantFrom(0x05, 0x10, 0x31, 0x41, 0x41, 0x52, 0xe8));
+const ldr = fc.oneof(fc.constant(0), bit, bit, byte);
+
+const entry = fc.record({
+  vector,
+  delivery_mode: fc.oneof(
+    { weight: 6, arbitrary: fc.constantFrom("fixed" as const, "lowest-priority" as const) },
+    { weight: 1, arbitrary: fc.constantFrom(...DELIVERY_MODES) },
+  ),
+  dest_mode: fc.constantFrom(...DEST_MODES),
+  delivery_status: fc.constant("idle" as const),
+  polarity: fc.constantFrom(...POLARITIES),
+  remote_irr: fc.constantFrom(false, false, true),
+  trig_mode: fc.constantFrom(...TRIG_MODES),
+  mask: fc.constantFrom(false, false, false, true),
+  dest_id: fc.oneof(fc.constantFrom(0, 1, 2, 3, 0xff), bit, byte),
+});
+
+const vectors = fc
+  .oneof(
+    { weight: 3, arbitrary: fc.constant<number[]>([]) },
+    { weight: 1, arbitrary: fc.array(vector, { maxLength: 4 }) },
+  )
+  .map((list) => [...new Set(list)].sort((a, b) => a - b));
+
+const lapic = (vcpu: number) =>
+  fc.record({
+    id: fc
+      .oneof({ weight: 4, arbitrary: fc.constant(vcpu) }, fc.constantFrom(0, 1, 2, 9))
+      .map((id) => id * 2 ** 24),
+    svr: fc.constantFrom(0x1ff, 0x1ff, 0x1ff, 0xff),
+    ldr: ldr.map((id) => id * 2 ** 24),
+    dfr: fc.oneof(
+      { weight: 4, arbitrary: fc.constant(0xffff_ffff) },
+      fc.constantFrom(0x0fff_ffff, 0x3fff_ffff),
+    ),
+    tpr: fc.constantFrom(0, 0, 0, 0x30, 0xff),
+    lvt_lint0: fc.constantFrom(0x700, 0x1_0700, 0x1_0000, 0x400, 0x31),
+    irr: vectors,
+    isr: vectors,
+    tmr: vectors,
+  });
+
+/** Mostly one logical model for all, as an OS sets them up; sometimes each its own. */
+const lapics = (vcpus: number) =>
+  fc
+    .tuple(
+      fc.boolean(),
+      fc.constantFrom(0xffff_ffff, 0x0fff_ffff),
+      ...Array.from({ length: vcpus }, (_, n) => lapic(n)),
+    )
+    .map(([uniform, dfr, ...list]) =>
+      uniform ? list.map((one, n) => ({ ...one, dfr, ldr: 2 ** (24 + n) })) : list,
+    );
+
+const RTC_PIN = 8;
+const RTC_VECTOR = 0xe8;
+
+/**
+ * Gives the RTC's pin a vector of its own. KVM counts the EOIs that this pin is owed in a place that no
+ * ioctl shows: IRR and ISR tell it only as long as no other pin sends the same vector.
+ */
+function rtcApart(redirtbl: RandomState["ioapic"]["redirtbl"]): RandomState["ioapic"]["redirtbl"] {
+  return redirtbl.map((one, pin) => {
+    if (pin === RTC_PIN) return { ...one, vector: RTC_VECTOR };
+    return one.vector === RTC_VECTOR ? { ...one, vector: RTC_VECTOR + 1 } : one;
+  });
+}
+
+/** States of a machine with that many vCPUs. */
+export function randomState(vcpus: number): fc.Arbitrary<RandomState> {
+  return fc.record({
+    pics: fc.tuple(pic, pic),
+    ioapic: fc.record({
+      irr: fc.oneof(fc.constant(0), fc.nat(0xff_ffff)),
+      redirtbl: fc.array(entry, { minLength: 24, maxLength: 24 }).map(rtcApart),
+    }),
+    lapics: lapics(vcpus),
+    holds: fc.array(fc.nat(23), { maxLength: 3 }),
+    pulses: fc.uniqueArray(fc.nat(23), { minLength: 3, maxLength: 4 }),
+  });
+}
