@@ -5,6 +5,10 @@ export interface Difference {
   /** Absent on the side that does not have the field. */
   from?: unknown;
   to?: unknown;
+  /** Bits of a register, or vectors of a list, that are there in `to` alone. */
+  set?: number[];
+  /** Those that are there in `from` alone. */
+  cleared?: number[];
 }
 
 /**

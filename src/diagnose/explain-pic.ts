@@ -1,10 +1,14 @@
 import { hasBit, hex } from "./bits.ts";
 import type { PicContext } from "./explain-context.ts";
 import { type Check, runChecks, type Stage } from "./explanation.ts";
-import { CASCADE_PIN, highestInService, highestRequest, requested, vectorOf } from "./pic-logic.ts";
-
-/** Vectors that the CPU keeps for exceptions: a PIC that nobody programmed lands here. */
-const EXCEPTION_VECTORS = 32;
+import {
+  CASCADE_PIN,
+  highestInService,
+  highestRequest,
+  lacksBase,
+  requested,
+  vectorOf,
+} from "./pic-logic.ts";
 
 /** Stage 3: whether the PICs would put this pin through to INTR once its line has risen. */
 export function picStage(context: PicContext): Stage {
@@ -138,8 +142,8 @@ function cascadePin({ chip, pin, answer }: PicContext) {
 }
 
 function unprogrammed({ chip, pin, pic }: PicContext) {
+  if (!lacksBase(pic)) return undefined;
   const vector = vectorOf(pic, pin);
-  if (vector >= EXCEPTION_VECTORS) return undefined;
   return {
     state: "open" as const,
     code: "pic-not-initialised",

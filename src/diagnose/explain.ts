@@ -35,7 +35,7 @@ export interface ExplainOptions {
  */
 export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOptions = {}): Explanation {
   const routing = options.routing ?? "default";
-  const guest = options.guest ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
+  const guest = mayRun(snapshot, options);
   const routes = routesOf(routing).filter((route) => route.gsi === gsi);
   const picRoute = routes.find(({ chip }) => chip !== "ioapic");
   const ways = routes.map((route) =>
@@ -59,7 +59,11 @@ export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Ex
   return [...gsis].sort((a, b) => a - b).map((gsi) => explainGsi(snapshot, gsi, options));
 }
 
-/** Sources whose vCPUs never run. */
+/** Whether a guest may run on a snapshot's vCPUs: not on those of a session or a scratch VM. */
+export function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
+  return options.guest ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
+}
+
 const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
 
 function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {

@@ -3,6 +3,11 @@ import type { PicState } from "../abi/x86/pic.ts";
 /** The master's input that the slave's output is wired to. */
 export const CASCADE_PIN = 2;
 
+/** Whether nobody gave a PIC a vector base (ICW2): its pins then come as vectors 0 to 7. */
+export function lacksBase(pic: PicState): boolean {
+  return pic.irq_base < 8;
+}
+
 /** Both 8259s, as one INTR output. */
 export interface PicPair {
   pic1: PicState;

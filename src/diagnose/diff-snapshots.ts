@@ -1,0 +1,62 @@
+import type { Chips, VcpuList } from "../abi/arch.ts";
+import { bitsOf } from "./bits.ts";
+import { type Difference, diffState } from "./diff.ts";
+
+export interface DiffOptions {
+  /** Paths to leave out, with all that is below them. `[*]` stands for any index: `lapic[*].timer_current`. */
+  ignore?: readonly string[];
+}
+
+interface State {
+  chips: Chips;
+  vcpus?: VcpuList;
+}
+
+/**
+ * What differs between two snapshots' chips and vCPUs (`vcpu[0].rflags`), field by field; registers with the
+ * bits that were set and cleared, lists of vectors with those that came and went.
+ *
+ * @returns in the order of the fields; empty when they are the same.
+ */
+export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions = {}): Difference[] {
+  const ignored = ignore.map(pathPattern);
+  return diffState(fieldsOf(a), fieldsOf(b))
+    .filter(({ path }) => !ignored.some((pattern) => pattern.test(path)))
+    .map((difference) => ({ ...difference, ...changes(difference) }));
+}
+
+function fieldsOf({ chips, vcpus }: State): object {
+  return vcpus === undefined ? chips : { ...chips, vcpu: vcpus };
+}
+
+/** Registers whose bits each mean something by themselves, by the last part of their path. */
+const BIT_REGISTERS = new Set([
+  ...["last_irr", "irr", "imr", "isr", "elcr", "elcr_mask"],
+  ...["svr", "esr", "lvt_cmci", "lvt_timer", "lvt_thermal", "lvt_perf", "lvt_lint0", "lvt_lint1", "lvt_error"],
+  ...["rflags", "cr0", "efer", "apic_base", "shadow"],
+]);
+
+function changes({ path, from, to }: Difference): Pick<Difference, "set" | "cleared"> {
+  if (Array.isArray(from) && Array.isArray(to)) return apart(from, to);
+  const name = path.slice(path.lastIndexOf(".") + 1);
+  if (!BIT_REGISTERS.has(name) || !isRegister(from) || !isRegister(to)) return {};
+  return apart(bitsOf(from), bitsOf(to));
+}
+
+function isRegister(value: unknown): value is number | `0x${string}` {
+  return typeof value === "number" || (typeof value === "string" && value.startsWith("0x"));
+}
+
+function apart(from: readonly number[], to: readonly number[]): { set: number[]; cleared: number[] } {
+  return {
+    set: to.filter((item) => !from.includes(item)),
+    cleared: from.filter((item) => !to.includes(item)),
+  };
+}
+
+function pathPattern(path: string): RegExp {
+  const literal = path
+    .replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`)
+    .replaceAll(String.raw`\[\*\]`, String.raw`\[\d+\]`);
+  return new RegExp(`^${literal}(?![^.[])`);
+}

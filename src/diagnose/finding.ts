@@ -1,0 +1,49 @@
+import type { Snapshot } from "../abi/snapshot.ts";
+import type { Cpu } from "./apic-logic.ts";
+import type { Route } from "./routing.ts";
+
+export type Severity = "error" | "warning" | "info";
+
+/** Something in a VM's interrupt controllers that a person would want to know of. */
+export interface Finding {
+  /** Stable, for scripts. */
+  code: string;
+  severity: Severity;
+  /** What is the matter, in one sentence without a full stop. */
+  sentence: string;
+  /** The fields that say so, as paths. */
+  evidence: string;
+  remedy: string;
+  /** Where the documentation tells more. */
+  anchor: string;
+}
+
+/** What the tables of findings look at. */
+export interface FindingContext {
+  snapshot: Snapshot;
+  /** The reading before this one, of the same VM, where there is one. */
+  previous: Snapshot | undefined;
+  /** Empty when the snapshot has no local APICs. */
+  cpus: readonly Cpu[];
+  hasLapics: boolean;
+  routes: readonly Route[];
+  /** Whether a guest may run on the vCPUs. */
+  guest: boolean;
+}
+
+/** One kind of finding: what all of its code share, and a search that gives what is particular. */
+export interface FindingKind {
+  code: string;
+  severity: Severity;
+  find(context: FindingContext): Iterable<Pick<Finding, "sentence" | "evidence" | "remedy">>;
+}
+
+/** Runs one kind's search and completes what it gives. */
+export function findKind({ code, severity, find }: FindingKind, context: FindingContext): Finding[] {
+  return [...find(context)].map((found) => ({
+    code,
+    severity,
+    ...found,
+    anchor: `docs/findings.md#${code}`,
+  }));
+}

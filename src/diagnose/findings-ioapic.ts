@@ -1,0 +1,161 @@
+import type { IoapicState, RedirectionEntry } from "../abi/x86/ioapic.ts";
+import { hasBit, hex, listed, vcpuNames } from "./bits.ts";
+import { destinationOf } from "./destination.ts";
+import { destinationText, hasVector } from "./explain-ioapic.ts";
+import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
+import type { FindingContext, FindingKind } from "./finding.ts";
+
+interface Pin {
+  pin: number;
+  entry: RedirectionEntry;
+}
+
+function pins(ioapic: IoapicState | undefined): Pin[] {
+  return (ioapic?.redirtbl ?? []).map((entry, pin) => ({ pin, entry }));
+}
+
+const unmasked = ({ entry }: Pin) => !entry.mask;
+const vectored = ({ entry }: Pin) => hasVector(entry.delivery_mode);
+
+/** Level pins that wait for an EOI which no local APIC will send: none has their vector. */
+export function stuckPins({ snapshot, cpus, hasLapics }: FindingContext): Pin[] {
+  if (!hasLapics) return [];
+  const served = (vector: number) =>
+    cpus.some(({ lapic }) => lapic.irr.includes(vector) || lapic.isr.includes(vector));
+  return pins(snapshot.chips.ioapic).filter(
+    ({ entry }) => entry.trig_mode === "level" && entry.remote_irr && !served(entry.vector),
+  );
+}
+
+/** What to look for at the IOAPIC. */
+export const IOAPIC_FINDINGS: readonly FindingKind[] = [
+  {
+    code: "remote-irr-stuck",
+    severity: "error",
+    *find(context) {
+      for (const { pin, entry } of stuckPins(context)) {
+        yield {
+          sentence: `IOAPIC pin ${pin} waits for the EOI of vector ${hex(entry.vector)}, which no local APIC has pending or in service`,
+          evidence: `ioapic.redirtbl[${pin}].remote_irr = true, vector ${hex(entry.vector)} in no lapic[n].irr or .isr`,
+          remedy: `switch the pin to edge and back to level, which clears remote IRR, or write an EOI for vector ${hex(entry.vector)}`,
+        };
+      }
+    },
+  },
+  {
+    code: "shares-stuck-line",
+    severity: "warning",
+    *find(context) {
+      for (const { pin } of stuckPins(context)) {
+        const gsis = context.routes
+          .filter((route) => route.chip === "ioapic" && route.pin === pin)
+          .map(({ gsi }) => gsi);
+        if (gsis.length < 2) continue;
+        yield {
+          sentence: `GSIs ${listed(gsis.map(String))} share IOAPIC pin ${pin}, which is stuck: none of them gets through`,
+          evidence: `routing takes ${gsis.map((gsi) => `GSI ${gsi}`).join(", ")} to ioapic.redirtbl[${pin}], whose remote_irr = true`,
+          remedy: "free the pin (see remote-irr-stuck), or route the GSIs to pins of their own",
+        };
+      }
+    },
+  },
+  {
+    code: "asserted-but-masked",
+    severity: "warning",
+    *find({ snapshot: { chips } }) {
+      for (const { pin, entry } of pins(chips.ioapic)) {
+        if (entry.trig_mode !== "level" || !entry.mask || !hasBit(chips.ioapic!.irr, pin)) continue;
+        yield {
+          sentence: `IOAPIC pin ${pin} is asserted and masked: its device waits`,
+          evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].mask = true, trig_mode = level`,
+          remedy: "unmask the pin; a level that is still up is delivered then",
+        };
+      }
+    },
+  },
+  {
+    code: "edge-lost",
+    severity: "warning",
+    *find({ snapshot: { chips } }) {
+      for (const { pin, entry } of pins(chips.ioapic)) {
+        if (entry.trig_mode !== "edge" || !hasBit(chips.ioapic!.irr, pin)) continue;
+        yield {
+          sentence: `IOAPIC pin ${pin} got an edge while it was masked: KVM does not deliver it on unmasking`,
+          evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`,
+          remedy: "unmask the pin before its device is started, or make the device raise it anew",
+        };
+      }
+    },
+  },
+  {
+    code: "illegal-vector",
+    severity: "error",
+    *find({ snapshot }) {
+      for (const { pin, entry } of pins(snapshot.chips.ioapic).filter(unmasked).filter(vectored)) {
+        if (entry.vector >= FIRST_LEGAL_VECTOR) continue;
+        yield {
+          sentence: `IOAPIC pin ${pin} is unmasked with vector ${hex(entry.vector)}: below 16 no CPU ever takes it`,
+          evidence: `ioapic.redirtbl[${pin}].vector = ${entry.vector}`,
+          remedy: "program the redirection entry, with a vector from 0x20 on, before unmasking it",
+        };
+      }
+    },
+  },
+  {
+    code: "exception-vector",
+    severity: "warning",
+    *find({ snapshot }) {
+      for (const { pin, entry } of pins(snapshot.chips.ioapic).filter(unmasked).filter(vectored)) {
+        if (entry.vector < FIRST_LEGAL_VECTOR || entry.vector >= 32) continue;
+        yield {
+          sentence: `IOAPIC pin ${pin} is unmasked with vector ${hex(entry.vector)}, which the CPU keeps for exceptions`,
+          evidence: `ioapic.redirtbl[${pin}].vector = ${entry.vector}`,
+          remedy: "use a vector from 0x20 on",
+        };
+      }
+    },
+  },
+  {
+    code: "shared-vector",
+    severity: "warning",
+    *find({ snapshot, cpus }) {
+      const open = pins(snapshot.chips.ioapic).filter(unmasked).filter(vectored);
+      const vectors = [...new Set(open.map(({ entry }) => entry.vector))];
+      for (const vector of vectors) {
+        const sharing = open.filter(({ entry }) => entry.vector === vector);
+        const heads = sharing.map(({ entry }) => destinationOf(entry, cpus).named.map((cpu) => cpu.vcpu));
+        const common = [...new Set(heads.flat())].filter(
+          (vcpu) => heads.filter((list) => list.includes(vcpu)).length > 1,
+        );
+        if (common.length === 0) continue;
+        const names = listed(sharing.map(({ pin }) => String(pin)));
+        yield {
+          sentence: `IOAPIC pins ${names} all send vector ${hex(vector)} to ${vcpuNames(common)}`,
+          evidence: sharing.map(({ pin }) => `ioapic.redirtbl[${pin}].vector = ${hex(vector)}`).join(", "),
+          remedy:
+            "give each pin a vector of its own; pins that share one lose edges to each other, and one EOI ends them all",
+        };
+      }
+    },
+  },
+  {
+    code: "no-destination",
+    severity: "error",
+    *find({ snapshot, cpus, hasLapics }) {
+      if (!hasLapics) return;
+      for (const { pin, entry } of pins(snapshot.chips.ioapic).filter(unmasked)) {
+        const { cpus: chosen, named, off } = destinationOf(entry, cpus);
+        if (chosen.length + off.length > 0) continue;
+        const why =
+          named.length > 0
+            ? "names local APICs, and lowest priority picks an absent one"
+            : "matches no local APIC";
+        yield {
+          sentence: `${destinationText(entry)} of IOAPIC pin ${pin} ${why}`,
+          evidence: `ioapic.redirtbl[${pin}].dest_id = ${hex(entry.dest_id)}, dest_mode = ${entry.dest_mode}`,
+          remedy: "set a destination that a local APIC has as its id, or in its LDR",
+        };
+      }
+    },
+  },
+];

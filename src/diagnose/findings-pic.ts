@@ -1,0 +1,130 @@
+import type { PicState } from "../abi/x86/pic.ts";
+import { intrTarget, lint0 } from "./apic-logic.ts";
+import { bitsOf, hasBit, hex, listed } from "./bits.ts";
+import { destinationOf } from "./destination.ts";
+import { hasVector } from "./explain-ioapic.ts";
+import type { FindingContext, FindingKind } from "./finding.ts";
+import { acknowledge, CASCADE_PIN, lacksBase, type PicPair, requested, vectorOf } from "./pic-logic.ts";
+
+function pairOf({ snapshot: { chips } }: FindingContext): PicPair | undefined {
+  const { pic1, pic2 } = chips;
+  return pic1 && pic2 && { pic1, pic2 };
+}
+
+function chipsOf(pics: PicPair | undefined): ["pic1" | "pic2", PicState][] {
+  return pics === undefined
+    ? []
+    : [
+        ["pic1", pics.pic1],
+        ["pic2", pics.pic2],
+      ];
+}
+
+/** GSIs that both a PIC and the IOAPIC would deliver, with what each makes of them. */
+function doublyOpen(context: FindingContext): { gsi: number; pin: number; vector: number }[] {
+  const { snapshot, cpus, routes } = context;
+  const { ioapic } = snapshot.chips;
+  const pics = pairOf(context);
+  if (pics === undefined || ioapic === undefined || intrTarget(cpus) === undefined) return [];
+  return routes.flatMap(({ gsi, chip, pin }) => {
+    if (chip === "ioapic" || !picOpen(pics, chip, pin)) return [];
+    const other = routes.find((route) => route.gsi === gsi && route.chip === "ioapic");
+    const entry = other && ioapic.redirtbl[other.pin];
+    if (other === undefined || entry === undefined || entry.mask || !hasVector(entry.delivery_mode))
+      return [];
+    if (destinationOf(entry, cpus).cpus.length === 0) return [];
+    return [{ gsi, pin: other.pin, vector: vectorOf(pics[chip], pin) }];
+  });
+}
+
+function picOpen({ pic1, pic2 }: PicPair, chip: "pic1" | "pic2", pin: number): boolean {
+  if (chip === "pic1") return pin !== CASCADE_PIN && !hasBit(pic1.imr, pin);
+  return !hasBit(pic2.imr, pin) && !hasBit(pic1.imr, CASCADE_PIN);
+}
+
+/** What to look for at the PICs. */
+export const PIC_FINDINGS: readonly FindingKind[] = [
+  {
+    code: "pic-not-initialised",
+    severity: "error",
+    *find(context) {
+      const pics = pairOf(context);
+      for (const [chip, pic] of chipsOf(pics)) {
+        const waiting = bitsOf(pic.irr & ~pic.imr).filter(
+          (pin) => lacksBase(pic) && !(chip === "pic1" && pin === CASCADE_PIN),
+        );
+        if (waiting.length === 0) continue;
+        const vectors = listed(waiting.map((pin) => hex(vectorOf(pic, pin))));
+        yield {
+          sentence: `${chip} was never given a vector base, and its pin ${listed(waiting.map(String))} waits: it comes as vector ${vectors}, an exception's`,
+          evidence: `${chip}.irq_base = ${hex(pic.irq_base)}, ${chip}.irr = ${hex(pic.irr)}, ${chip}.imr = ${hex(pic.imr)}`,
+          remedy:
+            "initialise the PICs with ICW1 to ICW4 (bases such as 0x20 and 0x28), or mask them: write 0xff to ports 0x21 and 0xa1",
+        };
+      }
+    },
+  },
+  {
+    code: "double-delivery",
+    severity: "warning",
+    *find(context) {
+      const found = doublyOpen(context);
+      if (found.length === 0) return;
+      const first = found[0]!;
+      yield {
+        sentence: `GSI ${listed(found.map(({ gsi }) => String(gsi)))} ${found.length > 1 ? "are" : "is"} open at the PIC and at the IOAPIC: each interrupt comes twice`,
+        evidence: `GSI ${first.gsi}: PIC unmasked (vector ${hex(first.vector)}), ioapic.redirtbl[${first.pin}].mask = false, LINT0 lets INTR in`,
+        remedy: "mask the PICs (write 0xff to ports 0x21 and 0xa1), or mask LINT0, before using the IOAPIC",
+      };
+    },
+  },
+  {
+    code: "intr-goes-nowhere",
+    severity: "error",
+    *find(context) {
+      const pics = pairOf(context);
+      const answer = pics && acknowledge(pics);
+      const first = context.cpus[0];
+      if (answer === undefined || first === undefined || intrTarget(context.cpus) !== undefined) return;
+      const why = lint0(first) === "masked" ? "masked" : "not in ExtINT mode";
+      yield {
+        sentence: `the PICs request pin ${answer.pin} of ${answer.chip}, and LINT0 is ${why}: no PIC interrupt reaches a vCPU`,
+        evidence: `${answer.chip}.irr bit ${answer.pin} set, lapic[${first.vcpu}].lvt_lint0 = 0x${first.lapic.lvt_lint0.toString(16)}`,
+        remedy:
+          "set LINT0 of the bootstrap processor to ExtINT, unmasked (0x700), or mask the PICs and use the IOAPIC",
+      };
+    },
+  },
+  {
+    code: "spurious-irq15",
+    severity: "warning",
+    *find(context) {
+      const pics = pairOf(context);
+      if (pics === undefined || !hasBit(pics.pic1.irr & ~pics.pic1.imr, CASCADE_PIN)) return;
+      if (requested(pics.pic2, false) !== undefined) return;
+      yield {
+        sentence: `pic1 has the slave's request latched and pic2 has none: an acknowledge answers a spurious IRQ 15 (vector ${hex(vectorOf(pics.pic2, 7))})`,
+        evidence: `pic1.irr bit ${CASCADE_PIN} set, pic2.irr & ~pic2.imr = ${hex(pics.pic2.irr & ~pics.pic2.imr & 0xff)}`,
+        remedy: "the guest's IRQ 15 handler has to read the slave's ISR, and send an EOI to the master alone",
+      };
+    },
+  },
+  {
+    code: "spurious-irq7",
+    severity: "info",
+    *find({ snapshot, previous }) {
+      const now = snapshot.chips.pic1;
+      const before = previous?.chips.pic1;
+      if (now === undefined || before === undefined) return;
+      const pin = requested(before, true);
+      if (pin === undefined || !hasBit(before.elcr, pin)) return;
+      if (hasBit(now.irr | now.isr, pin)) return;
+      yield {
+        sentence: `the level of pic1 pin ${pin} went down while it was requested: an 8259 answers an acknowledge in that moment with a spurious IRQ 7`,
+        evidence: `pic1.irr bit ${pin} set before and clear now, pic1.isr bit ${pin} clear, pic1.elcr bit ${pin} set`,
+        remedy:
+          "the device has to hold a level until its handler tells it to stop; IRQ 7's handler has to check the ISR",
+      };
+    },
+  },
+];

@@ -1,0 +1,38 @@
+import type { Snapshot } from "../abi/snapshot.ts";
+import { cpusOf } from "./apic-logic.ts";
+import { type ExplainOptions, mayRun } from "./explain.ts";
+import { type Finding, type FindingKind, findKind } from "./finding.ts";
+import { IOAPIC_FINDINGS } from "./findings-ioapic.ts";
+import { LAPIC_FINDINGS } from "./findings-lapic.ts";
+import { PIC_FINDINGS } from "./findings-pic.ts";
+import { routesOf } from "./routing.ts";
+
+/** Every kind of finding there is, each with its stable code and severity. */
+export const FINDING_KINDS: readonly FindingKind[] = [...IOAPIC_FINDINGS, ...PIC_FINDINGS, ...LAPIC_FINDINGS];
+
+const GRAVEST_FIRST = ["error", "warning", "info"] as const;
+
+/**
+ * What is wrong, or odd, in a VM's interrupt controllers. A VM that is in order has none.
+ *
+ * @param previous an earlier reading of the same VM: some findings need two.
+ * @returns the gravest first.
+ */
+export function findings(
+  snapshot: Snapshot,
+  previous?: Snapshot | undefined,
+  options: ExplainOptions = {},
+): Finding[] {
+  const cpus = cpusOf(snapshot);
+  const context = {
+    snapshot,
+    previous,
+    cpus: cpus ?? [],
+    hasLapics: cpus !== undefined,
+    routes: routesOf(options.routing ?? "default"),
+    guest: mayRun(snapshot, options),
+  };
+  return FINDING_KINDS.flatMap((kind) => findKind(kind, context)).sort(
+    (a, b) => GRAVEST_FIRST.indexOf(a.severity) - GRAVEST_FIRST.indexOf(b.severity),
+  );
+}
