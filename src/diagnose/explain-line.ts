@@ -71,7 +71,7 @@ const IOAPIC_LINE_CHECKS: readonly Check<IoapicContext>[] = [
         }
       : undefined,
   ({ ioapic, pin, entry, picInput }) =>
-    entry.trig_mode === "edge" && !hasBit(ioapic.irr, pin) && picInput?.high
+    entry.trig_mode === "edge" && !entry.mask && !hasBit(ioapic.irr, pin) && picInput?.high
       ? consumed(`the line of IOAPIC pin ${pin}`, `${picInput.evidence}, ioapic.irr bit ${pin} clear`)
       : undefined,
 ];

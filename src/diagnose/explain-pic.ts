@@ -39,7 +39,7 @@ function masked({ chip, pin, pic }: PicContext) {
   return {
     state: "blocked" as const,
     code: "pic-masked",
-    text: `${chip === "pic1" ? "" : "PIC2 "}IMR bit ${pin}`,
+    text: `${chip === "pic1" ? "" : "pic2 "}IMR bit ${pin}`,
     evidence: `${chip}.imr = ${hex(pic.imr)} (bit ${pin} set)`,
     remedy: `clear ${chip}.imr bit ${pin}: write ${hex(pic.imr & ~(1 << pin))} to port ${chip === "pic1" ? "0x21" : "0xa1"}`,
   };
@@ -50,7 +50,7 @@ function cascadeMasked({ chip, pics: { pic1 } }: PicContext) {
   return {
     state: "blocked" as const,
     code: "pic-cascade-masked",
-    text: `the cascade is masked: PIC1 IMR bit ${CASCADE_PIN}`,
+    text: `the cascade is masked, pic1 IMR bit ${CASCADE_PIN}`,
     evidence: `pic1.imr = ${hex(pic1.imr)} (bit ${CASCADE_PIN} set)`,
     remedy: `clear pic1.imr bit ${CASCADE_PIN}: write ${hex(pic1.imr & ~(1 << CASCADE_PIN))} to port 0x21`,
   };
@@ -98,7 +98,10 @@ function heldByService(chip: "pic1" | "pic2", pic: PicContext["pic"], pin: numbe
   return {
     state: "held" as const,
     code: "pic-behind-service",
-    text: `${chip} pin ${serving}, in service, has priority over pin ${pin}`,
+    text:
+      serving === pin
+        ? `another pin of the slave is in service (pic1.isr bit ${pin})`
+        : `${chip} pin ${serving}, in service, has priority over pin ${pin}`,
     evidence: `${chip}.isr = ${hex(pic.isr)} (bit ${serving} set)${rank}${special}`,
     until: `once ${chip} pin ${serving} gets its EOI`,
     remedy: `the guest's handler of ${chip} pin ${serving} has to send an EOI`,
@@ -124,7 +127,7 @@ function cascadeLost({ chip, risen: { pic1, pic2 } }: PicContext) {
   return {
     state: "blocked" as const,
     code: "pic-cascade-lost",
-    text: `PIC1 does not latch the slave's pulse at its pin ${CASCADE_PIN}`,
+    text: `pic1 does not latch the slave's pulse at its pin ${CASCADE_PIN}`,
     evidence: `pic1.elcr = ${hex(pic1.elcr)}, pic1.last_irr = ${hex(pic1.last_irr)} (bit ${CASCADE_PIN})`,
     remedy: `the cascade has to be edge-triggered and low: clear pic1.elcr bit ${CASCADE_PIN}, release GSI ${CASCADE_PIN}`,
   };
@@ -147,8 +150,10 @@ function unprogrammed({ chip, pin, pic }: PicContext) {
   return {
     state: "open" as const,
     code: "pic-not-initialised",
-    text: `${chip} was never given a vector base: pin ${pin} comes as vector ${hex(vector)}, an exception's`,
+    text: `${chip} was never given a vector base: pin ${pin} comes as vector ${hex(vector)}`,
     evidence: `${chip}.irq_base = ${hex(pic.irq_base)}`,
-    remedy: `initialise the PICs with ICW1 to ICW4 (bases such as 0x20 and 0x28), or mask them: write 0xff to ports 0x21 and 0xa1`,
+    note: `${chip} was never given a vector base, so that vector ${hex(vector)} is an exception's`,
+    remedy:
+      "initialise the PICs with ICW1 to ICW4 (bases such as 0x20 and 0x28), or mask them: write 0xff to ports 0x21 and 0xa1",
   };
 }

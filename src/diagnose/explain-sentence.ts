@@ -14,7 +14,7 @@ export function sentenceOf(gsi: number, verdict: Verdict, ways: readonly Way[], 
   if (ways.length === 0) return `GSI ${gsi} is blocked: ${routing} takes it to no chip`;
   const told = [...ways].sort((a, b) => rank(a) - rank(b));
   const reaching = told.filter(reaches);
-  if (reaching.length > 0) return `GSI ${gsi} would reach ${reaching.map(arrival).join(", and ")}`;
+  if (reaching.length > 0) return `GSI ${gsi} would reach ${arrivals(reaching)}`;
   return `GSI ${gsi} ${VERDICT_WORDS[verdict]}: ${told.map((way, place) => reason(way, place, told)).join("; ")}`;
 }
 
@@ -33,10 +33,28 @@ function reaches(way: Way): boolean {
   return way.outcome.arrives && (way.verdict === "open" || way.verdict === "held");
 }
 
-/** "vCPU 0 as vector 0x24 through the IOAPIC once RFLAGS.IF is set". */
-function arrival({ via, outcome, stages }: Way): string {
-  const untils = stages.flatMap(({ until }) => until ?? []);
-  return `${vcpuNames(outcome.vcpus)} ${formOf(outcome)} through ${VIA[via]}${untils.map((until) => ` ${until}`).join(" and")}`;
+/**
+ * "vCPU 0 as vector 0x34 through the IOAPIC, and as vector 0x24 through the PIC, once RFLAGS.IF is set":
+ * what both ways have in common is said once.
+ */
+function arrivals(ways: readonly Way[]): string {
+  const who = ways.map(({ outcome }) => vcpuNames(outcome.vcpus));
+  const when = ways.map(untilOf);
+  const common = when.every((until) => until === when[0]);
+  const parts = ways.map(({ via, outcome }, n) => {
+    const vcpus = n > 0 && who[n] === who[0] ? "" : `${who[n]} `;
+    return `${vcpus}${formOf(outcome)} through ${VIA[via]}${common ? "" : when[n]}`;
+  });
+  const end = common && when[0] ? `${parts.length > 1 ? "," : ""}${when[0]}` : "";
+  const notes = ways.flatMap(({ stages }) => stages.flatMap(({ note }) => note ?? []));
+  return [`${parts.join(", and ")}${end}`, ...notes].join("; ");
+}
+
+function untilOf({ stages }: Way): string {
+  return stages
+    .flatMap(({ until }) => until ?? [])
+    .map((until) => ` ${until}`)
+    .join(" and");
 }
 
 function formOf({ vector, delivery_mode }: Outcome): string {

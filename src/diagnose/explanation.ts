@@ -22,6 +22,8 @@ export interface Stage {
   evidence: string;
   /** For a stage that holds: until when, as "once RFLAGS.IF is set". */
   until?: string;
+  /** For a stage that lets it through, but not as one would want: what the sentence adds. */
+  note?: string;
   remedy?: string;
 }
 

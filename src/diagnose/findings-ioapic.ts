@@ -1,9 +1,11 @@
 import type { IoapicState, RedirectionEntry } from "../abi/x86/ioapic.ts";
+import { intrTarget } from "./apic-logic.ts";
 import { hasBit, hex, listed, vcpuNames } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
 import { destinationText, hasVector } from "./explain-ioapic.ts";
 import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
+import { isUnmasked } from "./pic-logic.ts";
 
 interface Pin {
   pin: number;
@@ -24,6 +26,19 @@ export function stuckPins({ snapshot, cpus, hasLapics }: FindingContext): Pin[] 
     cpus.some(({ lapic }) => lapic.irr.includes(vector) || lapic.isr.includes(vector));
   return pins(snapshot.chips.ioapic).filter(
     ({ entry }) => entry.trig_mode === "level" && entry.remote_irr && !served(entry.vector),
+  );
+}
+
+/** Whether a PIC takes care of the lines that the routing brings to an IOAPIC pin as well. */
+function servedByPic({ snapshot: { chips }, routes, cpus }: FindingContext, pin: number): boolean {
+  const { pic1, pic2 } = chips;
+  if (pic1 === undefined || pic2 === undefined || intrTarget(cpus) === undefined) return false;
+  const gsis = routes.filter((route) => route.chip === "ioapic" && route.pin === pin).map(({ gsi }) => gsi);
+  return routes.some(
+    (route) =>
+      route.chip !== "ioapic" &&
+      gsis.includes(route.gsi) &&
+      isUnmasked({ pic1, pic2 }, route.chip, route.pin),
   );
 }
 
@@ -62,9 +77,11 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "asserted-but-masked",
     severity: "warning",
-    *find({ snapshot: { chips } }) {
-      for (const { pin, entry } of pins(chips.ioapic)) {
-        if (entry.trig_mode !== "level" || !entry.mask || !hasBit(chips.ioapic!.irr, pin)) continue;
+    *find(context) {
+      const { ioapic } = context.snapshot.chips;
+      for (const { pin, entry } of pins(ioapic)) {
+        if (entry.trig_mode !== "level" || !entry.mask || !hasBit(ioapic!.irr, pin)) continue;
+        if (servedByPic(context, pin)) continue;
         yield {
           sentence: `IOAPIC pin ${pin} is asserted and masked: its device waits`,
           evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].mask = true, trig_mode = level`,
@@ -76,9 +93,11 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "edge-lost",
     severity: "warning",
-    *find({ snapshot: { chips } }) {
-      for (const { pin, entry } of pins(chips.ioapic)) {
-        if (entry.trig_mode !== "edge" || !hasBit(chips.ioapic!.irr, pin)) continue;
+    *find(context) {
+      const { ioapic } = context.snapshot.chips;
+      for (const { pin, entry } of pins(ioapic)) {
+        if (entry.trig_mode !== "edge" || !hasBit(ioapic!.irr, pin)) continue;
+        if (servedByPic(context, pin)) continue;
         yield {
           sentence: `IOAPIC pin ${pin} got an edge while it was masked: KVM does not deliver it on unmasking`,
           evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`,

@@ -4,7 +4,15 @@ import { bitsOf, hasBit, hex, listed } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
 import { hasVector } from "./explain-ioapic.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
-import { acknowledge, CASCADE_PIN, lacksBase, type PicPair, requested, vectorOf } from "./pic-logic.ts";
+import {
+  acknowledge,
+  CASCADE_PIN,
+  isUnmasked,
+  lacksBase,
+  type PicPair,
+  requested,
+  vectorOf,
+} from "./pic-logic.ts";
 
 function pairOf({ snapshot: { chips } }: FindingContext): PicPair | undefined {
   const { pic1, pic2 } = chips;
@@ -27,7 +35,7 @@ function doublyOpen(context: FindingContext): { gsi: number; pin: number; vector
   const pics = pairOf(context);
   if (pics === undefined || ioapic === undefined || intrTarget(cpus) === undefined) return [];
   return routes.flatMap(({ gsi, chip, pin }) => {
-    if (chip === "ioapic" || !picOpen(pics, chip, pin)) return [];
+    if (chip === "ioapic" || !isUnmasked(pics, chip, pin)) return [];
     const other = routes.find((route) => route.gsi === gsi && route.chip === "ioapic");
     const entry = other && ioapic.redirtbl[other.pin];
     if (other === undefined || entry === undefined || entry.mask || !hasVector(entry.delivery_mode))
@@ -35,11 +43,6 @@ function doublyOpen(context: FindingContext): { gsi: number; pin: number; vector
     if (destinationOf(entry, cpus).cpus.length === 0) return [];
     return [{ gsi, pin: other.pin, vector: vectorOf(pics[chip], pin) }];
   });
-}
-
-function picOpen({ pic1, pic2 }: PicPair, chip: "pic1" | "pic2", pin: number): boolean {
-  if (chip === "pic1") return pin !== CASCADE_PIN && !hasBit(pic1.imr, pin);
-  return !hasBit(pic2.imr, pin) && !hasBit(pic1.imr, CASCADE_PIN);
 }
 
 /** What to look for at the PICs. */

@@ -54,6 +54,12 @@ export function requested(pic: PicState, isMaster: boolean): number | undefined 
   return request.place < service.place ? request.pin : undefined;
 }
 
+/** Whether no IMR stops a device's input; the cascade is not one. */
+export function isUnmasked({ pic1, pic2 }: PicPair, chip: "pic1" | "pic2", pin: number): boolean {
+  if (chip === "pic1") return pin !== CASCADE_PIN && ((pic1.imr >> pin) & 1) === 0;
+  return ((pic2.imr >> pin) & 1) === 0 && ((pic1.imr >> CASCADE_PIN) & 1) === 0;
+}
+
 /** An input's level goes up or down, as KVM's PICs latch it. */
 function setInput(pic: PicState, pin: number, level: boolean): PicState {
   const bit = 1 << pin;

@@ -51,5 +51,5 @@ export function routesOf(routing: Routing): readonly Route[] {
 
 /** How a message names a routing. */
 export function routingName(routing: Routing): string {
-  return typeof routing === "string" ? `${routing} routing` : "the given routing";
+  return typeof routing === "string" ? `the ${routing} routing` : "the given routing";
 }

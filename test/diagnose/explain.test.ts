@@ -1,0 +1,85 @@
+import { describe, expect, it } from "vitest";
+import { explainAll, explainGsi } from "../../src/diagnose/explain.ts";
+import { decisive } from "../../src/diagnose/explain-sentence.ts";
+import { MACHINES } from "../support/machines.ts";
+import { disagreements, snapshotOf, writeState } from "./prediction.ts";
+import { chipsOf, type Scenario, snapshotFor } from "./scenario.ts";
+import { SCENARIOS } from "./scenarios.ts";
+
+const optionsOf = ({ routing }: Scenario) => (routing === undefined ? {} : { routing });
+
+describe("explain", () => {
+  it.each(SCENARIOS)("$name", (scenario) => {
+    const { sentence } = explainGsi(snapshotFor(scenario), scenario.gsi, optionsOf(scenario));
+    expect(sentence).toBe(scenario.sentence);
+  });
+
+  it.each(SCENARIOS)("names a stage for what stops it: $name", (scenario) => {
+    const { ways } = explainGsi(snapshotFor(scenario), scenario.gsi, optionsOf(scenario));
+    for (const way of ways) expect(decisive(way) === undefined).toBe(way.verdict === "open");
+  });
+
+  it("follows the stages in the order of the way", () => {
+    const { ways } = explainGsi(snapshotFor(SCENARIOS[0]!), 4);
+    expect(ways.map(({ stages }) => stages.map(({ name }) => name))).toEqual([
+      ["line", "routing", "pic", "local apic", "vcpu"],
+      ["line", "routing", "ioapic", "local apic", "vcpu"],
+    ]);
+  });
+
+  it("has every GSI of the routing, in order", () => {
+    const snapshot = snapshotFor(SCENARIOS[0]!);
+    expect(explainAll(snapshot).map(({ gsi }) => gsi)).toEqual(Array.from({ length: 24 }, (_, n) => n));
+    expect(explainAll(snapshot, { routing: "qemu" }).some(({ gsi }) => gsi === 2)).toBe(false);
+  });
+
+  it("says what it takes for granted", () => {
+    const { assumptions } = explainGsi(snapshotFor(SCENARIOS[0]!), 4);
+    expect(assumptions).toEqual([
+      "KVM's default routing; KVM can't be asked what a VMM has made of it",
+      "local APICs are on and in xAPIC mode; the snapshot has no vCPU state",
+    ]);
+    expect(explainGsi(snapshotFor(SCENARIOS[0]!), 4, { routing: "default" }).assumptions).toHaveLength(1);
+  });
+
+  it("can't follow a way past a chip that the snapshot lacks", () => {
+    const whole = snapshotFor(SCENARIOS.find(({ base }) => base === "ioapic")!);
+    const { ioapic, pic1, pic2 } = whole.chips;
+    const without = (chips: typeof whole.chips) => explainGsi({ ...whole, chips }, 20);
+    expect(without({ ioapic: ioapic! }).sentence).toBe(
+      "GSI 20 can't be followed: there are no local APICs in the snapshot, so that its destination is not known",
+    );
+    expect(without({ pic1: pic1!, pic2: pic2! }).sentence).toBe(
+      "GSI 20 can't be followed: the snapshot lacks the IOAPIC, or its pin 20",
+    );
+    expect(explainGsi({ ...whole, chips: { ioapic: ioapic! } }, 4).ways[0]).toMatchObject({
+      verdict: "unknown",
+      stages: [{ code: "routed" }, { code: "chip-missing" }],
+    });
+    expect(
+      explainGsi({ ...whole, chips: { pic1: pic1!, pic2: pic2! } }, 4).ways[0]!.stages.at(-1),
+    ).toMatchObject({
+      code: "lint0-unknown",
+    });
+  });
+});
+
+/** What ioctls on a scratch VM can set up. */
+const SETTABLE = SCENARIOS.filter(({ states }) => states === undefined);
+
+describe.each(MACHINES)("explain on a machine of $name", ({ make, skip }) => {
+  describe.skipIf(skip)("with each scenario set up", () => {
+    it.each(SETTABLE)("$name", (scenario) => {
+      const machine = make(scenario.vcpus ?? 1);
+      try {
+        writeState(machine, chipsOf(scenario));
+        for (const gsi of scenario.holds ?? []) machine.setIrqLine(gsi, 1);
+        const options = { ...optionsOf(scenario), guest: scenario.guest ?? true };
+        expect(explainGsi(snapshotOf(machine), scenario.gsi, options).sentence).toBe(scenario.sentence);
+        if (scenario.routing === undefined) expect(disagreements(machine, scenario.gsi)).toEqual([]);
+      } finally {
+        machine.close();
+      }
+    });
+  });
+});

@@ -1,0 +1,111 @@
+import { describe, expect, it } from "vitest";
+import type { Snapshot } from "../../src/abi/snapshot.ts";
+import { FINDING_KINDS, findings } from "../../src/diagnose/findings.ts";
+import { applyPreset, PRESETS, type PresetName } from "../../src/machine/presets.ts";
+import { MACHINES } from "../support/machines.ts";
+import { resetChips } from "../support/reset.ts";
+import { snapshotOf } from "./prediction.ts";
+import { type AllChips, snapshotFor } from "./scenario.ts";
+import { SCENARIOS } from "./scenarios.ts";
+
+const codes = (snapshot: Snapshot, previous?: Snapshot) =>
+  findings(snapshot, previous).map(({ code }) => code);
+
+function snapshotWith(change: (chips: AllChips) => void): Snapshot {
+  return snapshotFor({ name: "", gsi: 0, sentence: "", base: "pic", change });
+}
+
+const inOrder = snapshotWith(() => {});
+
+/** Findings that take two readings. */
+const TWO_READINGS: { code: string; previous: Snapshot; now: Snapshot; sentence: string }[] = [
+  {
+    code: "in-service-too-long",
+    previous: snapshotWith(({ lapic }) => {
+      lapic[0]!.isr = [0x41, 0x52];
+    }),
+    now: snapshotWith(({ lapic }) => {
+      lapic[0]!.isr = [0x52, 0x61];
+    }),
+    sentence: "vector 0x52 is in service at vCPU 0 in two readings: its EOI is late",
+  },
+  {
+    code: "pic-in-service-too-long",
+    previous: snapshotWith(({ pic1 }) => {
+      pic1.isr = 0x11;
+    }),
+    now: snapshotWith(({ pic1 }) => {
+      pic1.isr = 0x10;
+    }),
+    sentence: "pic1 pin 4 is in service in two readings: its EOI is late",
+  },
+  {
+    code: "spurious-irq7",
+    previous: snapshotWith(({ pic1 }) => {
+      Object.assign(pic1, { elcr: 0x20, irr: 0x20, last_irr: 0x20 });
+    }),
+    now: snapshotWith(({ pic1 }) => {
+      pic1.elcr = 0x20;
+    }),
+    sentence:
+      "the level of pic1 pin 5 went down while it was requested: an 8259 answers an acknowledge in that moment with a spurious IRQ 7",
+  },
+];
+
+describe("findings", () => {
+  it.each(SCENARIOS)("$name", (scenario) => {
+    const options = scenario.routing === undefined ? {} : { routing: scenario.routing };
+    const found = findings(snapshotFor(scenario), undefined, options).map(({ code }) => code);
+    expect(found).toEqual(scenario.findings ?? []);
+  });
+
+  it.each(TWO_READINGS)("$code takes two readings", ({ code, previous, now, sentence }) => {
+    expect(findings(now, previous).map((found) => [found.code, found.sentence])).toEqual([[code, sentence]]);
+    expect(codes(now)).toEqual([]);
+    expect(codes(inOrder, previous)).not.toContain(code === "spurious-irq7" ? "in-service-too-long" : code);
+  });
+
+  it("puts the gravest first, each with a place in the documentation", () => {
+    const found = findings(
+      snapshotWith(({ ioapic }) => {
+        Object.assign(ioapic.redirtbl[20]!, { mask: false, vector: 0x13 });
+        Object.assign(ioapic.redirtbl[21]!, { mask: false, vector: 0x03 });
+      }),
+    );
+    expect(found.map(({ code, severity, anchor }) => [code, severity, anchor])).toEqual([
+      ["illegal-vector", "error", "docs/findings.md#illegal-vector"],
+      ["exception-vector", "warning", "docs/findings.md#exception-vector"],
+    ]);
+  });
+
+  it("are each met in a scenario", () => {
+    const met = new Set([
+      ...SCENARIOS.flatMap((scenario) => scenario.findings ?? []),
+      ...TWO_READINGS.map(({ code }) => code),
+    ]);
+    expect(FINDING_KINDS.map(({ code }) => code).filter((code) => !met.has(code))).toEqual([]);
+  });
+});
+
+describe.each(MACHINES)("a machine of $name", ({ make, skip }) => {
+  describe.skipIf(skip)("in order", () => {
+    it.each(Object.keys(PRESETS) as PresetName[])("has no findings with the %s preset", (preset) => {
+      const machine = make(2);
+      try {
+        applyPreset(machine, preset);
+        expect(findings(snapshotOf(machine))).toEqual([]);
+      } finally {
+        machine.close();
+      }
+    });
+
+    it("resets to what the scenarios start from", () => {
+      const machine = make(2);
+      try {
+        expect(snapshotOf(machine).chips).toEqual(resetChips(2));
+      } finally {
+        machine.close();
+      }
+    });
+  });
+});
