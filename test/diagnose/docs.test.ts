@@ -1,0 +1,29 @@
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import { explainGsi } from "../../src/diagnose/explain.ts";
+import { FINDING_KINDS } from "../../src/diagnose/findings.ts";
+import { snapshotFor } from "./scenario.ts";
+import { SCENARIOS } from "./scenarios.ts";
+
+const page = readFileSync(new URL("../../docs/findings.md", import.meta.url), "utf8");
+const headings = (level: string) =>
+  [...page.matchAll(new RegExp(`^${level} ([a-z0-9-]+)$`, "gm"))].map(([, code]) => code);
+
+/** Stages that take a snapshot with chips missing, which no scenario has. */
+const WITHOUT_CHIPS = ["chip-missing", "ioapic-no-local-apics", "lint0-unknown", "lint0-nobody"];
+
+describe("docs/findings.md", () => {
+  it("has every finding, and no other", () => {
+    expect(headings("###").sort()).toEqual(FINDING_KINDS.map(({ code }) => code).sort());
+  });
+
+  it("has every stage that a scenario comes to, and no other", () => {
+    const met = SCENARIOS.flatMap((scenario) => {
+      const options = scenario.routing === undefined ? {} : { routing: scenario.routing };
+      return explainGsi(snapshotFor(scenario), scenario.gsi, options).ways.flatMap(({ stages }) =>
+        stages.map(({ code }) => code),
+      );
+    });
+    expect(headings("####").sort()).toEqual([...new Set([...met, ...WITHOUT_CHIPS])].sort());
+  });
+});
