@@ -101,7 +101,7 @@ function waitsForEoi(context: IoapicContext): StageResult | undefined {
     code: "ioapic-remote-irr-stuck",
     text: `${wait}, which no local APIC has pending or in service`,
     evidence: `${evidence}, vector ${hex(entry.vector)} in no lapic[n].irr or .isr`,
-    remedy: `switch the pin to edge and back to level, which clears remote IRR, or write an EOI for vector ${hex(entry.vector)}`,
+    remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set ioapic.redirtbl[${pin}].remote_irr=false\``,
   };
 }
 
