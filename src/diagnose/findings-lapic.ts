@@ -15,7 +15,10 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
         yield {
           sentence: `the local APIC of vCPU ${cpu.vcpu} is ${off} and has vector ${listed(cpu.lapic.irr.map(hex))} pending`,
           evidence: `lapic[${cpu.vcpu}].irr = [${cpu.lapic.irr.map(hex).join(", ")}], ${off === "off" ? `vcpu[${cpu.vcpu}].apic_base bit 11 clear` : `lapic[${cpu.vcpu}].svr bit 8 clear`}`,
-          remedy: "enable the local APIC; whoever turned it off should have let it drain first",
+          remedy:
+            off === "off"
+              ? "turn the local APIC on again; whoever turned it off should have let it drain first"
+              : "enable the local APIC; KVM still hands these to the vCPU, and accepts no further vector",
         };
       }
     },

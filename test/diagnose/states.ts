@@ -1,8 +1,10 @@
 import fc from "fast-check";
-import type { Chips } from "../../src/abi/arch.ts";
+import { type Chips, HOST_ARCH } from "../../src/abi/arch.ts";
 import { DELIVERY_MODES, DEST_MODES, POLARITIES, TRIG_MODES } from "../../src/abi/x86/ioapic.ts";
 import type { LapicState } from "../../src/abi/x86/lapic.ts";
 import type { PIC_FIELDS, PicState } from "../../src/abi/x86/pic.ts";
+import type { Machine } from "../../src/machine/machine.ts";
+import { snapshotOf, writeState } from "./prediction.ts";
 
 /** A state to try: what to put on top of a fresh machine's chips, lines to hold, and lines to pulse. */
 export interface RandomState {
@@ -115,4 +117,28 @@ export function randomState(vcpus: number): fc.Arbitrary<RandomState> {
     holds: fc.array(fc.nat(23), { maxLength: 3 }),
     pulses: fc.uniqueArray(fc.nat(23), { minLength: 3, maxLength: 4 }),
   });
+}
+
+/**
+ * Puts a machine into a state. All lines are low at first: what the PICs remember of levels (`last_irr`)
+ * then comes from the lines that are held, as it does in a VM.
+ */
+export function prepare(machine: Machine, state: RandomState): void {
+  for (let gsi = 0; gsi < HOST_ARCH.gsis.count; gsi++) machine.setIrqLine(gsi, 0);
+  const { chips } = snapshotOf(machine);
+  writeState(machine, {
+    pic1: { ...chips.pic1!, ...state.pics[0], last_irr: 0 },
+    pic2: { ...chips.pic2!, ...state.pics[1], last_irr: 0 },
+    ioapic: { ...chips.ioapic!, ...state.ioapic },
+    lapic: state.lapics.map((change, vcpu) => ({ ...chips.lapic![vcpu]!, ...change })),
+  });
+  state.ioapic.redirtbl.forEach(({ trig_mode, mask }, pin) => {
+    // KVM re-injects these on a write and then hides their IRR bit until the line goes low.
+    if (trig_mode === "edge" && !mask) machine.setIrqLine(pin, 0);
+  });
+  for (const gsi of state.holds) {
+    // A delivered edge whose line stays high shows only at a PIC's input: not from GSI 16 on, nor at the
+    // cascade, whose level the slave overwrites.
+    if (gsi < 16 && gsi !== 2) machine.setIrqLine(gsi, 1);
+  }
 }
