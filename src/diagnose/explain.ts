@@ -170,7 +170,9 @@ const EASIEST_FIRST: readonly Verdict[] = ["open", "unknown", "held", "blocked"]
 
 /** Stages 5 and 6 for the vCPU that takes it most readily; none when nobody is addressed. */
 function easiest(targets: readonly CpuContext[]): Stage[] {
-  const candidates = targets.map((target) => [lapicStage(target), vcpuStage(target)]);
-  const rank = (stages: Stage[]) => EASIEST_FIRST.indexOf(wayVerdict(stages));
-  return candidates.sort((a, b) => rank(a) - rank(b))[0] ?? [];
+  const candidates = targets.map((target) => {
+    const stages = [lapicStage(target), vcpuStage(target)];
+    return { stages, rank: EASIEST_FIRST.indexOf(wayVerdict(stages)) * 2 + (accepts(target) ? 0 : 1) };
+  });
+  return candidates.sort((a, b) => a.rank - b.rank)[0]?.stages ?? [];
 }

@@ -47,7 +47,18 @@ export function disagreements(machine: Machine, gsi: number): string[] {
   if (ioapic !== undefined) found.push(...irrDisagreements(before.chips, after.chips, ioapic));
   const expected = expectedStatus(pic && picStatus(before.chips, gsi), ioapic);
   if (status !== null && !expected(status)) found.push(`status ${status} does not fit the prediction`);
+  found.push(...explanation.ways.flatMap(inconsistencies));
   return found.map((line) => `GSI ${gsi}: ${line} (${explanation.sentence}) ${contextOf(before.chips, gsi)}`);
+}
+
+/** Where a way's verdict, which the sentence tells, does not follow from its outcome. */
+function inconsistencies({ via, verdict, outcome, stages }: Way): string[] {
+  const illegal = stages.some(({ code }) => code === "lapic-illegal-vector");
+  if (verdict === "open" && !outcome.arrives) return [`the ${via} way is open and does not arrive`];
+  if (outcome.arrives && !illegal && verdict !== "open" && verdict !== "held") {
+    return [`the ${via} way arrives and is ${verdict}`];
+  }
+  return [];
 }
 
 /** What a failing prediction looked at, short enough to read. */
