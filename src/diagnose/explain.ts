@@ -60,7 +60,7 @@ export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Ex
 }
 
 /** Whether a guest may run on a snapshot's vCPUs: not on those of a session or a scratch VM. */
-export function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
+function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
   return options.guest ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
 }
 

@@ -27,8 +27,6 @@ export interface FindingContext {
   cpus: readonly Cpu[];
   hasLapics: boolean;
   routes: readonly Route[];
-  /** Whether a guest may run on the vCPUs. */
-  guest: boolean;
 }
 
 /** One kind of finding: what all of its code share, and a search that gives what is particular. */

@@ -26,8 +26,7 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "halted-with-pending",
     severity: "error",
-    *find({ cpus, guest }) {
-      if (!guest) return;
+    *find({ cpus }) {
       for (const cpu of cpus) {
         const vector = cpu.lapic.irr.at(-1);
         if (vector === undefined || cpu.mode === "disabled" || !softwareEnabled(cpu)) continue;

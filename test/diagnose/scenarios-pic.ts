@@ -193,6 +193,17 @@ export const PIC_SCENARIOS: Scenario[] = [
     holds: [4],
   },
   {
+    name: "a mask is told before the level of its line",
+    gsi: 4,
+    sentence:
+      "GSI 4 is blocked: IOAPIC pin 4 is masked (redirtbl[4] bit 16); the PIC way is blocked too: pic1 pin 4 is high already and its edge was taken",
+    base: "pic",
+    change: ({ pic1 }) => {
+      pic1.last_irr = 0x10;
+    },
+    holds: [4],
+  },
+  {
     name: "a level-triggered pin follows its line",
     gsi: 5,
     sentence: "GSI 5 would reach vCPU 0 as vector 0x25 through the PIC",
