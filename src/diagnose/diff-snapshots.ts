@@ -32,7 +32,17 @@ function fieldsOf({ chips, vcpus }: State): object {
 /** Registers whose bits each mean something by themselves, by the last part of their path. */
 const BIT_REGISTERS = new Set([
   ...["last_irr", "irr", "imr", "isr", "elcr", "elcr_mask"],
-  ...["svr", "esr", "lvt_cmci", "lvt_timer", "lvt_thermal", "lvt_perf", "lvt_lint0", "lvt_lint1", "lvt_error"],
+  ...[
+    "svr",
+    "esr",
+    "lvt_cmci",
+    "lvt_timer",
+    "lvt_thermal",
+    "lvt_perf",
+    "lvt_lint0",
+    "lvt_lint1",
+    "lvt_error",
+  ],
   ...["rflags", "cr0", "efer", "apic_base", "shadow"],
 ]);
 

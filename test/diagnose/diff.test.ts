@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { diffSnapshots } from "../../src/diagnose/diff.ts";
+import { diffSnapshots } from "../../src/diagnose/diff-snapshots.ts";
 import { resetChips, runningVcpu } from "../support/reset.ts";
 
 const state = (vcpus = 1) => ({ chips: resetChips(vcpus), vcpus: [runningVcpu(0)] });
@@ -61,7 +61,7 @@ describe("diff", () => {
   it("shows a chip that only one snapshot has", () => {
     const { ioapic, ...chips } = resetChips(1);
     const found = diffSnapshots({ chips }, { chips: { ...chips, ioapic } });
-    expect(found).toEqual([{ path: "ioapic", from: null, to: ioapic }]);
+    expect(found).toEqual([{ path: "ioapic", to: ioapic }]);
   });
 
   it.each([
