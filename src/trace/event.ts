@@ -1,0 +1,65 @@
+import type { U64 } from "../abi/u64.ts";
+
+/** A field of a trace record: a number (hexadecimal text from 2^53 on), a flag, a text, or an array of numbers. */
+export type ArgValue = U64 | boolean | string | U64[];
+
+/** The record's own fields by the names that the event's `format` file gives them. */
+export type Args = Readonly<Record<string, ArgValue>>;
+
+/** One tracepoint hit. */
+export interface TraceEvent {
+  /** Nanoseconds since the trace began. */
+  time: number;
+  /** The CPU of the host it happened on. */
+  cpu: number;
+  /** The thread that was running, 0 for an idle CPU. */
+  pid: number;
+  /** That thread's name. */
+  comm: string;
+  /** The process the thread belongs to or works for; `null` for a thread of the kernel's own. */
+  process: number | null;
+  /** Set when the event came from an interrupt that merely hit that thread. */
+  context?: "hardirq" | "softirq" | "nmi";
+  /** The tracepoint's name, such as `kvm_set_irq`. */
+  event: string;
+  args: Args;
+}
+
+/** What a trace is a trace of. */
+export interface TraceHeader {
+  /** When it began, as ISO 8601. */
+  started_at: string;
+  /** The kernel's release, such as `6.12.0`. */
+  kernel: string;
+  /** The trace clock that times are taken from: `mono` is CLOCK_MONOTONIC. */
+  clock: string;
+  /** The clock's value when the trace began, in nanoseconds, as decimal digits. */
+  clock_origin: string;
+  /** The events recorded. */
+  events: string[];
+  /** The events asked for that this kernel does not have. */
+  missing: string[];
+}
+
+/** How a trace went. */
+export interface TraceSummary {
+  /** Events handed on. */
+  events: number;
+  /** Events that the kernel dropped because its buffer was full. */
+  lost: number;
+  /** Nanoseconds from the beginning to the end. */
+  duration: number;
+}
+
+/** A number out of a record's fields; 0 when the kernel's format has no such field. */
+export function numberArg(event: TraceEvent, name: string): number {
+  return Number(event.args[name] ?? 0);
+}
+
+/**
+ * Events of one strand follow each other in program order: those of a thread, and apart from them those of
+ * the interrupts that hit it.
+ */
+export function strandOf(event: TraceEvent): string {
+  return `${event.pid}${event.context ?? ""}${event.pid === 0 ? `@${event.cpu}` : ""}`;
+}

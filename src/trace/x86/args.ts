@@ -1,0 +1,76 @@
+import type { U64 } from "../../abi/u64.ts";
+import { decodeRedirectionEntry, type RedirectionEntry } from "../../abi/x86/ioapic.ts";
+import { numberArg, type TraceEvent } from "../event.ts";
+
+/** Everything that KVM tells of an interrupt's life on x86, as `events/kvm/` names it. */
+export const INTERRUPT_EVENTS = [
+  "kvm_set_irq",
+  "kvm_pic_set_irq",
+  "kvm_ioapic_set_irq",
+  "kvm_msi_set_irq",
+  "kvm_apic_accept_irq",
+  "kvm_apicv_accept_irq",
+  "kvm_inj_virq",
+  "kvm_ack_irq",
+  "kvm_eoi",
+  "kvm_pv_eoi",
+  "kvm_ioapic_delayed_eoi_inj",
+] as const;
+
+/** The redirection entry that `kvm_ioapic_set_irq` and `kvm_ioapic_delayed_eoi_inj` carry as `e`. */
+export function redirectionOf(event: TraceEvent): RedirectionEntry {
+  const bits = BigInt((event.args["e"] as U64 | undefined) ?? 0);
+  return decodeRedirectionEntry(Number(bits & 0xffff_ffffn), Number(bits >> 32n));
+}
+
+/**
+ * The vector that an event is about; `undefined` for those that carry none.
+ *
+ * An MSI has its vector in the low byte of the data (Intel SDM vol. 3, 12.11.2).
+ */
+export function vectorOf(event: TraceEvent): number | undefined {
+  switch (event.event) {
+    case "kvm_apic_accept_irq":
+    case "kvm_apicv_accept_irq":
+      return numberArg(event, "vec");
+    case "kvm_inj_virq":
+    case "kvm_eoi":
+    case "kvm_pv_eoi":
+      return numberArg(event, "vector");
+    case "kvm_ioapic_set_irq":
+    case "kvm_ioapic_delayed_eoi_inj":
+      return redirectionOf(event).vector;
+    case "kvm_msi_set_irq":
+      return Number(BigInt((event.args["data"] as U64 | undefined) ?? 0) & 0xffn);
+    default:
+      return undefined;
+  }
+}
+
+/**
+ * The GSI that a PIC pin has by default.
+ *
+ * @param chip 0 for the master, 1 for the slave. @param pin 0 to 7; `kvm_ack_irq` counts the slave's from 8.
+ */
+export function gsiOfPicPin(chip: number, pin: number): number {
+  return chip * 8 + (pin & 7);
+}
+
+/** `irqchip` of `kvm_ack_irq`: KVM_IRQCHIP_PIC_MASTER, _PIC_SLAVE, _IOAPIC. */
+const IRQCHIP_IOAPIC = 2;
+
+/** Whether a `kvm_ack_irq` comes from the IOAPIC, not from a PIC. */
+export function isIoapicAck(event: TraceEvent): boolean {
+  return numberArg(event, "irqchip") === IRQCHIP_IOAPIC;
+}
+
+/** The GSI that the pin of a `kvm_ack_irq` has by default. */
+export function gsiOfAck(event: TraceEvent): number {
+  const pin = numberArg(event, "pin");
+  return isIoapicAck(event) ? pin : gsiOfPicPin(numberArg(event, "irqchip"), pin);
+}
+
+/** The APIC id of `kvm_apic_accept_irq`, `kvm_eoi` and their like. */
+export function apicOf(event: TraceEvent): number {
+  return numberArg(event, "apicid");
+}

@@ -1,0 +1,48 @@
+/** The steps of an interrupt's life, as KVM tells of them, in the order in which they normally come. */
+export const STEPS = ["raised", "accepted", "injected", "eoi", "acknowledged", "lowered"] as const;
+
+/**
+ * - `raised`: the line went up, or the MSI was sent (`kvm_set_irq` with level 1, `kvm_msi_set_irq`);
+ * - `accepted`: a chip will present it: a PIC with the pin unmasked, or a local APIC (`kvm_pic_set_irq`,
+ *   `kvm_apic_accept_irq`);
+ * - `injected`: KVM gave it to a vCPU (`kvm_inj_virq`);
+ * - `eoi`: the guest ended it at its local APIC (`kvm_eoi`);
+ * - `acknowledged`: the guest's end reached the chip that the line goes into (`kvm_ack_irq`): for a PIC its
+ *   own EOI command, for the IOAPIC the EOI of a level-triggered vector;
+ * - `lowered`: the line went down (`kvm_set_irq` with level 0).
+ */
+export type Step = (typeof STEPS)[number];
+
+/** The way an interrupt took into a vCPU; `none` when no chip took it, `local` when it came without a line. */
+export type Route = "pic" | "ioapic" | "msi" | "local" | "none";
+
+/** The life of one interrupt. */
+export interface Chain {
+  /** Counts from 1, in the order in which chains begin. */
+  id: number;
+  /** The VM's process, as far as the events tell. */
+  process: number | null;
+  gsi: number | null;
+  vector: number | null;
+  /** The local APIC's id. */
+  apic: number | null;
+  route: Route;
+  trigger: "edge" | "level" | null;
+  /** When each step happened, in nanoseconds since the trace began. */
+  steps: Partial<Record<Step, number>>;
+  /** Delivered again by the IOAPIC because the line was still up at the EOI. */
+  again: boolean;
+  outcome: "complete" | "coalesced" | "unfinished";
+  /** The last step there is and what is known of why it is the last; `null` for a complete chain. */
+  stopped: { at: Step; why: string } | null;
+}
+
+/** The step that a chain has got to, `lowered` aside: that is the line's doing, not the interrupt's. */
+export function stepReached({ steps }: Pick<Chain, "steps">): Step {
+  return STEPS.findLast((step) => step !== "lowered" && steps[step] !== undefined) ?? "raised";
+}
+
+/** When a chain's first step was. */
+export function beginOf({ steps }: Pick<Chain, "steps">): number {
+  return Math.min(...Object.values(steps));
+}

@@ -1,0 +1,90 @@
+import { type Chain, type Step, stepReached } from "./chain.ts";
+
+/** The chains of a trace, and those among them that are not over. */
+export class OpenChains {
+  readonly all: Chain[] = [];
+  readonly #open = new Set<Chain>();
+  /** Processes that run vCPUs: what they are given is never another's. */
+  readonly #vmms = new Set<number>();
+  /** What is known beyond the events of why a chain does not go on. */
+  readonly #notes = new Map<Chain, string>();
+
+  /** Begins a chain. */
+  begin(chain: Pick<Chain, "process" | "route" | "steps"> & Partial<Chain>): Chain {
+    const { process, gsi = null, vector = null, apic = null, route } = chain;
+    const { trigger = null, steps, again = false } = chain;
+    const id = this.all.length + 1;
+    const about = { id, process, gsi, vector, apic, route, trigger };
+    const begun: Chain = { ...about, steps, again, outcome: "unfinished", stopped: null };
+    this.all.push(begun);
+    this.#open.add(begun);
+    return begun;
+  }
+
+  /** Ends a chain. Without an outcome it is complete. */
+  end(chain: Chain, outcome: Chain["outcome"] = "complete", why?: string): void {
+    this.#open.delete(chain);
+    chain.outcome = outcome;
+    chain.stopped = why === undefined ? null : { at: stepReached(chain), why };
+  }
+
+  /** Remembers why a chain may not go on. */
+  note(chain: Chain, why: string): void {
+    this.#notes.set(chain, why);
+  }
+
+  /** Remembers that a process runs vCPUs. */
+  isVmm(process: number | null): void {
+    if (process !== null) this.#vmms.add(process);
+  }
+
+  /**
+   * The oldest open chain that a process may go on with: its own before others', and never one of another
+   * process that runs vCPUs. What raised an interrupt need not be the VM's process.
+   */
+  find(process: number | null, matches: (chain: Chain) => boolean): Chain | undefined {
+    let foreign: Chain | undefined;
+    for (const chain of this.#open) {
+      if (!matches(chain)) continue;
+      if (chain.process === process) return chain;
+      const isAnothers = process !== null && chain.process !== null && this.#vmms.has(chain.process);
+      if (!isAnothers) foreign ??= chain;
+    }
+    return foreign;
+  }
+
+  /** Whether a local APIC has that vector in its IRR, as far as the process's own events tell. */
+  isPending(process: number | null, vector: number, apic: number): boolean {
+    for (const chain of this.#open) {
+      const { steps } = chain;
+      if (
+        chain.process === process &&
+        chain.vector === vector &&
+        chain.apic === apic &&
+        steps.injected === undefined
+      ) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Gives every chain that is still open its last word. @returns all chains, in the order they began. */
+  finish(): Chain[] {
+    for (const chain of this.#open) this.end(chain, "unfinished", this.#notes.get(chain) ?? whyOpen(chain));
+    return this.all.filter((chain) => !isWithdrawn(chain));
+  }
+}
+
+/** A PIC presents a level pin anew when it was acknowledged, and takes that back when the line goes down. */
+function isWithdrawn({ route, again, steps }: Chain): boolean {
+  return route === "pic" && again && steps.injected === undefined && steps.acknowledged === undefined;
+}
+
+function whyOpen(chain: Chain): string {
+  const reached: Step = stepReached(chain);
+  if (reached === "injected") return "the guest has not ended it: no EOI";
+  return chain.route === "pic"
+    ? "no vCPU has taken it from the PIC"
+    : "pending in the local APIC, not injected";
+}

@@ -1,0 +1,46 @@
+import type { TraceEvent } from "../event.ts";
+import type { Chain } from "./chain.ts";
+
+/**
+ * One rise of a line, or one MSI, and what the chips made of it: collected while the strand that raised it
+ * tells of it.
+ */
+export interface Raise {
+  event: TraceEvent;
+  /** `null` for an MSI that did not come through a GSI. */
+  gsi: number | null;
+  /** The vector of the MSI that this is or became. */
+  msiVector?: number;
+  /** The line was up already. */
+  wasUp: boolean;
+  /** The chains that came of it. */
+  accepted: Chain[];
+  /** Those of them that a local APIC accepted and the IOAPIC has not spoken of yet. */
+  unclaimed: Chain[];
+  /** Whether the IOAPIC has spoken. */
+  ioapicAnswered: boolean;
+  /** Why chips did not accept it. */
+  refusals: string[];
+  /** Whether a chip merged it with one that was pending. */
+  coalesced: boolean;
+}
+
+/** A rise of which nothing is known but the rise itself. */
+export function newRaise(event: TraceEvent, gsi: number | null, wasUp: boolean): Raise {
+  return {
+    event,
+    gsi,
+    wasUp,
+    accepted: [],
+    unclaimed: [],
+    ioapicAnswered: false,
+    refusals: [],
+    coalesced: false,
+  };
+}
+
+/** Why it led to no interrupt. */
+export function refusalOf({ refusals, msiVector }: Raise): string {
+  if (refusals.length > 0) return refusals.join("; ");
+  return msiVector === undefined ? "no chip is routed to this GSI" : "no local APIC at the MSI's destination";
+}
