@@ -1,0 +1,251 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { TraceEvent } from "../../../src/trace/event.ts";
+import { beginOf, STEPS } from "../../../src/trace/x86/chain.ts";
+import { chainsOf } from "../../../src/trace/x86/chains.ts";
+import { eventsOf, SVM } from "../../support/recorded-trace.ts";
+import { accept, ack, down, entry, eoi, inject, ioapic, pic, trace, up, VCPU } from "../../support/trace-events.ts";
+
+/** The steps of a chain in the order of time. */
+const order = (steps: Record<string, number>) =>
+  Object.entries(steps)
+    .sort(([, one], [, other]) => one - other)
+    .map(([step]) => step);
+
+describe("on a real kernel", () => {
+  test("a level interrupt through the IOAPIC goes through all six steps", () => {
+    const chains = chainsOf(eventsOf("ioapic-level"));
+    const [first] = chains;
+    expect(first).toMatchObject({ gsi: 10, vector: 58, apic: 0, route: "ioapic", trigger: "level" });
+    expect(first).toMatchObject({ outcome: "complete", stopped: null, again: false });
+    expect(order(first!.steps)).toEqual([...STEPS]);
+  });
+
+  test("a level line that stays up is delivered again after each EOI, until it goes down", () => {
+    const again = chainsOf(eventsOf("ioapic-level")).slice(1);
+    expect(again.length).toBeGreaterThan(0);
+    const lowered = new Set(again.map(({ steps }) => steps.lowered));
+    expect(lowered.size).toBe(1);
+    for (const chain of again) {
+      expect(chain).toMatchObject({ gsi: 10, vector: 58, again: true, outcome: "complete" });
+      expect(chain.steps.raised).toBeUndefined();
+    }
+  });
+
+  test("an edge through the IOAPIC ends with the EOI, however early its thread is overtaken", () => {
+    expect(chainsOf(eventsOf("ioapic-edge"))).toMatchObject([
+      { gsi: 4, vector: 52, route: "ioapic", trigger: "edge", outcome: "complete" },
+      { gsi: 4, vector: 52, route: "ioapic", trigger: "edge", outcome: "complete" },
+    ]);
+  });
+
+  test("an edge through the PIC ends with the PIC's acknowledge, and the injection tells its vector", () => {
+    const chains = chainsOf(eventsOf("pic-edge"));
+    expect(chains).toMatchObject([
+      { gsi: 4, vector: 0x24, route: "pic", outcome: "complete" },
+      { gsi: 4, vector: 0x24, route: "pic", outcome: "complete" },
+    ]);
+    expect(order(chains[1]!.steps)).toEqual(["raised", "accepted", "lowered", "injected", "acknowledged"]);
+  });
+
+  test("an MSI has no line", () => {
+    const [chain, ...others] = chainsOf(eventsOf("msi"));
+    expect(others).toEqual([]);
+    expect(chain).toMatchObject({ gsi: null, vector: 96, route: "msi", outcome: "complete" });
+    expect(order(chain!.steps)).toEqual(["raised", "accepted", "injected", "eoi"]);
+  });
+
+  test("a level interrupt whose handler forgets the EOI is unfinished", () => {
+    expect(chainsOf(eventsOf("ioapic-level-without-eoi"))).toMatchObject([
+      { gsi: 10, outcome: "unfinished", stopped: { at: "injected", why: "the guest has not ended it: no EOI" } },
+    ]);
+  });
+
+  test("a pulse that both chips mask stops at the chips", () => {
+    expect(chainsOf(eventsOf("masked"))).toMatchObject([
+      {
+        gsi: 10,
+        route: "none",
+        outcome: "unfinished",
+        stopped: { at: "raised", why: "masked in the IOAPIC; masked in the PIC" },
+      },
+    ]);
+  });
+
+  test("a slave's interrupt that the handler ends only at the master is unfinished", () => {
+    expect(chainsOf(eventsOf("pic-level"))).toMatchObject([
+      { gsi: 10, vector: 0x2a, route: "pic", outcome: "unfinished", stopped: { at: "injected" } },
+    ]);
+  });
+});
+
+describe("a rise of a line", () => {
+  test("that no chip is routed to says so", () => {
+    expect(chainsOf(trace(up(30), down(30)))).toMatchObject([
+      { gsi: 30, stopped: { at: "raised", why: "no chip is routed to this GSI" } },
+    ]);
+  });
+
+  test("that both chips accept is two interrupts", () => {
+    const events = trace(up(4), accept(52), ioapic(4, entry(52)), pic(4), down(4));
+    expect(chainsOf(events).map(({ route }) => route)).toEqual(["ioapic", "pic"]);
+  });
+
+  test("reaches several local APICs as several interrupts", () => {
+    const events = trace(
+      up(4),
+      accept(52, { apicid: 0 }),
+      accept(52, { apicid: 1 }),
+      ioapic(4, entry(52)),
+      pic(4, { imr: 0xff }),
+      inject(52),
+      eoi(52, 1),
+    );
+    expect(chainsOf(events).map(({ apic }) => apic)).toEqual([0, 1]);
+  });
+
+  test("that meets one still pending is coalesced", () => {
+    const events = trace(up(20), accept(52), ioapic(20, entry(52)), down(20), up(20), ioapic(20, entry(52), true));
+    expect(chainsOf(events)[1]).toMatchObject({ outcome: "coalesced", stopped: { at: "raised" } });
+  });
+
+  test("while the line is up already is no new interrupt of a PIC", () => {
+    expect(chainsOf(trace(up(4), pic(4), up(4), pic(4)))).toHaveLength(1);
+  });
+
+  test("is not mixed up with the interrupt of a timer that hits the thread meanwhile", () => {
+    const events = trace(
+      up(20),
+      [...accept(0xec), { context: "softirq" }] as [string, TraceEvent["args"], Partial<TraceEvent>],
+      accept(52),
+      ioapic(20, entry(52)),
+    );
+    expect(chainsOf(events)).toMatchObject([
+      { route: "local", vector: 0xec, gsi: null },
+      { route: "ioapic", vector: 52, gsi: 20 },
+    ]);
+  });
+
+  test("does not claim a vector that the IOAPIC's entry does not have", () => {
+    const events = trace(up(20), accept(99), ioapic(20, entry(52, { mask: true })));
+    expect(chainsOf(events)).toMatchObject([
+      { route: "local", vector: 99, gsi: null, steps: { accepted: 1000 } },
+      { route: "none", gsi: 20, stopped: { why: "masked in the IOAPIC" } },
+    ]);
+  });
+
+  test("answered once is over: a restored IOAPIC speaks for every pending pin", () => {
+    const events = trace(up(20), ioapic(20, entry(52, { mask: true })), accept(60), ioapic(21, entry(60)));
+    expect(chainsOf(events)).toMatchObject([{ gsi: 20, route: "none" }, { vector: 60, route: "local" }]);
+  });
+});
+
+describe("an injection", () => {
+  test("that KVM repeats because it was interrupted counts once", () => {
+    const events = trace(up(4), pic(4), inject(0x24), inject(0x24, true), ack(0, 4));
+    expect(chainsOf(events)).toMatchObject([{ outcome: "complete", steps: { injected: 2000 } }]);
+  });
+
+  test("is told apart between two VMs with the same vector", () => {
+    const other = { process: 200, pid: 201 };
+    const events = trace(
+      ["kvm_eoi", { apicid: 0, vector: -1 }, VCPU],
+      ["kvm_eoi", { apicid: 0, vector: -1 }, { ...other, pid: 202 }],
+      [...up(20), other] as never,
+      [...accept(52), other] as never,
+      [...ioapic(20, entry(52)), other] as never,
+      up(20),
+      accept(52),
+      ioapic(20, entry(52)),
+      inject(52),
+      eoi(52),
+    );
+    expect(chainsOf(events)).toMatchObject([
+      { process: 200, outcome: "unfinished" },
+      { process: 100, outcome: "complete" },
+    ]);
+  });
+
+  test("may end what a process without vCPUs of its own raised", () => {
+    const device = { process: 300, pid: 300 };
+    const events = trace(
+      ["kvm_msi_set_irq", { address: 0xfee00000, data: 96 }, device],
+      [...accept(96), device] as never,
+      inject(96),
+      eoi(96),
+    );
+    expect(chainsOf(events)).toMatchObject([{ process: 100, route: "msi", outcome: "complete" }]);
+  });
+
+  test("of a PIC's vector goes to the chip that has shown that base", () => {
+    const both = [pic(3), pic(11)] as const;
+    const events = trace(
+      ...[up(11), both[1], inject(0x2b), ack(1, 11), down(11)],
+      ...[up(3), both[0], up(11), both[1], inject(0x2b), ack(1, 11)],
+    );
+    expect(chainsOf(events).map(({ gsi, outcome }) => [gsi, outcome])).toEqual([
+      [11, "complete"],
+      [3, "unfinished"],
+      [11, "complete"],
+    ]);
+  });
+
+  test("without anything before it begins a chain, and a PIC's acknowledge tells its line", () => {
+    expect(chainsOf(trace(inject(0x24), ack(0, 4)))).toMatchObject([
+      { gsi: 4, vector: 0x24, route: "pic", outcome: "complete" },
+    ]);
+  });
+});
+
+describe("an end of interrupt", () => {
+  test("with nothing in service is nobody's", () => {
+    expect(chainsOf(trace(eoi(-1)))).toEqual([]);
+  });
+
+  test("completes a chain on hosts whose KVM does not tell of injections", () => {
+    const events = trace(up(20), accept(52), ioapic(20, entry(52)), down(20), eoi(52));
+    expect(chainsOf(events)).toMatchObject([{ outcome: "complete", steps: { eoi: 4000 } }]);
+  });
+
+  test("of a PIC's level line that is still up presents it again", () => {
+    const level = { elcr: 0xff };
+    const events = trace(up(5), pic(5, level), inject(0x25), ack(0, 5), inject(0x25), ack(0, 5), down(5));
+    expect(chainsOf(events)).toMatchObject([
+      { again: false, outcome: "complete" },
+      { again: true, outcome: "complete", gsi: 5 },
+    ]);
+  });
+});
+
+test("an interrupt handed to the CPU's own APIC says that the rest can't be seen", () => {
+  const events = trace(up(20), accept(52), ["kvm_apicv_accept_irq", { apicid: 0, dm: 0, tm: 0, vec: 52 }]);
+  expect(chainsOf(events)[0]?.stopped?.why).toContain("APICv");
+});
+
+test("an NMI that the IOAPIC sends has no vector to follow", () => {
+  expect(chainsOf(trace(accept(0, { dm: 0x400 })))).toEqual([]);
+});
+
+test("joining takes any events in any order: every step is one event's time, and none is used twice", () => {
+  const recorded = Object.keys(SVM.runs).flatMap(eventsOf);
+  fc.assert(
+    fc.property(fc.shuffledSubarray(recorded), fc.infiniteStream(fc.nat(500)), (picked, gaps) => {
+      let time = 0;
+      const events = picked.map((event) => ({ ...event, time: (time += 1 + (gaps.next().value as number)) }));
+      const known = new Set(events.map((event) => event.time));
+      const used = new Set<string>();
+      for (const chain of chainsOf(events)) {
+        expect(chain.stopped === null).toBe(chain.outcome === "complete");
+        expect(known).toContain(beginOf(chain));
+        for (const [step, at] of Object.entries(chain.steps)) {
+          expect(known).toContain(at);
+          if (step === "raised" || step === "lowered" || step === "acknowledged") continue;
+          if (step === "accepted" && chain.again) continue;
+          expect(used).not.toContain(`${step} ${at}`);
+          used.add(`${step} ${at}`);
+        }
+      }
+    }),
+    { numRuns: 200 },
+  );
+});
