@@ -1,0 +1,188 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import * as v from "valibot";
+import { afterAll, describe, expect, test } from "vitest";
+import { eventLine, headerLine, readTrace, summaryLine } from "../../src/trace/ndjson.ts";
+import { perfetto } from "../../src/trace/perfetto.ts";
+import { svg, waveJson } from "../../src/trace/svg.ts";
+import { vcd } from "../../src/trace/vcd.ts";
+import { chainsOf } from "../../src/trace/x86/chains.ts";
+import { detailOf } from "../../src/trace/x86/detail.ts";
+import { type Wave, wavesOf } from "../../src/trace/x86/waves.ts";
+import { eventsOf, SVM } from "../support/recorded-trace.ts";
+
+const HEADER = {
+  started_at: "2026-01-01T00:00:00.000Z",
+  kernel: "6.12.117",
+  clock: "mono",
+  clock_origin: "123456789012345678",
+  events: ["kvm_set_irq"],
+  missing: [],
+};
+const RUNS = Object.keys(SVM.runs);
+const wavesOfRun = (run: string) => wavesOf(eventsOf(run), chainsOf(eventsOf(run)));
+const folder = mkdtempSync(join(tmpdir(), "kvm-irq-trace-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function has(command: string): boolean {
+  try {
+    execFileSync("sh", ["-c", `command -v ${command}`], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+describe("NDJSON", () => {
+  const lines = (text: string) => text.split("\n");
+
+  test.each(RUNS)("gives back what it was given: %s", async (run) => {
+    const events = eventsOf(run);
+    const summary = { events: events.length, lost: 0, duration: 5 };
+    const text = headerLine(HEADER) + events.map(eventLine).join("") + summaryLine(summary);
+    expect(await readTrace(lines(text))).toEqual({ header: HEADER, events, summary });
+  });
+
+  test("of a trace that was cut off has no summary", async () => {
+    expect((await readTrace(lines(headerLine(HEADER)))).summary).toBeNull();
+  });
+
+  test.each([
+    ["", "line 1 is not of a kvm-irq trace: it is empty"],
+    ["hello", "line 1 is not of a kvm-irq trace: it is not JSON"],
+    ['{"format":"kvm-irq.snapshot"}', "line 1 is not of a kvm-irq trace: format:"],
+    [`${headerLine(HEADER)}{"time":"now"}`, "line 2 is not of a kvm-irq trace: time:"],
+    [`${headerLine(HEADER)}{"summary":{"events":-1}}`, "line 2 is not of a kvm-irq trace: summary."],
+  ])("that is none is refused with its line: %j", async (text, message) => {
+    await expect(readTrace(lines(text))).rejects.toMatchObject({
+      code: "bad-input",
+      message: expect.stringContaining(message),
+    });
+  });
+});
+
+describe("VCD", () => {
+  const dump = (run: string) => [...vcd(HEADER, wavesOfRun(run), { duration: 20_000_000 })].join("");
+
+  test("has lines as wires and vectors as buses", () => {
+    const text = dump("ioapic-edge");
+    expect(text).toContain("$scope module vm_100 $end\n$var wire 1 ! gsi4 $end\n");
+    expect(text).toContain('$var wire 8 " apic0_irr [7:0] $end\n');
+    expect(text).toContain("#368095\nb110100 \"\n");
+    expect(text.endsWith("#20000000\n")).toBe(true);
+  });
+
+  test("names more waves than there are printable characters", () => {
+    const waves: Wave[] = Array.from({ length: 9000 }, (_, index) => ({
+      scope: "vm_1",
+      name: `gsi${index}`,
+      kind: "line",
+      changes: [],
+    }));
+    const ids = [...vcd(HEADER, waves, null)].join("").match(/(?<=\$var wire 1 )\S+/g);
+    expect(new Set(ids).size).toBe(9000);
+  });
+
+  test.skipIf(!has("vcd2fst"))("opens in GTKWave's own reader, with every change", () => {
+    for (const run of RUNS) {
+      const file = join(folder, `${run}.vcd`);
+      writeFileSync(file, dump(run));
+      execFileSync("vcd2fst", [file, `${file}.fst`]);
+      const back = execFileSync("fst2vcd", [`${file}.fst`], { encoding: "utf8" });
+      const changes = wavesOfRun(run).flatMap(({ changes }) => changes);
+      for (const { time } of changes) if (time > 0) expect(back).toContain(`#${time}\n`);
+    }
+  });
+
+  test.skipIf(!has("sigrok-cli"))("opens in sigrok", () => {
+    const file = join(folder, "sigrok.vcd");
+    writeFileSync(file, dump("ioapic-edge"));
+    const shown = execFileSync("sigrok-cli", ["-I", "vcd", "-i", file, "--show"], { encoding: "utf8" });
+    expect(shown).toContain("gsi4");
+  });
+});
+
+/** "Trace Event Format", the document behind chrome://tracing, for the phases that are used. */
+const number = v.pipe(v.number(), v.finite());
+const timed = { pid: number, tid: number, ts: number, name: v.string() };
+const chromeEvent = v.variant("ph", [
+  v.object({
+    ph: v.literal("M"),
+    name: v.picklist(["process_name", "thread_name"]),
+    pid: number,
+    tid: number,
+    args: v.object({ name: v.string() }),
+  }),
+  v.object({ ph: v.literal("i"), ...timed, cat: v.string(), s: v.picklist(["g", "p", "t"]) }),
+  v.object({ ph: v.picklist(["b", "e"]), ...timed, cat: v.string(), id: v.string() }),
+  v.object({ ph: v.literal("C"), ...timed, args: v.record(v.string(), number) }),
+]);
+
+describe("Chrome trace JSON", () => {
+  test.each(RUNS)("is as the trace event format wants it: %s", (run) => {
+    const events = eventsOf(run);
+    const chains = chainsOf(events);
+    const text = [...perfetto(events, chains, wavesOfRun(run))].join("");
+    const { traceEvents } = v.parse(v.object({ traceEvents: v.array(chromeEvent) }), JSON.parse(text));
+    const open = new Map<string, string[]>();
+    for (const event of traceEvents) {
+      if (event.ph !== "b" && event.ph !== "e") continue;
+      const stack = open.get(event.id) ?? [];
+      open.set(event.id, stack);
+      if (event.ph === "b") stack.push(event.name);
+      else expect(stack.pop()).toBe(event.name);
+    }
+    expect([...open.values()].flat()).toEqual([]);
+    expect(open.size).toBe(chains.length);
+    expect(traceEvents.filter(({ ph }) => ph === "i")).toHaveLength(events.length);
+  });
+});
+
+describe("the timing diagram", () => {
+  test("has a column for each moment at which something changes", () => {
+    expect(waveJson("a pulse", wavesOfRun("msi"))).toEqual({
+      head: { text: "a pulse" },
+      config: { hscale: 2 },
+      signal: [
+        { name: "after", wave: "x===", data: ["0", "3.202ms", "4.065ms"] },
+        {},
+        { name: "apic0_irr", wave: "z=z.", data: ["96"] },
+        { name: "apic0_isr", wave: "z.=z", data: ["96"] },
+      ],
+    });
+  });
+
+  test("says how much it leaves out", () => {
+    const changes = Array.from({ length: 50 }, (_, time) => ({ time, value: (time + 1) % 2 }));
+    const { foot, signal } = waveJson("", [{ scope: "vm_1", name: "gsi4", kind: "line", changes }]);
+    expect(foot).toEqual({ text: "2 more changes are not shown" });
+    expect(signal[2]!["wave"]).toHaveLength(49);
+  });
+
+  test("is an SVG that a renderer takes", async () => {
+    const picture = await svg("GSI 10 & <others>", wavesOfRun("ioapic-level"));
+    expect(picture).toMatch(/^<svg /);
+    if (!has("rsvg-convert")) return;
+    const file = join(folder, "x.svg");
+    writeFileSync(file, picture);
+    execFileSync("rsvg-convert", [file, "-o", `${file}.png`]);
+    expect(readFileSync(`${file}.png`).subarray(1, 4).toString()).toBe("PNG");
+  });
+});
+
+test("an event is told in few words", () => {
+  expect(eventsOf("ioapic-edge").slice(0, 8).map(detailOf)).toEqual([
+    "gsi 4 level 1",
+    "apic 0 vector 52 edge",
+    "pin 4 vector 52 fixed to physical 0 edge",
+    "pic1 pin 4 edge masked",
+    "gsi 4 level 0",
+    "pin 4 vector 52 fixed to physical 0 edge",
+    "pic1 pin 4 edge masked",
+    "vector 52",
+  ]);
+  expect(eventsOf("msi").map(detailOf)[0]).toBe("vector 96 address 0xfee00000 data 0x60");
+  expect(eventsOf("ioapic-level").map(detailOf)).toContain("ioapic pin 10");
+});
