@@ -52,7 +52,7 @@ module.exports = {
     {
       name: "no-orphans",
       severity: "error",
-      from: { path: "^src/", orphan: true, pathNot: "^src/(cli|index)\\.ts$" },
+      from: { path: "^src/", orphan: true, pathNot: "^src/(cli|index)\\.ts$|\\.d\\.ts$" },
       to: {},
     },
   ],

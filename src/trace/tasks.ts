@@ -45,8 +45,8 @@ export class TaskNames {
   }
 
   get(pid: number): Task {
-    let task = this.#known.get(pid);
-    if (task === undefined) this.#known.set(pid, (task = this.#look(pid)));
+    const task = this.#known.get(pid) ?? this.#look(pid);
+    this.#known.set(pid, task);
     return task;
   }
 

@@ -35,7 +35,8 @@ export function* vcd(
   changes.sort((one, other) => one.time - other.time);
   let now = 0;
   for (const { time, text } of changes) {
-    if (time > now) yield `#${(now = time)}\n`;
+    if (time > now) yield `#${time}\n`;
+    now = time;
     yield text;
   }
   const end = summary?.duration ?? now;

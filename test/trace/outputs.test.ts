@@ -70,7 +70,7 @@ describe("VCD", () => {
     const text = dump("ioapic-edge");
     expect(text).toContain("$scope module vm_100 $end\n$var wire 1 ! gsi4 $end\n");
     expect(text).toContain('$var wire 8 " apic0_irr [7:0] $end\n');
-    expect(text).toContain("#368095\nb110100 \"\n");
+    expect(text).toContain('#368095\nb110100 "\n');
     expect(text.endsWith("#20000000\n")).toBe(true);
   });
 

@@ -4,7 +4,19 @@ import type { TraceEvent } from "../../../src/trace/event.ts";
 import { beginOf, STEPS } from "../../../src/trace/x86/chain.ts";
 import { chainsOf } from "../../../src/trace/x86/chains.ts";
 import { eventsOf, SVM } from "../../support/recorded-trace.ts";
-import { accept, ack, down, entry, eoi, inject, ioapic, pic, trace, up, VCPU } from "../../support/trace-events.ts";
+import {
+  accept,
+  ack,
+  down,
+  entry,
+  eoi,
+  inject,
+  ioapic,
+  pic,
+  trace,
+  up,
+  VCPU,
+} from "../../support/trace-events.ts";
 
 /** The steps of a chain in the order of time. */
 const order = (steps: Record<string, number>) =>
@@ -57,7 +69,11 @@ describe("on a real kernel", () => {
 
   test("a level interrupt whose handler forgets the EOI is unfinished", () => {
     expect(chainsOf(eventsOf("ioapic-level-without-eoi"))).toMatchObject([
-      { gsi: 10, outcome: "unfinished", stopped: { at: "injected", why: "the guest has not ended it: no EOI" } },
+      {
+        gsi: 10,
+        outcome: "unfinished",
+        stopped: { at: "injected", why: "the guest has not ended it: no EOI" },
+      },
     ]);
   });
 
@@ -105,7 +121,14 @@ describe("a rise of a line", () => {
   });
 
   test("that meets one still pending is coalesced", () => {
-    const events = trace(up(20), accept(52), ioapic(20, entry(52)), down(20), up(20), ioapic(20, entry(52), true));
+    const events = trace(
+      up(20),
+      accept(52),
+      ioapic(20, entry(52)),
+      down(20),
+      up(20),
+      ioapic(20, entry(52), true),
+    );
     expect(chainsOf(events)[1]).toMatchObject({ outcome: "coalesced", stopped: { at: "raised" } });
   });
 
@@ -136,7 +159,10 @@ describe("a rise of a line", () => {
 
   test("answered once is over: a restored IOAPIC speaks for every pending pin", () => {
     const events = trace(up(20), ioapic(20, entry(52, { mask: true })), accept(60), ioapic(21, entry(60)));
-    expect(chainsOf(events)).toMatchObject([{ gsi: 20, route: "none" }, { vector: 60, route: "local" }]);
+    expect(chainsOf(events)).toMatchObject([
+      { gsi: 20, route: "none" },
+      { vector: 60, route: "local" },
+    ]);
   });
 });
 
@@ -231,7 +257,10 @@ test("joining takes any events in any order: every step is one event's time, and
   fc.assert(
     fc.property(fc.shuffledSubarray(recorded), fc.infiniteStream(fc.nat(500)), (picked, gaps) => {
       let time = 0;
-      const events = picked.map((event) => ({ ...event, time: (time += 1 + (gaps.next().value as number)) }));
+      const events = picked.map((event) => {
+        time += 1 + gaps.next().value!;
+        return { ...event, time };
+      });
       const known = new Set(events.map((event) => event.time));
       const used = new Set<string>();
       for (const chain of chainsOf(events)) {

@@ -1,0 +1,34 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openTracefs, TraceInstance } from "../../src/trace/tracefs.ts";
+import { noKvm } from "./kvm.ts";
+
+/** Why KVM's events can't be recorded here; `undefined` where they can. */
+export const noTracing: string | undefined = noKvm ?? reason();
+
+function reason(): string | undefined {
+  try {
+    const tracefs = openTracefs();
+    new TraceInstance(tracefs.path).remove();
+    tracefs.close();
+    return undefined;
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** tracefs as anyone mounts it, to look at what the program under test does and to read events as text. */
+export class PlainTracefs {
+  readonly path = mkdtempSync(join(tmpdir(), "kvm-irq-tracefs-"));
+
+  constructor() {
+    execFileSync("mount", ["-t", "tracefs", "tracefs", this.path]);
+  }
+
+  close(): void {
+    execFileSync("umount", [this.path]);
+    rmdirSync(this.path);
+  }
+}
