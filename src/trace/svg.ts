@@ -83,5 +83,8 @@ function duration(nanoseconds: number): string {
  */
 export async function svg(title: string, waves: readonly Wave[]): Promise<string> {
   const { default: wavedrom } = await import("wavedrom");
-  return wavedrom.onml.stringify(wavedrom.renderAny(0, waveJson(title, waves), wavedrom.waveSkin));
+  const [tag, attributes, ...children] = wavedrom.renderAny(0, waveJson(title, waves), wavedrom.waveSkin);
+  // Black lines on nothing can't be seen where the page around them is dark.
+  const paper = ["rect", { width: "100%", height: "100%", fill: "white" }];
+  return wavedrom.onml.stringify([tag, attributes, paper, ...children]);
 }

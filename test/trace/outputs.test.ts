@@ -12,6 +12,7 @@ import { chainsOf } from "../../src/trace/x86/chains.ts";
 import { detailOf } from "../../src/trace/x86/detail.ts";
 import { type Wave, wavesOf } from "../../src/trace/x86/waves.ts";
 import { eventsOf, SVM } from "../support/recorded-trace.ts";
+import { ack, pic, trace } from "../support/trace-events.ts";
 
 const HEADER = {
   started_at: "2026-01-01T00:00:00.000Z",
@@ -185,4 +186,6 @@ test("an event is told in few words", () => {
   ]);
   expect(eventsOf("msi").map(detailOf)[0]).toBe("vector 96 address 0xfee00000 data 0x60");
   expect(eventsOf("ioapic-level").map(detailOf)).toContain("ioapic pin 10");
+  // KVM counts the slave's pins from 0 when they are set, and from 8 when they are acknowledged.
+  expect(trace(pic(10), ack(1, 10)).map(detailOf)).toEqual(["pic2 pin 2 edge", "pic2 pin 2"]);
 });

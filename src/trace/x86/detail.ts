@@ -33,8 +33,12 @@ export function detailOf(event: TraceEvent): string {
     case "kvm_eoi":
     case "kvm_pv_eoi":
       return `apic ${apicOf(event)} ${vectorOf(event) === -1 ? "nothing in service" : `vector ${vectorOf(event)}`}`;
-    case "kvm_ack_irq":
-      return `${isIoapicAck(event) ? "ioapic" : `pic${numberArg(event, "irqchip") + 1}`} pin ${numberArg(event, "pin")}`;
+    case "kvm_ack_irq": {
+      const pin = numberArg(event, "pin");
+      return isIoapicAck(event)
+        ? `ioapic pin ${pin}`
+        : `pic${numberArg(event, "irqchip") + 1} pin ${pin & 7}`;
+    }
     default:
       return Object.entries(event.args)
         .map(([name, value]) => `${name}=${value}`)
