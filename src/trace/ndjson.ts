@@ -3,9 +3,9 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
 
 /** What the first line of a saved trace says it is. */
-export const TRACE_FORMAT = "kvm-irq.trace";
+const TRACE_FORMAT = "kvm-irq.trace";
 /** Counts breaks of the format. */
-export const TRACE_VERSION = 1;
+const TRACE_VERSION = 1;
 
 /** A whole trace, as recorded or as read back. */
 export interface Trace {

@@ -1,6 +1,5 @@
-import { closeSync, constants, openSync, readSync } from "node:fs";
+import { readSync } from "node:fs";
 import { release } from "node:os";
-import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { KvmIrqError } from "../abi/error.ts";
 import type { TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
@@ -8,7 +7,7 @@ import { argsReader, parseEventFormat } from "./format.ts";
 import { type PageLayout, parsePageLayout } from "./page.ts";
 import { RecordDecoder } from "./records.ts";
 import { TaskNames, threadsOf } from "./tasks.ts";
-import { onTracefs, openTracefs, TraceInstance } from "./tracefs.ts";
+import { openTracefs, TraceInstance } from "./tracefs.ts";
 import { INTERRUPT_EVENTS } from "./x86/args.ts";
 import { kernelFilter, type Scope, ScopeFilter } from "./x86/scope.ts";
 
@@ -67,34 +66,30 @@ async function recordIn(
   const scope: Scope = { gsis: options.gsis ?? [], vectors: options.vectors ?? [] };
   const layout = parsePageLayout(instance.read("events/header_page"), instance.read("events/header_event"));
   const buffers = new CpuBuffers(instance, layout);
-  try {
-    instance.write("tracing_on", "0");
-    configure(instance, options);
-    const { present, missing } = chooseEvents(instance, options.events ?? INTERRUPT_EVENTS);
-    const decoder = new RecordDecoder(layout, tasks);
-    for (const name of present) {
-      const format = parseEventFormat(instance.read(`events/kvm/${name}/format`));
-      decoder.add(format, argsReader(format));
-      const filter = kernelFilter(name, scope);
-      if (filter !== undefined) instance.write(`events/kvm/${name}/filter`, filter);
-      instance.write(`events/kvm/${name}/enable`, "1");
-    }
-    decoder.origin = process.hrtime.bigint();
-    instance.write("tracing_on", "1");
-    options.onStart?.({
-      started_at: new Date().toISOString(),
-      kernel: release(),
-      clock: CLOCK,
-      clock_origin: String(decoder.origin),
-      events: present,
-      missing,
-    });
-    const events = await pump(instance, buffers, decoder, new ScopeFilter(scope), options, onEvent);
-    const duration = Number(process.hrtime.bigint() - decoder.origin);
-    return { events, lost: buffers.lost(), duration };
-  } finally {
-    buffers.close();
+  instance.write("tracing_on", "0");
+  configure(instance, options);
+  const { present, missing } = chooseEvents(instance, options.events ?? INTERRUPT_EVENTS);
+  const decoder = new RecordDecoder(layout, tasks);
+  for (const name of present) {
+    const format = parseEventFormat(instance.read(`events/kvm/${name}/format`));
+    decoder.add(format, argsReader(format));
+    const filter = kernelFilter(name, scope);
+    if (filter !== undefined) instance.write(`events/kvm/${name}/filter`, filter);
+    instance.write(`events/kvm/${name}/enable`, "1");
   }
+  decoder.origin = process.hrtime.bigint();
+  instance.write("tracing_on", "1");
+  options.onStart?.({
+    started_at: new Date().toISOString(),
+    kernel: release(),
+    clock: CLOCK,
+    clock_origin: String(decoder.origin),
+    events: present,
+    missing,
+  });
+  const events = await pump(instance, buffers, decoder, new ScopeFilter(scope), options, onEvent);
+  const duration = Number(process.hrtime.bigint() - decoder.origin);
+  return { events, lost: buffers.lost(), duration };
 }
 
 function configure(instance: TraceInstance, { pids, bufferKb }: RecordOptions): void {
@@ -186,8 +181,7 @@ class CpuBuffers {
     this.#instance = instance;
     this.#page = Buffer.alloc(layout.size);
     for (const name of instance.list("per_cpu")) {
-      const path = join(instance.path, "per_cpu", name, "trace_pipe_raw");
-      const fd = onTracefs(() => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
+      const fd = instance.openToRead(`per_cpu/${name}/trace_pipe_raw`);
       this.#pipes.push({ cpu: Number(name.slice("cpu".length)), fd });
     }
   }
@@ -217,9 +211,5 @@ class CpuBuffers {
     return this.#pipes
       .map(({ cpu }) => this.#instance.read(`per_cpu/cpu${cpu}/stats`))
       .reduce((sum, stats) => sum + count(stats, "overrun") + count(stats, "dropped events"), 0);
-  }
-
-  close(): void {
-    for (const { fd } of this.#pipes.splice(0)) closeSync(fd);
   }
 }

@@ -1,4 +1,13 @@
-import { closeSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
@@ -106,6 +115,7 @@ let instancesMade = 0;
 export class TraceInstance {
   readonly path: string;
   #open = true;
+  readonly #files: number[] = [];
   readonly #onExit = () => this.remove();
 
   /**
@@ -141,15 +151,23 @@ export class TraceInstance {
     }
   }
 
+  /** Opens a file for reading without waiting; it is closed with the instance. @returns its descriptor. */
+  openToRead(file: string): number {
+    const fd = onTracefs(() => openSync(join(this.path, file), constants.O_RDONLY | constants.O_NONBLOCK));
+    this.#files.push(fd);
+    return fd;
+  }
+
   list(directory: string): string[] {
     return onTracefs(() => readdirSync(join(this.path, directory)));
   }
 
-  /** Ends its recording and removes it; its files must be closed. Doing so twice is harmless. */
+  /** Ends its recording, closes its files and removes it. Doing so twice is harmless. */
   remove(): void {
     if (!this.#open) return;
     this.#open = false;
     process.off("exit", this.#onExit);
+    for (const fd of this.#files) closeSync(fd);
     removeInstance(this.path);
   }
 }

@@ -1,9 +1,10 @@
-import { mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
 import type { TraceEvent, TraceHeader } from "../../src/trace/event.ts";
 import { type RecordOptions, record } from "../../src/trace/record.ts";
+import { TraceInstance } from "../../src/trace/tracefs.ts";
 import { chainsOf } from "../../src/trace/x86/chains.ts";
 import { GuestMachine } from "../support/guest.ts";
 import { noTracing, PlainTracefs } from "../support/tracing.ts";
@@ -175,6 +176,15 @@ describe.skipIf(noTracing !== undefined)(`recording (${noTracing ?? "on this ker
     });
     await expect(failing).rejects.toThrow("no more");
     await expect(during(() => {}, { pids: [NOBODY] })).rejects.toMatchObject({ code: "no-process" });
+  });
+
+  test("an instance goes with its files, so that it does so at the end of the process too", () => {
+    const instance = new TraceInstance(plain.path);
+    instance.openToRead("per_cpu/cpu0/trace_pipe_raw");
+    expect(() => rmdirSync(instance.path)).toThrow("EBUSY");
+    instance.remove();
+    instance.remove();
+    expect(existsSync(instance.path)).toBe(false);
   });
 
   test("no descriptor and no mount is left", async () => {
