@@ -1,25 +1,11 @@
-import {
-  type ChipId,
-  type ChipImage,
-  type InjectionStatus,
-  IRQCHIP_NUMBER,
-  parseChipId,
-} from "../abi/chip.ts";
+import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { SIZEOF } from "../abi/ioctl.ts";
-import { vcpuAt, vcpuIsReadOnly } from "../machine/checks.ts";
+import { vcpuAt } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
+import { readChip, writeChip } from "./chips.ts";
 import { Kvm } from "./kvm.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
-
-/** Bytes of `struct kvm_irqchip` before the chip's own. */
-const IRQCHIP_HEADER = 8;
-const STATE_SIZE = {
-  pic1: SIZEOF.kvm_pic_state,
-  pic2: SIZEOF.kvm_pic_state,
-  ioapic: SIZEOF.kvm_ioapic_state,
-} as const;
 
 /** A scratch VM of the real KVM, owned by this process: an irqchip and vCPUs that never run. */
 export class KvmMachine implements Machine {
@@ -53,30 +39,11 @@ export class KvmMachine implements Machine {
   }
 
   readChip(id: ChipId): Uint8Array {
-    const { kind, vcpu } = parseChipId(id);
-    switch (kind) {
-      case "lapic":
-        return vcpuAt(this.#vcpus, vcpu).getLapic();
-      case "vcpu":
-        return vcpuAt(this.#vcpus, vcpu).getImage();
-      default: {
-        const irqchip = this.#vm.getIrqchip(IRQCHIP_NUMBER[kind]!);
-        return irqchip.slice(IRQCHIP_HEADER, IRQCHIP_HEADER + STATE_SIZE[kind]);
-      }
-    }
+    return readChip(this.#vm, (index) => vcpuAt(this.#vcpus, index), id);
   }
 
-  writeChip({ id, bytes }: ChipImage): void {
-    const { kind, vcpu } = parseChipId(id);
-    switch (kind) {
-      case "lapic":
-        vcpuAt(this.#vcpus, vcpu).setLapic(bytes);
-        break;
-      case "vcpu":
-        throw vcpuIsReadOnly();
-      default:
-        this.#vm.setIrqchip(IRQCHIP_NUMBER[kind]!, bytes);
-    }
+  writeChip(image: ChipImage): void {
+    writeChip(this.#vm, (index) => vcpuAt(this.#vcpus, index), image);
   }
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {

@@ -1,7 +1,7 @@
 import { type IoctlName, SIZEOF } from "../abi/ioctl.ts";
 import { VCPU_IMAGE } from "../abi/x86/vcpu.ts";
 import { checkLapicSize } from "../machine/checks.ts";
-import { KvmFd } from "./fd.ts";
+import { type IoctlCaller, KvmFd } from "./fd.ts";
 import { NativeBuffer } from "./libc.ts";
 
 /** A vCPU: its local APIC, and what decides whether it takes an interrupt. */
@@ -10,8 +10,9 @@ export class Vcpu extends KvmFd {
   readonly id: number;
   readonly #buffer = new NativeBuffer(SIZEOF.kvm_lapic_state);
 
-  constructor(fd: number, id: number) {
-    super(fd);
+  /** @param call where `fd` is open, when it is not this process. */
+  constructor(fd: number, id: number, call?: IoctlCaller) {
+    super(fd, call);
     this.id = id;
   }
 
@@ -34,7 +35,7 @@ export class Vcpu extends KvmFd {
   setLapic(state: Uint8Array): void {
     checkLapicSize(state);
     this.#buffer.bytes.set(state);
-    this.ioctl("KVM_SET_LAPIC", this.#buffer.address);
+    this.ioctl("KVM_SET_LAPIC", this.#buffer);
   }
 
   /** KVM_GET_REGS: `struct kvm_regs`, 144 bytes. */
@@ -69,7 +70,7 @@ export class Vcpu extends KvmFd {
 
   #read(name: IoctlName, size: number): Uint8Array {
     this.#buffer.bytes.fill(0, 0, size);
-    this.ioctl(name, this.#buffer.address);
+    this.ioctl(name, this.#buffer);
     return Uint8Array.from(this.#buffer.bytes.subarray(0, size));
   }
 }

@@ -1,7 +1,7 @@
 import type { InjectionStatus } from "../abi/chip.ts";
 import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
 import { checkGsi } from "../machine/checks.ts";
-import { KvmFd } from "./fd.ts";
+import { type IoctlCaller, KvmFd } from "./fd.ts";
 import type { Kvm } from "./kvm.ts";
 import { NativeBuffer } from "./libc.ts";
 import { Vcpu } from "./vcpu.ts";
@@ -11,20 +11,25 @@ const IRQCHIP_HEADER = 8;
 
 /** A VM: its interrupt controllers and their lines. */
 export class Vm extends KvmFd {
-  readonly #kvm: Kvm;
+  readonly #kvm: Kvm | undefined;
   readonly #irqchip = new NativeBuffer(SIZEOF.kvm_irqchip);
   readonly #irqLevel = new NativeBuffer(SIZEOF.kvm_irq_level);
   #hasStatus: boolean | undefined;
 
-  constructor(fd: number, kvm: Kvm) {
-    super(fd);
+  /**
+   * @param kvm the device that the VM was made from; none for a VM of another process.
+   * @param call where `fd` is open, when it is not this process.
+   */
+  constructor(fd: number, kvm: Kvm | undefined, call?: IoctlCaller) {
+    super(fd, call);
     this.#kvm = kvm;
   }
 
   /** KVM_CHECK_EXTENSION on the VM, where capabilities may differ from the device's. */
   checkExtension(cap: CapName): number {
-    const perVm = this.#kvm.checkExtension("KVM_CAP_CHECK_EXTENSION_VM") > 0;
-    return perVm ? this.ioctl("KVM_CHECK_EXTENSION", CAP[cap]) : this.#kvm.checkExtension(cap);
+    const kvm = this.#kvm;
+    const perVm = kvm === undefined || kvm.checkExtension("KVM_CAP_CHECK_EXTENSION_VM") > 0;
+    return perVm ? this.ioctl("KVM_CHECK_EXTENSION", CAP[cap]) : kvm.checkExtension(cap);
   }
 
   /**
@@ -34,7 +39,7 @@ export class Vm extends KvmFd {
    *   EINVAL when there is a vCPU already.
    */
   createIrqchip(): void {
-    this.#kvm.requireExtension("KVM_CAP_IRQCHIP");
+    this.#kvm?.requireExtension("KVM_CAP_IRQCHIP");
     this.ioctl("KVM_CREATE_IRQCHIP");
   }
 
@@ -58,7 +63,7 @@ export class Vm extends KvmFd {
   getIrqchip(chip: number): Uint8Array {
     this.#irqchip.bytes.fill(0);
     this.#irqchip.view.setUint32(0, chip, true);
-    this.ioctl("KVM_GET_IRQCHIP", this.#irqchip.address);
+    this.ioctl("KVM_GET_IRQCHIP", this.#irqchip);
     return Uint8Array.from(this.#irqchip.bytes);
   }
 
@@ -76,7 +81,7 @@ export class Vm extends KvmFd {
     this.#irqchip.bytes.fill(0);
     this.#irqchip.view.setUint32(0, chip, true);
     this.#irqchip.bytes.set(state, IRQCHIP_HEADER);
-    this.ioctl("KVM_SET_IRQCHIP", this.#irqchip.address);
+    this.ioctl("KVM_SET_IRQCHIP", this.#irqchip);
   }
 
   /**
@@ -88,21 +93,21 @@ export class Vm extends KvmFd {
    * @throws KvmError ENXIO when the VM has no in-kernel irqchip.
    */
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
-    this.#hasStatus ??= this.#kvm.checkExtension("KVM_CAP_IRQ_INJECT_STATUS") > 0;
+    this.#hasStatus ??= this.checkExtension("KVM_CAP_IRQ_INJECT_STATUS") > 0;
     return this.#hasStatus ? this.irqLineStatus(gsi, level) : this.irqLine(gsi, level);
   }
 
   /** KVM_IRQ_LINE_STATUS; see {@link setIrqLine}. @throws KvmError ENOTTY on kernels that lack it. */
   irqLineStatus(gsi: number, level: 0 | 1): number {
     this.#setLevel(gsi, level);
-    this.ioctl("KVM_IRQ_LINE_STATUS", this.#irqLevel.address);
+    this.ioctl("KVM_IRQ_LINE_STATUS", this.#irqLevel);
     return this.#irqLevel.view.getInt32(0, true);
   }
 
   /** KVM_IRQ_LINE; see {@link setIrqLine}. */
   irqLine(gsi: number, level: 0 | 1): null {
     this.#setLevel(gsi, level);
-    this.ioctl("KVM_IRQ_LINE", this.#irqLevel.address);
+    this.ioctl("KVM_IRQ_LINE", this.#irqLevel);
     return null;
   }
 
