@@ -1,0 +1,62 @@
+/**
+ * `struct user_regs_struct` of <sys/user.h>: 27 registers of 64 bits, as PTRACE_GETREGS gives them. The
+ * number of each is its place.
+ */
+const ORDER = [
+  "r15",
+  "r14",
+  "r13",
+  "r12",
+  "rbp",
+  "rbx",
+  "r11",
+  "r10",
+  "r9",
+  "r8",
+  "rax",
+  "rcx",
+  "rdx",
+  "rsi",
+  "rdi",
+  "orig_rax",
+  "rip",
+  "cs",
+  "eflags",
+  "rsp",
+  "ss",
+  "fs_base",
+  "gs_base",
+  "ds",
+  "es",
+  "fs",
+  "gs",
+] as const;
+
+export type UserRegister = (typeof ORDER)[number];
+
+/** Bytes of `struct user_regs_struct`. */
+export const USER_REGS_SIZE = ORDER.length * 8;
+
+const OFFSET = Object.fromEntries(ORDER.map((name, place) => [name, place * 8])) as Record<
+  UserRegister,
+  number
+>;
+
+/** Reads a register, unsigned. */
+export function readRegister(regs: DataView, name: UserRegister): bigint {
+  return regs.getBigUint64(OFFSET[name], true);
+}
+
+/** Writes a register. Negative numbers are taken as two's complement. */
+export function writeRegister(regs: DataView, name: UserRegister, value: bigint): void {
+  regs.setBigUint64(OFFSET[name], BigInt.asUintN(64, value), true);
+}
+
+/** The code segment of 64-bit user code: `__USER_CS` of <asm/segment.h>. 32-bit code has 0x23. */
+export const USER_CS_64 = 0x33n;
+
+/** Bytes below the stack pointer that a function may use without moving it (System V ABI, 3.2.2). */
+export const RED_ZONE = 128;
+
+/** System call numbers of x86-64, <asm/unistd_64.h>. */
+export const NR = { mmap: 9, munmap: 11, ioctl: 16 } as const;

@@ -1,0 +1,107 @@
+import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+
+/** One line of `/proc/PID/maps`. */
+export interface Mapping {
+  start: bigint;
+  end: bigint;
+  perms: string;
+  name: string;
+}
+
+/** Code of a process that a stopped thread can be sent through. */
+export interface Gadgets {
+  /** The address of a `syscall` instruction. */
+  syscall: bigint;
+  /**
+   * With a `ret` behind `syscall`, the address of code that calls rt_sigreturn(2): what every libc gives the
+   * kernel as `sa_restorer`. Both together let a thread find back by itself.
+   */
+  restorer: bigint | undefined;
+}
+
+const SYSCALL = Buffer.from("0f05", "hex");
+const SYSCALL_RET = Buffer.from("0f05c3", "hex");
+/** `mov $15, %rax; syscall` and `mov $15, %eax; syscall`. */
+const RESTORERS = [Buffer.from("48c7c00f0000000f05", "hex"), Buffer.from("b80f0000000f05", "hex")];
+/** More code than that is not looked through: libc comes first, and it is smaller. */
+const MOST_CODE = 64 << 20;
+
+/** The mappings of a process. @throws the error of the read, as when the process is gone. */
+export function readMappings(pid: number): Mapping[] {
+  return readFileSync(`/proc/${pid}/maps`, "latin1")
+    .trimEnd()
+    .split("\n")
+    .map((line) => {
+      const [, start, end, perms, name] = /^(\w+)-(\w+) (\S+) \S+ \S+ \S+\s*(.*)$/.exec(line) ?? [];
+      return { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`), perms: perms ?? "", name: name ?? "" };
+    });
+}
+
+/**
+ * Looks for the code that {@link Gadgets} names: in libc, else in the program, else in the vDSO.
+ *
+ * @returns `undefined` when there is not even a `syscall` instruction.
+ */
+export function findGadgets(pid: number, mappings: readonly Mapping[]): Gadgets | undefined {
+  const found: Record<"any" | "ret" | "restorer", bigint | undefined> = {
+    any: undefined,
+    ret: undefined,
+    restorer: undefined,
+  };
+  const code = mappings.filter(isCode).sort((a, b) => rank(a) - rank(b));
+  const fd = openSync(`/proc/${pid}/mem`, "r");
+  try {
+    for (const { start, end } of code) {
+      const bytes = readCode(fd, start, Number(end - start));
+      const at = (pattern: Buffer) => {
+        const index = bytes.indexOf(pattern);
+        return index < 0 ? undefined : start + BigInt(index);
+      };
+      found.any ??= at(SYSCALL);
+      found.ret ??= at(SYSCALL_RET);
+      found.restorer ??= at(RESTORERS[0]!) ?? at(RESTORERS[1]!);
+      if (found.ret !== undefined && found.restorer !== undefined) break;
+    }
+  } finally {
+    closeSync(fd);
+  }
+  if (found.any === undefined) return undefined;
+  return found.ret !== undefined && found.restorer !== undefined
+    ? { syscall: found.ret, restorer: found.restorer }
+    : { syscall: found.any, restorer: undefined };
+}
+
+function isCode({ start, end, perms, name }: Mapping): boolean {
+  return perms.startsWith("r-x") && name !== "[vsyscall]" && end - start <= MOST_CODE;
+}
+
+function rank({ name }: Mapping): number {
+  if (/\/(libc|libc-[\d.]+|ld-musl[^/]*)\.so/.test(name)) return 0;
+  return name === "[vdso]" ? 2 : 1;
+}
+
+function readCode(fd: number, start: bigint, size: number): Buffer {
+  const bytes = Buffer.alloc(size);
+  try {
+    return bytes.subarray(0, readSync(fd, bytes, 0, size, start));
+  } catch {
+    // A mapping that went away, or whose file got shorter.
+    return bytes.subarray(0, 0);
+  }
+}
+
+/**
+ * Whether the stack that a thread is on has room for so many bytes below an address.
+ *
+ * Only what is known to be a stack counts: the main thread's, and those with a guard below them as pthreads
+ * and coroutines have. Elsewhere, as on goroutines' stacks, the bytes below may be someone else's.
+ */
+export function hasStackRoom(mappings: readonly Mapping[], address: bigint, room: number): boolean {
+  const index = mappings.findIndex(({ start, end }) => start <= address && address < end);
+  const mapping = mappings[index];
+  if (mapping === undefined || !mapping.perms.startsWith("rw")) return false;
+  if (address - mapping.start < BigInt(room)) return false;
+  const below = mappings[index - 1];
+  const guarded = below !== undefined && below.end === mapping.start && below.perms.startsWith("---");
+  return mapping.name === "[stack]" || guarded;
+}

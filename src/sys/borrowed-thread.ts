@@ -1,0 +1,158 @@
+import { buildSigframe, sigframeSize } from "../abi/x86/sigframe.ts";
+import {
+  NR,
+  RED_ZONE,
+  readRegister,
+  USER_CS_64,
+  USER_REGS_SIZE,
+  writeRegister,
+} from "../abi/x86/user-regs.ts";
+import { type Gadgets, hasStackRoom, type Mapping } from "./address-space.ts";
+import type { LibcResult } from "./libc.ts";
+import { NativeBuffer } from "./libc.ts";
+import type { Tracee } from "./ptrace.ts";
+import type { RemoteMemory } from "./remote-memory.ts";
+
+/** What is known of a process before one of its threads is stopped. */
+export interface Surroundings {
+  memory: RemoteMemory;
+  mappings: readonly Mapping[];
+  gadgets: Gadgets;
+}
+
+/** Bytes of the largest structure that an ioctl of ours takes: `struct kvm_lapic_state`. */
+const ARGUMENT_ROOM = 1024;
+/** The most that is written below the stack pointer: argument, frame, the largest extended state. */
+const SAVED_ROOM = 32 * 1024;
+const PROT_READ_WRITE = 3;
+const MAP_PRIVATE_ANONYMOUS = 0x22;
+/** A system call's answers from -4095 on are errnos. */
+const MOST_ERRNO = 4095n;
+
+/**
+ * A stopped thread of another process, made to run system calls and put back as it was.
+ *
+ * While it is borrowed its stack pointer stands at a signal frame with its true registers, and the `syscall`
+ * instruction used has a `ret` behind it that leads to rt_sigreturn(2). So if this process is killed
+ * half-way, the thread finishes the one call, returns into the frame and goes on where it was.
+ */
+export class BorrowedThread {
+  readonly #tracee: Tracee;
+  readonly #surroundings: Surroundings;
+  readonly #regs = new NativeBuffer(USER_REGS_SIZE);
+  readonly #saved = new NativeBuffer(SAVED_ROOM);
+  readonly #staging = new NativeBuffer(SAVED_ROOM);
+  /** What was overwritten: a stretch of the stack. */
+  #savedAt: bigint | undefined;
+  #savedSize = 0;
+  /** A mapping made for the purpose, where the stack would not do. */
+  #mapping: bigint | undefined;
+  #argument = 0n;
+  #borrowed = false;
+  #deadline: () => bigint;
+
+  /** @param deadline gives the `process.hrtime.bigint()` until which a wait that starts now may last. */
+  constructor(tracee: Tracee, surroundings: Surroundings, deadline: () => bigint) {
+    this.#tracee = tracee;
+    this.#surroundings = surroundings;
+    this.#deadline = deadline;
+  }
+
+  /**
+   * ioctl(2) in the thread. The first call borrows it; {@link giveBack} ends that.
+   *
+   * @param argument a number, or a structure, which is copied there and back.
+   */
+  ioctl(fd: number, request: number, argument: number | NativeBuffer): LibcResult {
+    if (!this.#borrowed) this.#borrow();
+    if (typeof argument === "number") return this.#syscall(NR.ioctl, fd, request, argument);
+    const { memory } = this.#surroundings;
+    const size = argument.bytes.length;
+    memory.write(this.#argument, argument, size);
+    const outcome = this.#syscall(NR.ioctl, fd, request, this.#argument);
+    memory.read(this.#argument, argument, size);
+    return outcome;
+  }
+
+  /** Puts registers, signal mask and memory back as they were at the stop. */
+  giveBack(): void {
+    if (!this.#borrowed) return;
+    this.#borrowed = false;
+    try {
+      if (this.#mapping !== undefined) this.#syscall(NR.munmap, this.#mapping, SAVED_ROOM);
+    } finally {
+      this.#tracee.restore();
+      if (this.#savedAt !== undefined) {
+        this.#surroundings.memory.write(this.#savedAt, this.#saved, this.#savedSize);
+      }
+    }
+  }
+
+  #borrow(): void {
+    const { regs } = this.#tracee;
+    const { gadgets, mappings, memory } = this.#surroundings;
+    if (readRegister(regs.view, "cs") !== USER_CS_64) throw new Error("the thread is running 32-bit code");
+    this.#regs.bytes.set(regs.bytes);
+    writeRegister(this.#regs.view, "rip", gadgets.syscall);
+    writeRegister(this.#regs.view, "orig_rax", -1n);
+    const signalMask = this.#tracee.signalMask();
+    const xstate = this.#tracee.extendedState();
+    const room = ARGUMENT_ROOM + sigframeSize(xstate.length) + 128;
+    const top = (readRegister(regs.view, "rsp") - BigInt(RED_ZONE)) & ~63n;
+    let base: bigint;
+    if (hasStackRoom(mappings, top, room)) {
+      base = (top - BigInt(room)) & ~63n;
+      this.#savedSize = Number(top - base);
+      memory.read(base, this.#saved, this.#savedSize);
+      this.#savedAt = base;
+      this.#borrowed = true;
+    } else {
+      this.#borrowed = true;
+      this.#tracee.blockSignals();
+      base = this.#map();
+    }
+    this.#argument = base;
+    if (gadgets.restorer !== undefined) {
+      const frameAt = base + BigInt(ARGUMENT_ROOM) + 64n;
+      const frame = buildSigframe(frameAt, regs.view, signalMask, xstate);
+      const context = frameAt + BigInt(frame.context);
+      this.#staging.bytes.set(frame.bytes);
+      // The return address that `ret` takes stands just below the context, as in a signal handler's frame.
+      this.#staging.view.setBigUint64(frame.context - 8, gadgets.restorer, true);
+      memory.write(frameAt, this.#staging, frame.bytes.length);
+      writeRegister(this.#regs.view, "rsp", context - 8n);
+    }
+    this.#tracee.setRegs(this.#regs);
+    this.#tracee.blockSignals();
+  }
+
+  #map(): bigint {
+    const { value, errno } = this.#syscall(
+      NR.mmap,
+      0,
+      SAVED_ROOM,
+      PROT_READ_WRITE,
+      MAP_PRIVATE_ANONYMOUS,
+      -1,
+      0,
+    );
+    if (value < 0) throw new Error(`mmap in thread ${this.#tracee.tid} failed with errno ${errno}`);
+    this.#mapping = BigInt(value);
+    return this.#mapping;
+  }
+
+  #syscall(number: number, ...args: (number | bigint)[]): LibcResult {
+    writeRegister(this.#regs.view, "rax", BigInt(number));
+    args.forEach((value, place) => {
+      writeRegister(this.#regs.view, ARGUMENTS[place]!, BigInt(value));
+    });
+    this.#tracee.setRegs(this.#regs);
+    const result = BigInt.asIntN(64, readRegister(this.#tracee.runSyscall(this.#deadline()), "rax"));
+    return result < 0n && result >= -MOST_ERRNO
+      ? { value: -1, errno: Number(-result) }
+      : { value: Number(result), errno: 0 };
+  }
+}
+
+/** The registers that system calls take their arguments in (System V ABI, A.2.1). */
+const ARGUMENTS = ["rdi", "rsi", "rdx", "r10", "r8", "r9"] as const;

@@ -1,0 +1,173 @@
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+
+/**
+ * What /proc says of processes (proc(5)). Whatever can't be read, because the process is gone or is
+ * another user's, is `undefined`: on a running system both happen at any time.
+ */
+
+/** `/proc/PID/status`, as far as attaching asks for it. */
+export interface ProcessStatus {
+  comm: string;
+  /** One letter: R, S, D, T (stopped), t (traced), Z. */
+  state: string;
+  /** The process that a thread belongs to. */
+  tgid: number;
+  ppid: number;
+  tracerPid: number;
+  /** Real, effective, saved and file-system user. */
+  uids: number[];
+  /** 0 none, 1 strict, 2 a filter. */
+  seccomp: number;
+  /** Effective capabilities, a bit each. */
+  capEff: bigint;
+  /** The pid in each pid namespace, ours first. */
+  nsPids: number[];
+  /** Whether user shadow stacks (CET) are on. */
+  shadowStack: boolean;
+}
+
+/** Reads `/proc/PID/status`. */
+export function readStatus(pid: number): ProcessStatus | undefined {
+  const text = readText(`/proc/${pid}/status`);
+  if (text === undefined) return undefined;
+  const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, "m").exec(text)?.[1] ?? "";
+  const numbers = (name: string) => field(name).split(/\s+/).filter(Boolean).map(Number);
+  return {
+    comm: field("Name"),
+    state: field("State").charAt(0),
+    tgid: Number(field("Tgid")),
+    ppid: Number(field("PPid")),
+    tracerPid: Number(field("TracerPid")),
+    uids: numbers("Uid"),
+    seccomp: Number(field("Seccomp")),
+    capEff: BigInt(`0x${field("CapEff") || "0"}`),
+    nsPids: numbers("NSpid"),
+    shadowStack: /\bshstk\b/.test(field("x86_Thread_features")),
+  };
+}
+
+/** The arguments that a process was started with; none for a kernel thread or a zombie. */
+export function readCommandLine(pid: number): string[] {
+  const text = readText(`/proc/${pid}/cmdline`) ?? "";
+  return text === "" ? [] : text.replace(/\0$/, "").split("\0");
+}
+
+/** PF_ flags of <linux/sched.h>, in the ninth field of `/proc/PID/stat`. */
+const PF_KTHREAD = 0x0020_0000;
+/** Threads that the kernel itself runs inside a process: io_uring's workers, vhost's, KVM's own. */
+const PF_IO_WORKER = 0x10;
+const PF_USER_WORKER = 0x4000;
+
+/** Whether a process is a kernel thread, which has no memory, no files and can't be traced. */
+export function isKernelThread(pid: number): boolean {
+  const stat = readStat(`/proc/${pid}/stat`);
+  return stat !== undefined && (stat.flags & PF_KTHREAD) !== 0;
+}
+
+/** All processes. */
+export function listPids(): number[] {
+  return listNumbers("/proc") ?? [];
+}
+
+/** The threads of a process, oldest first; `undefined` when it is gone. */
+export function listThreads(pid: number): number[] | undefined {
+  return listNumbers(`/proc/${pid}/task`);
+}
+
+/** The KVM descriptors that a process holds. */
+export interface KvmFds {
+  /** Descriptors of VMs. */
+  vms: number[];
+  /** Descriptors of vCPUs, with the vCPU's number. */
+  vcpus: { vcpu: number; fd: number }[];
+}
+
+/** Reads `/proc/PID/fd`; `undefined` when this user may not, or the process is gone. */
+export function readKvmFds(pid: number): KvmFds | undefined {
+  const fds = listNumbers(`/proc/${pid}/fd`);
+  if (fds === undefined) return undefined;
+  const found: KvmFds = { vms: [], vcpus: [] };
+  for (const fd of fds) {
+    const name = /^anon_inode:kvm-(vm|vcpu:(\d+))$/.exec(readLink(`/proc/${pid}/fd/${fd}`) ?? "");
+    if (name?.[1] === "vm") found.vms.push(fd);
+    else if (name !== null) found.vcpus.push({ vcpu: Number(name[2]), fd });
+  }
+  found.vcpus.sort((a, b) => a.vcpu - b.vcpu || a.fd - b.fd);
+  return found;
+}
+
+/** EI_CLASS of <elf.h>, and its value for 32-bit files (x32's too). */
+const EI_CLASS = 4;
+const ELFCLASS32 = 1;
+
+/** Whether a process runs a 32-bit program. */
+export function is32Bit(pid: number): boolean {
+  try {
+    const fd = openSync(`/proc/${pid}/exe`, "r");
+    try {
+      const head = Buffer.alloc(EI_CLASS + 1);
+      return readSync(fd, head) === head.length && head[EI_CLASS] === ELFCLASS32;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
+  }
+}
+
+/** What a thread is doing. */
+export interface ThreadState {
+  tid: number;
+  comm: string;
+  state: string;
+  /** Whether it belongs to the kernel: it never runs user code, and can't be stopped. */
+  worker: boolean;
+  /** The system call that it sleeps in, with its first two arguments; `undefined` while it runs. */
+  syscall: { number: number; arguments: [number, number] } | undefined;
+}
+
+/** Reads `/proc/PID/task/TID/stat` and `syscall`; `undefined` when the thread is gone. */
+export function readThread(pid: number, tid: number): ThreadState | undefined {
+  const stat = readStat(`/proc/${pid}/task/${tid}/stat`);
+  if (stat === undefined) return undefined;
+  const worker = (stat.flags & (PF_IO_WORKER | PF_USER_WORKER)) !== 0;
+  const words = readText(`/proc/${pid}/task/${tid}/syscall`)?.split(" ").map(Number) ?? [];
+  const [number, first, second] = words;
+  const asleep = number !== undefined && number >= 0 && first !== undefined && second !== undefined;
+  const syscall = asleep ? { number, arguments: [first, second] as [number, number] } : undefined;
+  return { tid, comm: stat.comm, state: stat.state, worker, syscall };
+}
+
+function readStat(path: string): { comm: string; state: string; flags: number } | undefined {
+  // The command name, in parentheses, may itself hold spaces and parentheses.
+  const [, comm, state, flags] = /^\d+ \((.*)\) (\w)(?: -?\d+){5} (\d+)/s.exec(readText(path) ?? "") ?? [];
+  if (comm === undefined || state === undefined) return undefined;
+  return { comm, state, flags: Number(flags) };
+}
+
+function listNumbers(folder: string): number[] | undefined {
+  try {
+    return readdirSync(folder)
+      .map(Number)
+      .filter(Number.isInteger)
+      .sort((a, b) => a - b);
+  } catch {
+    return undefined;
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined;
+  }
+}
+
+function readLink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,267 @@
+import { ERRNO } from "../abi/errno.ts";
+import { USER_REGS_SIZE } from "../abi/x86/user-regs.ts";
+import { bindLibc, I32, I64, NativeBuffer } from "./libc.ts";
+
+/** Requests, options and events of <linux/ptrace.h>. */
+const PTRACE_CONT = 7;
+const PTRACE_GETREGS = 12;
+const PTRACE_SETREGS = 13;
+const PTRACE_DETACH = 17;
+const PTRACE_SYSCALL = 24;
+const PTRACE_GETREGSET = 0x4204;
+const PTRACE_SEIZE = 0x4206;
+const PTRACE_INTERRUPT = 0x4207;
+const PTRACE_GETSIGMASK = 0x420a;
+const PTRACE_SETSIGMASK = 0x420b;
+const PTRACE_O_TRACESYSGOOD = 1;
+const PTRACE_O_SUSPEND_SECCOMP = 1 << 21;
+const PTRACE_EVENT_STOP = 128;
+const NT_X86_XSTATE = 0x202;
+/** Bytes of the kernel's `sigset_t`. */
+const SIGSET_SIZE = 8;
+const SIGSTOP = 19;
+/** SIGTRAP with the mark that PTRACE_O_TRACESYSGOOD puts on stops at a system call's entry and exit. */
+const SYSCALL_STOP = 5 | 0x80;
+
+const WNOHANG = 1;
+const WALL = 0x4000_0000;
+/** Room for the extended state of any CPU: AMX's tiles bring it to some 11 KiB. */
+const XSTATE_ROOM = 16 * 1024;
+
+const ptraceCall = bindLibc("ptrace", [I64, I64, I64, I64], I64);
+const waitpidCall = bindLibc("waitpid", [I32, I64, I32]);
+const schedYield = bindLibc("sched_yield", []);
+const usleep = bindLibc("usleep", [I32]);
+
+/** A ptrace(2) request that the kernel refused. */
+export class PtraceError extends Error {
+  readonly request: string;
+  readonly tid: number;
+  readonly errno: number;
+
+  constructor(request: string, tid: number, errno: number) {
+    super(`ptrace ${request} of thread ${tid} failed with errno ${errno}`);
+    this.request = request;
+    this.tid = tid;
+    this.errno = errno;
+  }
+}
+
+/** The thread ended, or was killed, while it was held. */
+export class ThreadGoneError extends Error {}
+
+/** The thread did not stop in time. */
+export class StopTimeoutError extends Error {}
+
+/** What single calls fill, shared by all of them: each reads it before the next one starts. */
+const STATUS = new NativeBuffer(4);
+const IOVEC = new NativeBuffer(16);
+const XSTATE = new NativeBuffer(XSTATE_ROOM);
+const REGS_AFTER = new NativeBuffer(USER_REGS_SIZE);
+const ALL_SIGNALS = new NativeBuffer(SIGSET_SIZE);
+ALL_SIGNALS.bytes.fill(0xff);
+
+/**
+ * One thread of another process under ptrace(2), made with PTRACE_SEIZE, so that neither attaching nor
+ * letting go sends it a signal.
+ *
+ * All calls are synchronous: the kernel takes ptrace requests only from the thread that attached, and
+ * nothing of this process may come between a stop and its end. What a call needs is made in the
+ * constructor, before the thread stops.
+ */
+export class Tracee {
+  readonly tid: number;
+  /** The registers as they were at the stop. */
+  readonly regs = new NativeBuffer(USER_REGS_SIZE);
+  /** The signal mask as it was at the stop. */
+  readonly #mask = new NativeBuffer(SIGSET_SIZE);
+  #stopped = false;
+  #stoppedAt = 0n;
+  #attached = false;
+  #maskChanged = false;
+
+  constructor(tid: number) {
+    this.tid = tid;
+  }
+
+  /**
+   * PTRACE_SEIZE: the thread runs on.
+   *
+   * @param suspendSeccomp lifts the thread's seccomp filter while it is held; takes CAP_SYS_ADMIN.
+   * @throws PtraceError EPERM when it may not be traced, or is already; ESRCH when it is gone.
+   */
+  seize(suspendSeccomp: boolean): void {
+    const options = PTRACE_O_TRACESYSGOOD | (suspendSeccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
+    this.#request("PTRACE_SEIZE", PTRACE_SEIZE, 0, options);
+    this.#attached = true;
+  }
+
+  /** PTRACE_INTERRUPT: asks the thread to stop, without waiting for it. */
+  interrupt(): void {
+    this.#stoppedAt = process.hrtime.bigint();
+    this.#request("PTRACE_INTERRUPT", PTRACE_INTERRUPT, 0, 0);
+  }
+
+  /**
+   * Waits for the stop that {@link interrupt} asked for and reads the registers. A signal that comes
+   * first is delivered, as it would have been.
+   *
+   * @param deadline `process.hrtime.bigint()` at which to give up.
+   * @throws ThreadGoneError, StopTimeoutError.
+   */
+  waitForInterrupt(deadline: bigint): void {
+    for (;;) {
+      const status = this.#wait(deadline);
+      if (status >>> 16 === PTRACE_EVENT_STOP) break;
+      this.#resume("PTRACE_CONT", PTRACE_CONT, (status >>> 8) & 0x7f);
+    }
+    this.#request("PTRACE_GETREGS", PTRACE_GETREGS, 0, this.regs.address);
+  }
+
+  /** PTRACE_GETSIGMASK: the 8 bytes of the thread's signal mask, kept for {@link restore}. */
+  signalMask(): Uint8Array {
+    this.#request("PTRACE_GETSIGMASK", PTRACE_GETSIGMASK, SIGSET_SIZE, this.#mask.address);
+    return this.#mask.bytes;
+  }
+
+  /**
+   * PTRACE_GETREGSET of NT_X86_XSTATE: the thread's floating-point and vector state. Overwritten by the
+   * next call.
+   */
+  extendedState(): Uint8Array {
+    IOVEC.view.setBigUint64(0, BigInt(XSTATE.address), true);
+    IOVEC.view.setBigUint64(8, BigInt(XSTATE_ROOM), true);
+    this.#request("PTRACE_GETREGSET", PTRACE_GETREGSET, NT_X86_XSTATE, IOVEC.address);
+    return XSTATE.bytes.subarray(0, Number(IOVEC.view.getBigUint64(8, true)));
+  }
+
+  /** PTRACE_SETREGS. */
+  setRegs(regs: NativeBuffer): void {
+    this.#request("PTRACE_SETREGS", PTRACE_SETREGS, 0, regs.address);
+  }
+
+  /**
+   * Blocks all signals, so that none comes between two system calls. {@link restore} puts the mask back.
+   */
+  blockSignals(): void {
+    this.#maskChanged = true;
+    this.#request("PTRACE_SETSIGMASK", PTRACE_SETSIGMASK, SIGSET_SIZE, ALL_SIGNALS.address);
+  }
+
+  /**
+   * Lets the thread run the system call that its registers are set up for: rip on a `syscall`
+   * instruction. It is stopped again behind it.
+   *
+   * @returns the registers after it; overwritten by the next call.
+   * @throws ThreadGoneError, StopTimeoutError; Error when it did something else, such as fault.
+   */
+  runSyscall(deadline: bigint): DataView {
+    this.#toSyscallStop(deadline);
+    this.#toSyscallStop(deadline);
+    this.#request("PTRACE_GETREGS", PTRACE_GETREGS, 0, REGS_AFTER.address);
+    return REGS_AFTER.view;
+  }
+
+  /** Puts registers and signal mask back as they were at the stop. */
+  restore(): void {
+    if (!this.#stopped) return;
+    // The registers last: until they are back, what they hold puts everything right should this process die.
+    if (this.#maskChanged) {
+      this.#request("PTRACE_SETSIGMASK", PTRACE_SETSIGMASK, SIGSET_SIZE, this.#mask.address);
+      this.#maskChanged = false;
+    }
+    this.setRegs(this.regs);
+  }
+
+  /**
+   * Lets the thread go. One that is not stopped is stopped first, for only a stopped one can be let go.
+   *
+   * @returns how long it was held, in nanoseconds, from asking it to stop until it was let go.
+   */
+  detach(): number {
+    if (!this.#attached) return 0;
+    try {
+      if (!this.#stopped) {
+        this.interrupt();
+        this.#wait(process.hrtime.bigint() + LAST_WAIT);
+      }
+      this.#request("PTRACE_DETACH", PTRACE_DETACH, 0, 0);
+    } catch (error) {
+      if (!(error instanceof ThreadGoneError || error instanceof StopTimeoutError)) throw error;
+      // One that can't be stopped is let go when this process ends. One that is gone stays a zombie, and
+      // unseen by its own parent, until its tracer has taken note.
+      if (error instanceof ThreadGoneError) this.#reap();
+    }
+    this.#attached = false;
+    this.#stopped = false;
+    return this.#stoppedAt === 0n ? 0 : Number(process.hrtime.bigint() - this.#stoppedAt);
+  }
+
+  #reap(): void {
+    try {
+      this.#wait(process.hrtime.bigint() + LAST_WAIT);
+    } catch (error) {
+      const known = [ThreadGoneError, StopTimeoutError, PtraceError].some((kind) => error instanceof kind);
+      if (!known) throw error;
+    }
+  }
+
+  #toSyscallStop(deadline: bigint): void {
+    let signal = 0;
+    for (;;) {
+      this.#resume("PTRACE_SYSCALL", PTRACE_SYSCALL, signal);
+      const status = this.#wait(deadline);
+      signal = 0;
+      if (status >>> 8 === SYSCALL_STOP) return;
+      if (status >>> 16 === PTRACE_EVENT_STOP) continue;
+      signal = (status >>> 8) & 0x7f;
+      // All that can be blocked is blocked. What is left is SIGSTOP, which is the thread's own affair and
+      // goes on, and faults, which are this program's doing.
+      if (signal !== SIGSTOP)
+        throw new Error(`thread ${this.tid} met signal ${signal} in a borrowed system call`);
+    }
+  }
+
+  #resume(name: string, request: number, signal: number): void {
+    this.#stopped = false;
+    this.#request(name, request, 0, signal);
+  }
+
+  /** Polls, for a blocking wait could not be given a time limit; yields, for the thread may need this CPU. */
+  #wait(deadline: bigint): number {
+    for (let tries = 0; ; tries++) {
+      const { value, errno } = waitpidCall(this.tid, STATUS.address, WNOHANG | WALL);
+      if (value === this.tid) {
+        const status = STATUS.view.getInt32(0, true);
+        if ((status & 0xff) !== 0x7f) {
+          this.#attached = false;
+          throw new ThreadGoneError(`thread ${this.tid} ended`);
+        }
+        this.#stopped = true;
+        return status;
+      }
+      if (value < 0 && errno !== ERRNO.EINTR) throw new PtraceError("waitpid", this.tid, errno);
+      if (tries < YIELDS) schedYield();
+      else usleep(POLL_MICROSECONDS);
+      if (process.hrtime.bigint() > deadline) {
+        throw new StopTimeoutError(`thread ${this.tid} did not stop in time`);
+      }
+    }
+  }
+
+  #request(name: string, request: number, address: number, data: number): void {
+    const { value, errno } = ptraceCall(request, this.tid, address, data);
+    if (value !== -1) return;
+    if (errno === ERRNO.ESRCH && this.#attached) {
+      this.#stopped = false;
+      throw new ThreadGoneError(`thread ${this.tid} ended`);
+    }
+    throw new PtraceError(name, this.tid, errno);
+  }
+}
+
+/** Polls before sleeping in between: a stop mostly comes within some microseconds. */
+const YIELDS = 100;
+const POLL_MICROSECONDS = 100;
+/** The time that a thread gets to stop so that it can be let go. */
+const LAST_WAIT = 1_000_000_000n;

@@ -1,0 +1,211 @@
+import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
+import { IOCTL } from "../abi/ioctl.ts";
+import { NR, readRegister } from "../abi/x86/user-regs.ts";
+import type { Machine } from "../machine/machine.ts";
+import { BorrowedThread, type Surroundings } from "./borrowed-thread.ts";
+import { readChip, writeChip } from "./chips.ts";
+import { HeldThreads, type ThreadStop } from "./held-threads.ts";
+import { listThreads, readThread, type ThreadState } from "./proc.ts";
+import { StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
+import { Vcpu } from "./vcpu.ts";
+import { Vm } from "./vm.ts";
+
+/** A VM inside another process. */
+export interface VmLocation extends Surroundings {
+  pid: number;
+  vmFd: number;
+  /** Descriptors of the vCPUs by their number. */
+  vcpuFds: ReadonlyMap<number, number>;
+  /** Whether the threads have a seccomp filter that must be lifted meanwhile. */
+  suspendSeccomp: boolean;
+  /** Milliseconds that any single wait may last. */
+  timeoutMs: number;
+}
+
+/** What was done while threads were stopped, and which threads that were. */
+export interface StoppedWork<T> {
+  value: T;
+  stops: readonly ThreadStop[];
+}
+
+/**
+ * Stops what has to be stopped of a process, does some work on its VM, and lets it go as it was.
+ *
+ * Without vCPUs one thread is stopped, one that runs no vCPU if there is such a one, and the vCPUs run on.
+ * A vCPU's ioctls wait for a mutex that its thread holds inside KVM_RUN, so they go into that very thread,
+ * which leaves KVM_RUN when it is stopped. When it can't be told, because no thread is in KVM_RUN for that
+ * vCPU, all threads are stopped, and any of them will do.
+ *
+ * From the first stop to the last detach this is one synchronous function: a JavaScript signal handler runs
+ * before or after it, never within.
+ *
+ * @param vcpus those whose local APIC or state the work touches.
+ * @param work must be synchronous.
+ * @throws PtraceError, StopTimeoutError, ThreadGoneError; what the work threw.
+ */
+export function withStoppedVm<T>(
+  location: VmLocation,
+  vcpus: readonly number[],
+  work: (machine: Machine) => T,
+): StoppedWork<T> {
+  const deadline = () => process.hrtime.bigint() + BigInt(location.timeoutMs) * 1_000_000n;
+  const held = new HeldThreads(location.suspendSeccomp, deadline);
+  const threads = candidates(location);
+  const borrowed = new Map<Tracee, BorrowedThread>();
+  const borrow = (tracee: Tracee) => {
+    const thread = borrowed.get(tracee) ?? new BorrowedThread(tracee, location, deadline);
+    borrowed.set(tracee, thread);
+    return thread;
+  };
+  try {
+    const byVcpu = new Map<number, BorrowedThread>();
+    for (const [vcpu, tracee] of stopVcpus(location, vcpus, threads, held)) byVcpu.set(vcpu, borrow(tracee));
+    const vmThread = [...byVcpu.values()][0] ?? borrow(stopOne(threads, held));
+    return { value: work(new StoppedVm(location, vmThread, byVcpu)), stops: held.stops };
+  } finally {
+    try {
+      for (const thread of borrowed.values()) thread.giveBack();
+    } finally {
+      held.release();
+    }
+  }
+}
+
+/** A thread that may be stopped, with what stopping it needs. */
+interface Candidate {
+  thread: ThreadState;
+  tracee: Tracee;
+}
+
+/** All threads that can be stopped: those asleep outside KVM_RUN first, the main thread before others. */
+function candidates({ pid }: VmLocation): Candidate[] {
+  return userThreads(pid)
+    .filter(({ state }) => state !== "D")
+    .sort((a, b) => reluctance(a) - reluctance(b))
+    .map((thread) => ({ thread, tracee: new Tracee(thread.tid) }));
+}
+
+/** The living threads of a process that run its code. */
+function userThreads(pid: number): ThreadState[] {
+  const threads = (listThreads(pid) ?? []).flatMap((tid) => readThread(pid, tid) ?? []);
+  return threads.filter(({ state, worker }) => !worker && !"ZX".includes(state));
+}
+
+function reluctance({ syscall }: ThreadState): number {
+  if (syscall === undefined) return 1;
+  return isKvmRun(syscall.number, syscall.arguments[1]) ? 2 : 0;
+}
+
+function isKvmRun(syscall: number, request: number): boolean {
+  return syscall === NR.ioctl && request === IOCTL.KVM_RUN;
+}
+
+/** The vCPU fd that a thread sleeps in KVM_RUN for. */
+function sleepsInKvmRun({ syscall }: ThreadState): number | undefined {
+  if (syscall === undefined) return undefined;
+  return isKvmRun(syscall.number, syscall.arguments[1]) ? syscall.arguments[0] : undefined;
+}
+
+/** The vCPU fd of the KVM_RUN that a thread was stopped in. */
+function stoppedInKvmRun({ regs: { view } }: Tracee): number | undefined {
+  const inRun =
+    readRegister(view, "orig_rax") === BigInt(NR.ioctl) &&
+    readRegister(view, "rsi") === BigInt(IOCTL.KVM_RUN);
+  return inRun ? Number(readRegister(view, "rdi")) : undefined;
+}
+
+/** Stops one thread: the first that can be. */
+function stopOne(threads: readonly Candidate[], held: HeldThreads): Tracee {
+  let timeout: StopTimeoutError | undefined;
+  for (const { tracee } of threads) {
+    try {
+      const [stopped] = held.stop([tracee]);
+      if (stopped !== undefined) return stopped;
+    } catch (error) {
+      if (!(error instanceof StopTimeoutError)) throw error;
+      timeout = error;
+      held.release();
+    }
+  }
+  throw timeout ?? new StopTimeoutError("no thread could be stopped");
+}
+
+/**
+ * Stops the threads of vCPUs: those seen asleep in KVM_RUN, then those that were running, then all. Those
+ * that turn out to be others are let go.
+ */
+function stopVcpus(
+  location: VmLocation,
+  vcpus: readonly number[],
+  threads: readonly Candidate[],
+  held: HeldThreads,
+): Map<number, Tracee> {
+  const missing = new Map(vcpus.map((vcpu) => [location.vcpuFds.get(vcpu), vcpu]));
+  const found = new Map<number, Tracee>();
+  const stop = (which: (thread: ThreadState) => boolean) => {
+    if (missing.size === 0) return;
+    const wanted = threads.filter(({ thread }) => which(thread) && !held.has(thread.tid));
+    for (const tracee of held.stop(wanted.map(({ tracee }) => tracee))) {
+      const fd = stoppedInKvmRun(tracee);
+      const vcpu = missing.get(fd);
+      if (vcpu === undefined) continue;
+      missing.delete(fd);
+      found.set(vcpu, tracee);
+    }
+  };
+  stop((thread) => missing.has(sleepsInKvmRun(thread)));
+  stop((thread) => thread.syscall === undefined);
+  if (missing.size === 0) {
+    held.release(new Set(found.values()));
+    return found;
+  }
+  const any = stopAll(location.pid, threads, held);
+  for (const vcpu of missing.values()) found.set(vcpu, any);
+  return found;
+}
+
+/** Stops every thread, those that are made meanwhile too. */
+function stopAll(pid: number, threads: readonly Candidate[], held: HeldThreads): Tracee {
+  let any = threads.map(({ tracee }) => tracee).find(({ tid }) => held.has(tid));
+  for (;;) {
+    const free = userThreads(pid).filter(({ tid }) => !held.has(tid));
+    const stopped = held.stop(free.map(({ tid }) => new Tracee(tid)));
+    any ??= stopped[0];
+    if (stopped.length === 0) break;
+  }
+  if (any === undefined) throw new ThreadGoneError(`process ${pid} ended`);
+  return any;
+}
+
+/** The VM of a process whose threads are stopped. */
+class StoppedVm implements Machine {
+  readonly backend = "kvm";
+  readonly vcpus: number;
+  readonly #vm: Vm;
+  readonly #vcpuOf: (index: number) => Vcpu;
+
+  constructor(location: VmLocation, vmThread: BorrowedThread, byVcpu: ReadonlyMap<number, BorrowedThread>) {
+    this.vcpus = location.vcpuFds.size;
+    this.#vm = new Vm(location.vmFd, undefined, (...call) => vmThread.ioctl(...call));
+    const vcpus = new Map<number, Vcpu>();
+    for (const [index, thread] of byVcpu) {
+      vcpus.set(index, new Vcpu(location.vcpuFds.get(index)!, index, (...call) => thread.ioctl(...call)));
+    }
+    this.#vcpuOf = (index) => vcpus.get(index)!;
+  }
+
+  readChip(id: ChipId): Uint8Array {
+    return readChip(this.#vm, this.#vcpuOf, id);
+  }
+
+  writeChip(image: ChipImage): void {
+    writeChip(this.#vm, this.#vcpuOf, image);
+  }
+
+  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+    return this.#vm.setIrqLine(gsi, level);
+  }
+
+  /** Nothing: the VM is its process's own. */
+  close(): void {}
+}
