@@ -16,7 +16,7 @@ export interface ProcessStatus {
   tracerPid: number;
   /** Real, effective, saved and file-system user. */
   uids: number[];
-  /** 0 none, 1 strict, 2 a filter. */
+  /** Of this one thread: 0 none, 1 strict, 2 a filter. */
   seccomp: number;
   /** Effective capabilities, a bit each. */
   capEff: bigint;
@@ -72,6 +72,11 @@ export function listPids(): number[] {
 /** The threads of a process, oldest first; `undefined` when it is gone. */
 export function listThreads(pid: number): number[] | undefined {
   return listNumbers(`/proc/${pid}/task`);
+}
+
+/** Whether any thread of a process has a seccomp filter: each may have its own. */
+export function hasSeccomp(pid: number): boolean {
+  return (listThreads(pid) ?? []).some((tid) => (readStatus(tid)?.seccomp ?? 0) !== 0);
 }
 
 /** The KVM descriptors that a process holds. */

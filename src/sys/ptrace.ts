@@ -23,15 +23,14 @@ const SIGSTOP = 19;
 /** SIGTRAP with the mark that PTRACE_O_TRACESYSGOOD puts on stops at a system call's entry and exit. */
 const SYSCALL_STOP = 5 | 0x80;
 
-const WNOHANG = 1;
+/** The low byte of a wait status that says "stopped". */
+const STOPPED = 0x7f;
 const WALL = 0x4000_0000;
 /** Room for the extended state of any CPU: AMX's tiles bring it to some 11 KiB. */
 const XSTATE_ROOM = 16 * 1024;
 
 const ptraceCall = bindLibc("ptrace", [I64, I64, I64, I64], I64);
 const waitpidCall = bindLibc("waitpid", [I32, I64, I32]);
-const schedYield = bindLibc("sched_yield", []);
-const usleep = bindLibc("usleep", [I32]);
 
 /** A ptrace(2) request that the kernel refused. */
 export class PtraceError extends Error {
@@ -92,7 +91,8 @@ export class Tracee {
    */
   seize(suspendSeccomp: boolean): void {
     const options = PTRACE_O_TRACESYSGOOD | (suspendSeccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
-    this.#request("PTRACE_SEIZE", PTRACE_SEIZE, 0, options);
+    const name = suspendSeccomp ? "PTRACE_SEIZE with PTRACE_O_SUSPEND_SECCOMP" : "PTRACE_SEIZE";
+    this.#request(name, PTRACE_SEIZE, 0, options);
     this.#attached = true;
   }
 
@@ -227,26 +227,23 @@ export class Tracee {
     this.#request(name, request, 0, signal);
   }
 
-  /** Polls, for a blocking wait could not be given a time limit; yields, for the thread may need this CPU. */
+  /** Waits for the next stop. An {@link Alarm} must be on: it is what ends a wait that lasts. */
   #wait(deadline: bigint): number {
-    for (let tries = 0; ; tries++) {
-      const { value, errno } = waitpidCall(this.tid, STATUS.address, WNOHANG | WALL);
-      if (value === this.tid) {
-        const status = STATUS.view.getInt32(0, true);
-        if ((status & 0xff) !== 0x7f) {
-          this.#attached = false;
-          throw new ThreadGoneError(`thread ${this.tid} ended`);
-        }
-        this.#stopped = true;
-        return status;
-      }
-      if (value < 0 && errno !== ERRNO.EINTR) throw new PtraceError("waitpid", this.tid, errno);
-      if (tries < YIELDS) schedYield();
-      else usleep(POLL_MICROSECONDS);
+    for (;;) {
+      const { value, errno } = waitpidCall(this.tid, STATUS.address, WALL);
+      if (value === this.tid) break;
+      if (errno !== ERRNO.EINTR) throw new PtraceError("waitpid", this.tid, errno);
       if (process.hrtime.bigint() > deadline) {
         throw new StopTimeoutError(`thread ${this.tid} did not stop in time`);
       }
     }
+    const status = STATUS.view.getInt32(0, true);
+    if ((status & 0xff) !== STOPPED) {
+      this.#attached = false;
+      throw new ThreadGoneError(`thread ${this.tid} ended`);
+    }
+    this.#stopped = true;
+    return status;
   }
 
   #request(name: string, request: number, address: number, data: number): void {
@@ -260,8 +257,5 @@ export class Tracee {
   }
 }
 
-/** Polls before sleeping in between: a stop mostly comes within some microseconds. */
-const YIELDS = 100;
-const POLL_MICROSECONDS = 100;
 /** The time that a thread gets to stop so that it can be let go. */
 const LAST_WAIT = 1_000_000_000n;

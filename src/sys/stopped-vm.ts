@@ -2,6 +2,7 @@ import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { IOCTL } from "../abi/ioctl.ts";
 import { NR, readRegister } from "../abi/x86/user-regs.ts";
 import type { Machine } from "../machine/machine.ts";
+import type { Alarm } from "./alarm.ts";
 import { BorrowedThread, type Surroundings } from "./borrowed-thread.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { HeldThreads, type ThreadStop } from "./held-threads.ts";
@@ -20,6 +21,8 @@ export interface VmLocation extends Surroundings {
   suspendSeccomp: boolean;
   /** Milliseconds that any single wait may last. */
   timeoutMs: number;
+  /** What keeps waits from lasting longer. */
+  alarm: Alarm;
 }
 
 /** What was done while threads were stopped, and which threads that were. */
@@ -51,12 +54,14 @@ export function withStoppedVm<T>(
   const deadline = () => process.hrtime.bigint() + BigInt(location.timeoutMs) * 1_000_000n;
   const held = new HeldThreads(location.suspendSeccomp, deadline);
   const threads = candidates(location);
+  const { alarm } = location;
   const borrowed = new Map<Tracee, BorrowedThread>();
   const borrow = (tracee: Tracee) => {
     const thread = borrowed.get(tracee) ?? new BorrowedThread(tracee, location, deadline);
     borrowed.set(tracee, thread);
     return thread;
   };
+  alarm.start();
   try {
     const byVcpu = new Map<number, BorrowedThread>();
     for (const [vcpu, tracee] of stopVcpus(location, vcpus, threads, held)) byVcpu.set(vcpu, borrow(tracee));
@@ -67,6 +72,7 @@ export function withStoppedVm<T>(
       for (const thread of borrowed.values()) thread.giveBack();
     } finally {
       held.release();
+      alarm.stop();
     }
   }
 }

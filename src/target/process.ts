@@ -1,0 +1,200 @@
+import {
+  type ChipId,
+  type ChipImage,
+  type InjectionStatus,
+  type LineStep,
+  parseChipId,
+} from "../abi/chip.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { type Machine, readChips, setIrqLines } from "../machine/machine.ts";
+import { writeChips } from "../machine/write.ts";
+import { findGadgets, type Gadgets, readMappings } from "../sys/address-space.ts";
+import { Alarm } from "../sys/alarm.ts";
+import type { ThreadStop } from "../sys/held-threads.ts";
+import { hasSeccomp, isKernelThread, readKvmFds, readStatus } from "../sys/proc.ts";
+import { RemoteMemory } from "../sys/remote-memory.ts";
+import { withStoppedVm } from "../sys/stopped-vm.ts";
+import { hostOf } from "./local.ts";
+import { permissionToAttach } from "./permission.ts";
+import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
+import { findVmsOf, programName, type VmProcess } from "./processes.ts";
+import { guardSignals } from "./signal-guard.ts";
+import type { Target, TargetInfo } from "./target.ts";
+
+export interface ProcessOptions {
+  pid: number;
+  /** Which VM, for a process with several. */
+  vmFd?: number | undefined;
+  /** How long any single wait for the process may last, in milliseconds. */
+  timeoutMs?: number | undefined;
+}
+
+/** How often waits are looked at. No stop that goes well takes that long. */
+const ALARM_MS = 20;
+/** Long beside the microseconds that a stop takes, short beside what a guest's watchdog bears. */
+const DEFAULT_TIMEOUT_MS = 1000;
+
+/**
+ * Opens the VM inside another process. Nothing is stopped yet: that happens in each call that reads or
+ * writes, once for all it was asked for.
+ *
+ * @throws KvmIrqError `no-process`, `no-vm`, `attach-refused`; `usage` when there are several VMs and no
+ *   `vmFd`.
+ */
+export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Promise<ProcessTarget> {
+  const status = readStatus(pid);
+  if (status === undefined) {
+    throw new KvmIrqError("no-process", `there is no process ${pid}`, {
+      hint: "`kvm-irq list` shows the VMs of this host",
+      details: { pid },
+    });
+  }
+  if (status.tgid !== pid) {
+    throw new KvmIrqError("no-process", `${pid} is a thread of process ${status.tgid}`, {
+      hint: `use \`--pid ${status.tgid}\``,
+      details: { pid },
+    });
+  }
+  if (isKernelThread(pid)) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
+  const permission = permissionToAttach(pid, status);
+  if (!permission.allowed) throw refused(pid, permission.reason, permission.hint);
+  if (readKvmFds(pid) === undefined) {
+    if (readStatus(pid) === undefined) throw gone(pid);
+    throw refused(pid, `process ${pid} can't be looked into`, "run as root");
+  }
+  return new ProcessTarget(chooseVm(pid, vmFd, await findVmsOf(pid)), timeoutMs ?? DEFAULT_TIMEOUT_MS);
+}
+
+function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess[]): VmProcess {
+  const [first, ...others] = vms;
+  if (first === undefined) throw noVm(pid, `process ${pid} has no VM`);
+  const fds = vms.map(({ vm_fd }) => vm_fd);
+  if (vmFd !== undefined) {
+    const chosen = vms.find(({ vm_fd }) => vm_fd === vmFd);
+    if (chosen !== undefined) return chosen;
+    throw new KvmIrqError("no-vm", `descriptor ${vmFd} of process ${pid} is not a VM`, {
+      hint: `its VMs are ${fds.join(", ")}`,
+      details: { pid, vm_fds: fds },
+    });
+  }
+  if (others.length === 0) return first;
+  throw new KvmIrqError("usage", `process ${pid} has ${vms.length} VMs: descriptors ${fds.join(", ")}`, {
+    hint: `choose one, as with \`--vm-fd ${first.vm_fd}\``,
+    details: { pid, vm_fds: fds },
+  });
+}
+
+/** The VM inside another process, reached by stopping a thread of it for some hundred microseconds. */
+export class ProcessTarget implements Target {
+  readonly #vm: VmProcess;
+  readonly #timeoutMs: number;
+  readonly #memory: RemoteMemory;
+  readonly #alarm = new Alarm(ALARM_MS);
+  readonly #endGuard = guardSignals();
+  #gadgets: Gadgets | undefined;
+  #lastStops: readonly ThreadStop[] = [];
+
+  /** @param timeoutMs how long any single wait for the process may last. */
+  constructor(vm: VmProcess, timeoutMs: number) {
+    this.#vm = vm;
+    this.#timeoutMs = timeoutMs;
+    this.#memory = new RemoteMemory(vm.pid);
+  }
+
+  /** The threads that the last call stopped, and for how long. */
+  get lastStops(): readonly ThreadStop[] {
+    return this.#lastStops;
+  }
+
+  /** Whether the process is the holder of a session, which is better reached through that. */
+  get isHolder(): boolean {
+    return this.#vm.holder;
+  }
+
+  async describe(): Promise<TargetInfo> {
+    const { pid, vm_fd, vcpus, name } = this.#vm;
+    const program = programName(this.#vm);
+    return {
+      source: { kind: "process", backend: "kvm", pid, vm_fd, command: program, ...(name && { name }) },
+      host: hostOf({}),
+      vcpus: vcpus ?? 0,
+      label: `pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`,
+    };
+  }
+
+  async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
+    return this.#stopped(ids, (machine) => readChips(machine, ids));
+  }
+
+  async writeChips(images: readonly ChipImage[], expected: readonly ChipImage[] = []): Promise<void> {
+    const ids = [...images, ...expected].map(({ id }) => id);
+    this.#stopped(ids, (machine) => writeChips(machine, images, expected));
+  }
+
+  async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
+    return this.#stopped([], (machine) => setIrqLines(machine, steps));
+  }
+
+  async close(): Promise<void> {
+    this.#endGuard();
+  }
+
+  #stopped<T>(ids: readonly ChipId[], work: (machine: Machine) => T): T {
+    const { pid, vm_fd } = this.#vm;
+    const vcpus = this.#vcpusOf(ids);
+    try {
+      const mappings = readMappings(pid);
+      this.#gadgets ??= findGadgets(pid, mappings);
+      if (this.#gadgets === undefined) {
+        throw refused(
+          pid,
+          `process ${pid} has no system call instruction to borrow`,
+          "use its VMM's monitor",
+        );
+      }
+      const status = readStatus(pid);
+      if (status === undefined) throw gone(pid);
+      const gadgets = status.shadowStack ? { ...this.#gadgets, restorer: undefined } : this.#gadgets;
+      const location = {
+        pid,
+        vmFd: vm_fd,
+        vcpuFds: new Map(this.#vm.vcpu_fds.map(({ vcpu, fd }) => [vcpu, fd])),
+        suspendSeccomp: hasSeccomp(pid),
+        timeoutMs: this.#timeoutMs,
+        alarm: this.#alarm,
+        memory: this.#memory,
+        mappings,
+        gadgets,
+      };
+      const { value, stops } = withStoppedVm(location, vcpus, work);
+      this.#lastStops = stops;
+      return value;
+    } catch (error) {
+      throw explainFailure(pid, error);
+    }
+  }
+
+  /** The vCPUs that chips belong to. @throws KvmIrqError `bad-chip` for one that the VM does not have. */
+  #vcpusOf(ids: readonly ChipId[]): number[] {
+    const { pid, vcpus, vcpu_fds } = this.#vm;
+    const wanted = new Set<number>();
+    for (const id of ids) {
+      const { kind, vcpu } = parseChipId(id);
+      if (kind !== "lapic" && kind !== "vcpu") continue;
+      if (vcpus === null) {
+        throw new KvmIrqError(
+          "unsupported",
+          `which vCPUs of process ${pid} belong to which of its VMs can't be told`,
+          {
+            hint: "its PICs and IOAPICs can be read: `--chip pic1 --chip pic2 --chip ioapic`",
+          },
+        );
+      }
+      if (!vcpu_fds.some((entry) => entry.vcpu === vcpu)) {
+        throw new KvmIrqError("bad-chip", `there is no vCPU ${vcpu}: the VM of process ${pid} has ${vcpus}`);
+      }
+      wanted.add(vcpu);
+    }
+    return [...wanted];
+  }
+}

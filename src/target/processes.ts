@@ -1,0 +1,135 @@
+import { readFileSync } from "node:fs";
+import { basename } from "node:path";
+import {
+  isKernelThread,
+  type KvmFds,
+  listPids,
+  readCommandLine,
+  readKvmFds,
+  readStatus,
+} from "../sys/proc.ts";
+import { type Permission, permissionToAttach } from "./permission.ts";
+
+/** In the arguments or the title of the processes that hold sessions: how a listing knows them. */
+export const HOLDER_MARKER = "kvm-irq-holder";
+
+/** A VM inside a process of this host. */
+export interface VmProcess {
+  pid: number;
+  /** The process's name, as ps(1) has it. */
+  command: string;
+  /** The arguments that it was started with. */
+  args: string[];
+  /** The guest's name, when the command line gives one. */
+  name?: string;
+  /** The descriptor of the VM: what `--vm-fd` takes. */
+  vm_fd: number;
+  /**
+   * The number of vCPUs; `null` when the process has several VMs, for nothing tells which vCPU is whose.
+   */
+  vcpus: number | null;
+  /** The vCPUs' descriptors, by vCPU number; empty when they can't be told apart. */
+  vcpu_fds: { vcpu: number; fd: number }[];
+  /** Whose process it is. */
+  uid: number;
+  user?: string;
+  attachable: Permission;
+  /** Whether it is the holder of a session of this program. */
+  holder: boolean;
+}
+
+/**
+ * Finds the VMs of this host: every process with descriptors that read `anon_inode:kvm-vm`.
+ *
+ * Only reads /proc, and stops nobody. Processes that end meanwhile, or whose descriptors this user may not
+ * see, are left out.
+ */
+export async function findVms(): Promise<VmProcess[]> {
+  const users = readUsers();
+  const found: VmProcess[] = [];
+  for (const pid of listPids()) {
+    const fds = readKvmFds(pid);
+    if (fds !== undefined && fds.vms.length > 0) found.push(...(await vmsOf(pid, fds, users)));
+  }
+  return found;
+}
+
+/** The VMs of one process; none when it holds none, is gone or can't be looked into. */
+export async function findVmsOf(pid: number): Promise<VmProcess[]> {
+  const fds = readKvmFds(pid);
+  return fds === undefined ? [] : vmsOf(pid, fds, readUsers());
+}
+
+async function vmsOf(pid: number, fds: KvmFds, users: ReadonlyMap<number, string>): Promise<VmProcess[]> {
+  const status = readStatus(pid);
+  if (status === undefined || isKernelThread(pid)) return [];
+  const args = readCommandLine(pid);
+  const name = guestName(args);
+  const uid = status.uids[0] ?? 0;
+  const user = users.get(uid);
+  const vms = await distinctVms(pid, fds.vms);
+  const vcpu_fds = vms.length === 1 ? fds.vcpus.filter(isFirstOfItsNumber) : [];
+  const attachable = permissionToAttach(pid, status);
+  return vms.map((vm_fd) => ({
+    pid,
+    command: status.comm,
+    args,
+    ...(name === undefined ? {} : { name }),
+    vm_fd,
+    vcpus: vms.length === 1 ? vcpu_fds.length : null,
+    vcpu_fds,
+    uid,
+    ...(user === undefined ? {} : { user }),
+    attachable,
+    holder: args.some((argument) => argument.includes(HOLDER_MARKER)),
+  }));
+}
+
+/** In a process with one VM, two descriptors of the same vCPU are one vCPU. */
+function isFirstOfItsNumber({ vcpu }: { vcpu: number }, index: number, all: { vcpu: number }[]): boolean {
+  return all.findIndex((other) => other.vcpu === vcpu) === index;
+}
+
+/** One descriptor for each VM: some VMMs hold duplicates. They are told apart by kcmp(2), where it may be used. */
+async function distinctVms(pid: number, fds: readonly number[]): Promise<number[]> {
+  if (fds.length === 1) return [...fds];
+  const { sameFile } = await import("../sys/kcmp.ts");
+  return fds.filter((fd, index) => !fds.slice(0, index).some((other) => sameFile(pid, fd, other)));
+}
+
+/**
+ * The guest's name in a VMM's arguments: `-name foo` or `-name guest=foo,...` (QEMU), `--id foo`
+ * (Firecracker), `--name foo` (crosvm, kvmtool).
+ */
+export function guestName(args: readonly string[]): string | undefined {
+  for (const [index, argument] of args.entries()) {
+    const [, option, inline] = /^--?(name|id)(?:=(.*))?$/s.exec(argument) ?? [];
+    if (option === undefined || index === 0) continue;
+    const value = inline ?? args[index + 1];
+    if (value === undefined || value === "") continue;
+    // QEMU doubles a comma that belongs to the name.
+    const parts = value.split(/(?<!,),(?!,)/).map((part) => part.replaceAll(",,", ","));
+    const guest = parts.find((part) => part.startsWith("guest="))?.slice("guest=".length);
+    return guest ?? parts.find((part) => !part.includes("=")) ?? undefined;
+  }
+  return undefined;
+}
+
+/** How messages name the program of a process: its file's name, else its command name. */
+export function programName({ args, command }: Pick<VmProcess, "args" | "command">): string {
+  return args[0] === undefined ? command : basename(args[0]);
+}
+
+/** The users of /etc/passwd by number. Users of a directory service go by number alone. */
+function readUsers(): Map<number, string> {
+  const users = new Map<number, string>();
+  try {
+    for (const line of readFileSync("/etc/passwd", "utf8").split("\n")) {
+      const [name, , uid] = line.split(":");
+      if (name && uid && !users.has(Number(uid))) users.set(Number(uid), name);
+    }
+  } catch {
+    // Without the file there are no names.
+  }
+  return users;
+}

@@ -1,0 +1,26 @@
+/** Signals that would end or stop this process at once, wherever it is, as long as nobody listens. */
+const GUARDED = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP"] as const;
+
+/**
+ * Holds signals back until this process is between two pieces of synchronous work. Node runs a signal's
+ * listener from the event loop, so listening is all it takes; then the signal does what it would have done.
+ * One that somebody else listens for is left to them.
+ *
+ * @returns a function that ends the guard.
+ */
+export function guardSignals(): () => void {
+  const listeners = GUARDED.map((signal) => {
+    const listener = () => {
+      if (process.listenerCount(signal) > 1) return;
+      process.off(signal, listener);
+      process.kill(process.pid, signal);
+      // Whoever is still here was stopped by SIGTSTP and has been continued.
+      process.on(signal, listener);
+    };
+    process.on(signal, listener);
+    return () => process.off(signal, listener);
+  });
+  return () => {
+    for (const end of listeners) end();
+  };
+}
