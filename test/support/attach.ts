@@ -1,0 +1,141 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { buildSync } from "esbuild";
+import { listThreads, readStatus } from "../../src/sys/proc.ts";
+import { haveKvm } from "./kvm.ts";
+
+/** Where programs that are made for tests go. */
+const CACHE = ".cache/attach";
+
+function isThere(program: string): boolean {
+  const folders = (process.env["PATH"] ?? "").split(":");
+  return folders.some((folder) => existsSync(`${folder}/${program}`));
+}
+
+/** Whether QEMU can be used here with KVM. */
+export const haveQemu: boolean = haveKvm && isThere("qemu-system-x86_64");
+/** Whether the busy VMM can be made and attached to: that takes a C compiler and root. */
+export const haveBusyVmm: boolean = haveKvm && isThere("cc") && process.getuid?.() === 0;
+
+function isOutdated(made: string, source: string): boolean {
+  return !existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs;
+}
+
+/** Bundles a TypeScript program of this folder. @returns the path of what `node` can run. */
+export function bundle(name: string): string {
+  const outfile = `${CACHE}/${name}.mjs`;
+  const entry = `test/support/${name}.ts`;
+  buildSync({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    external: ["ffi-rs", "esbuild"],
+  });
+  return outfile;
+}
+
+/** Starts a program and gives its answers line by line. */
+class Conversation {
+  readonly child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(child: ChildProcess) {
+    this.child = child;
+    this.#lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  async nextLine(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error("the program ended");
+    return value;
+  }
+
+  async ask(command: string): Promise<string> {
+    this.child.stdin!.write(`${command}\n`);
+    return this.nextLine();
+  }
+}
+
+/** The VMM of busy-vmm.c, which says there what it answers. */
+export class BusyVmm {
+  readonly pid: number;
+  readonly vmFd: number;
+  readonly #counter: number;
+  readonly #talk: Conversation;
+
+  private constructor(talk: Conversation, vmFd: number, counter: number) {
+    this.#talk = talk;
+    this.pid = talk.child.pid!;
+    this.vmFd = vmFd;
+    this.#counter = counter;
+  }
+
+  static async start(...args: string[]): Promise<BusyVmm> {
+    mkdirSync(CACHE, { recursive: true });
+    const program = `${CACHE}/busy-vmm`;
+    const source = "test/support/busy-vmm.c";
+    if (isOutdated(program, source)) {
+      // Under another name first: another test may be about to start it.
+      execFileSync("cc", ["-O2", "-pthread", "-o", `${program}.${process.pid}`, source]);
+      execFileSync("mv", [`${program}.${process.pid}`, program]);
+    }
+    const talk = new Conversation(spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] }));
+    const [, vmFd, counter] = /^ready vm_fd=(\d+) counter=(\w+)$/.exec(await talk.nextLine()) ?? [];
+    return new BusyVmm(talk, Number(vmFd), Number(counter));
+  }
+
+  ask(command: "chips" | "status" | "gap" | "pause" | "resume"): Promise<string> {
+    return this.#talk.ask(command);
+  }
+
+  /** Its own view of its chips, as hexadecimal bytes. */
+  async chips(): Promise<Record<string, string>> {
+    return fieldsOf(await this.ask("chips"));
+  }
+
+  /** Rounds done by each thread, and what went wrong. */
+  async status(): Promise<Record<string, string>> {
+    return fieldsOf(await this.ask("status"));
+  }
+
+  /** What vCPU 0 has counted to in guest memory. */
+  counter(): number {
+    const fd = openSync(`/proc/${this.pid}/mem`, "r");
+    try {
+      const bytes = Buffer.alloc(4);
+      readSync(fd, bytes, 0, 4, BigInt(this.#counter));
+      return bytes.readUInt32LE();
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Ends it. @returns the signal that ended it. */
+  async end(): Promise<NodeJS.Signals | null> {
+    const { child } = this.#talk;
+    if (child.exitCode !== null || child.signalCode !== null) return child.signalCode;
+    child.kill("SIGKILL");
+    const [, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
+    return signal;
+  }
+}
+
+function fieldsOf(line: string): Record<string, string> {
+  return Object.fromEntries([...line.matchAll(/(\w+)=([^=]*?)(?= \w+=|\s*$)/g)].map(([, k, v]) => [k, v]));
+}
+
+/** What is left of having been attached to: threads that are traced or stopped. None is right. */
+export function leftovers(pid: number): string[] {
+  const threads = listThreads(pid);
+  if (threads === undefined) return [`process ${pid} is gone`];
+  return threads.flatMap((tid) => {
+    const status = readStatus(tid);
+    if (status === undefined) return [];
+    const held = status.tracerPid !== 0 || "tT".includes(status.state);
+    return held ? [`thread ${tid}: state ${status.state}, traced by ${status.tracerPid}`] : [];
+  });
+}
