@@ -1,0 +1,139 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { ChipId } from "../../src/abi/chip.ts";
+import { decodeIoapic, encodeIoapic, encodeRedirectionEntry } from "../../src/abi/x86/ioapic.ts";
+import { decodeLapic } from "../../src/abi/x86/lapic.ts";
+import { decodePic, type PicState } from "../../src/abi/x86/pic.ts";
+import { decodeVcpu } from "../../src/abi/x86/vcpu.ts";
+import { openProcess, type ProcessTarget } from "../../src/target/process.ts";
+import { findVmsOf } from "../../src/target/processes.ts";
+import { haveQemu, leftovers } from "../support/attach.ts";
+import { parseInfoLapic, parseInfoPic, Qemu, type QemuPic } from "../support/qemu.ts";
+
+const VCPUS = [0, 1, 2, 3] as const;
+
+describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev/kvm)", () => {
+  let qemu: Qemu;
+  let target: ProcessTarget;
+
+  beforeAll(async () => {
+    qemu = await Qemu.start("-machine", "pc", "-smp", "4", "-name", "guest=oracle,debug-threads=on");
+    target = await openProcess({ pid: qemu.pid });
+  }, 60_000);
+
+  afterAll(async () => {
+    await target?.close();
+    await qemu?.end();
+  });
+
+  /** What both say at a moment at which QEMU's answer is the same before and after. */
+  async function bothSay<T>(ask: () => Promise<string>, ours: () => Promise<T>): Promise<[string, T]> {
+    for (let tries = 0; tries < 50; tries++) {
+      const before = await ask();
+      const answer = await ours();
+      if ((await ask()) === before) return [before, answer];
+    }
+    throw new Error("the guest's chips never kept still");
+  }
+
+  async function comparePics(): Promise<void> {
+    const ids: ChipId[] = ["pic1", "pic2", "ioapic"];
+    const [text, images] = await bothSay(
+      () => qemu.monitor("info pic"),
+      () => target.readChips(ids),
+    );
+    const theirs = parseInfoPic(text);
+    expect(picRegisters(decodePic(images[0]!.bytes))).toEqual(theirs.pic1);
+    expect(picRegisters(decodePic(images[1]!.bytes))).toEqual(theirs.pic2);
+    const pins = decodeIoapic(images[2]!.bytes).redirtbl.map((entry) => {
+      const { low, high } = encodeRedirectionEntry(entry);
+      return (BigInt(high) << 32n) | BigInt(low);
+    });
+    expect(theirs.pins).toHaveLength(24);
+    expect(pins).toEqual(theirs.pins);
+  }
+
+  async function compareLapics(): Promise<void> {
+    for (const vcpu of VCPUS) {
+      const [text, [image]] = await bothSay(
+        () => qemu.monitor(`info lapic ${vcpu}`),
+        () => target.readChips([`lapic[${vcpu}]`]),
+      );
+      const theirs = parseInfoLapic(text);
+      expect(Object.keys(theirs)).toHaveLength(13);
+      expect(decodeLapic(image!.bytes, vcpu)).toMatchObject(theirs);
+    }
+  }
+
+  it("finds the VM, its guest's name and its vCPUs", async () => {
+    const [vm, ...others] = await findVmsOf(qemu.pid);
+    expect(others).toEqual([]);
+    expect(vm).toMatchObject({ name: "oracle", vcpus: 4, attachable: { allowed: true }, holder: false });
+    expect(vm!.vcpu_fds.map(({ vcpu }) => vcpu)).toEqual([0, 1, 2, 3]);
+  });
+
+  it("agrees with `info pic` on every register and pin while the guest runs", comparePics);
+  it("agrees with `info lapic` for every vCPU while the guest runs", compareLapics, 60_000);
+
+  it("agrees with `info registers` on RFLAGS and RIP, and reads all vCPUs in one stop", async () => {
+    await qemu.execute("stop");
+    const images = await target.readChips(VCPUS.map((vcpu): ChipId => `vcpu[${vcpu}]`));
+    const threads = target.lastStops.map(({ tid }) => tid);
+    expect(new Set(threads).size).toBe(threads.length);
+    await qemu.monitor("cpu 0");
+    const text = await qemu.monitor("info registers");
+    const state = decodeVcpu(images[0]!.bytes, 0);
+    expect(state.rflags).toBe(Number.parseInt(/[ER]FL=(\w+)/.exec(text)![1]!, 16));
+    expect(state.rip).toBe(Number.parseInt(/[ER]IP=(\w+)/.exec(text)![1]!, 16));
+    await qemu.execute("cont");
+  });
+
+  it("agrees while the guest is paused, when no thread is in KVM_RUN", async () => {
+    await qemu.execute("stop");
+    await comparePics();
+    await compareLapics();
+    await qemu.execute("cont");
+  }, 60_000);
+
+  it("writes the IOAPIC: QEMU reads back each field that was set", async () => {
+    await qemu.execute("stop");
+    const [before] = await target.readChips(["ioapic"]);
+    const state = decodeIoapic(before!.bytes);
+    Object.assign(state.redirtbl[20]!, { vector: 0x51, trig_mode: "level", polarity: "low", dest_id: 2 });
+    await target.writeChips([{ id: "ioapic", bytes: encodeIoapic(state) }], [before!]);
+    const pin = parseInfoPic(await qemu.monitor("info pic")).pins[20]!;
+    expect(pin).toBe((2n << 56n) | (1n << 16n) | (1n << 15n) | (1n << 13n) | 0x51n);
+    await target.writeChips([before!]);
+    await comparePics();
+    await qemu.execute("cont");
+  });
+
+  it("leaves QEMU running, with no thread held", async () => {
+    expect(await qemu.monitor("info status")).toContain("running");
+    expect(leftovers(qemu.pid)).toEqual([]);
+  });
+});
+
+describe.skipIf(!haveQemu)("attaching to a QEMU that emulates its chips", () => {
+  it("says that the VM has no in-kernel chips, and who has them", async () => {
+    const qemu = await Qemu.start("-machine", "q35,kernel-irqchip=split", "-S");
+    try {
+      const target = await openProcess({ pid: qemu.pid });
+      await expect(target.readChips(["ioapic"])).rejects.toMatchObject({
+        code: "kernel-refused",
+        hint: expect.stringContaining("kernel-irqchip"),
+        details: { errno_name: "ENXIO" },
+      });
+      const [lapic] = await target.readChips(["lapic[0]"]);
+      expect(decodeLapic(lapic!.bytes, 0).version).toBeGreaterThan(0);
+      await target.close();
+      expect(leftovers(qemu.pid)).toEqual([]);
+    } finally {
+      await qemu.end();
+    }
+  }, 60_000);
+});
+
+function picRegisters(state: PicState): QemuPic {
+  const { irr, imr, isr, priority_add, irq_base, read_reg_select, elcr, special_fully_nested_mode } = state;
+  return { irr, imr, isr, priority_add, irq_base, read_reg_select, elcr, special_fully_nested_mode };
+}
