@@ -77,13 +77,22 @@ export function withStoppedVm<T>(
   }
 }
 
+/**
+ * Calls that are continued by restart_syscall(2): poll, nanosleep, futex, clock_nanosleep. Should this
+ * process be killed while it borrows their thread, they return EINTR instead of being run again.
+ */
+const NR_RESTART_BLOCK: ReadonlySet<number> = new Set([7, 35, 202, 230]);
+
 /** A thread that may be stopped, with what stopping it needs. */
 interface Candidate {
   thread: ThreadState;
   tracee: Tracee;
 }
 
-/** All threads that can be stopped: those asleep outside KVM_RUN first, the main thread before others. */
+/**
+ * All threads that can be stopped, the best to borrow first: asleep outside KVM_RUN, the main thread before
+ * others.
+ */
 function candidates({ pid }: VmLocation): Candidate[] {
   return userThreads(pid)
     .filter(({ state }) => state !== "D")
@@ -98,8 +107,9 @@ function userThreads(pid: number): ThreadState[] {
 }
 
 function reluctance({ syscall }: ThreadState): number {
-  if (syscall === undefined) return 1;
-  return isKvmRun(syscall.number, syscall.arguments[1]) ? 2 : 0;
+  if (syscall === undefined) return 2;
+  if (isKvmRun(syscall.number, syscall.arguments[1])) return 3;
+  return NR_RESTART_BLOCK.has(syscall.number) ? 1 : 0;
 }
 
 function isKvmRun(syscall: number, request: number): boolean {
@@ -170,17 +180,20 @@ function stopVcpus(
   return found;
 }
 
-/** Stops every thread, those that are made meanwhile too. */
+/**
+ * Stops every thread, those that are made meanwhile too.
+ *
+ * @returns the one to borrow.
+ */
 function stopAll(pid: number, threads: readonly Candidate[], held: HeldThreads): Tracee {
-  let any = threads.map(({ tracee }) => tracee).find(({ tid }) => held.has(tid));
+  const known = new Map(threads.map(({ tracee }) => [tracee.tid, tracee]));
   for (;;) {
     const free = userThreads(pid).filter(({ tid }) => !held.has(tid));
-    const stopped = held.stop(free.map(({ tid }) => new Tracee(tid)));
-    any ??= stopped[0];
-    if (stopped.length === 0) break;
+    if (held.stop(free.map(({ tid }) => known.get(tid) ?? new Tracee(tid))).length === 0) break;
   }
+  const any = threads.find(({ tracee }) => held.has(tracee.tid));
   if (any === undefined) throw new ThreadGoneError(`process ${pid} ended`);
-  return any;
+  return any.tracee;
 }
 
 /** The VM of a process whose threads are stopped. */
