@@ -78,6 +78,8 @@ export class BorrowedThread {
   giveBack(): void {
     if (!this.#borrowed) return;
     this.#borrowed = false;
+    // A thread that does not come back from a call in time is left its frame, to find back by itself.
+    if (!this.#tracee.stopped) return;
     try {
       if (this.#mapping !== undefined) this.#syscall(NR.munmap, this.#mapping, SAVED_ROOM);
     } finally {

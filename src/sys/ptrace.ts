@@ -25,7 +25,10 @@ const SYSCALL_STOP = 5 | 0x80;
 
 /** The low byte of a wait status that says "stopped". */
 const STOPPED = 0x7f;
+const WNOHANG = 1;
 const WALL = 0x4000_0000;
+/** Milliseconds between two looks at a thread that is to be let go and has not stopped. */
+const LOOK_MS = 5;
 /** Room for the extended state of any CPU: AMX's tiles bring it to some 11 KiB. */
 const XSTATE_ROOM = 16 * 1024;
 
@@ -77,6 +80,7 @@ export class Tracee {
   #stopped = false;
   #stoppedAt = 0n;
   #attached = false;
+  #gone = false;
   #maskChanged = false;
 
   constructor(tid: number) {
@@ -173,37 +177,47 @@ export class Tracee {
     this.setRegs(this.regs);
   }
 
+  /** Whether it is stopped, and so can be looked at and changed. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
   /**
-   * Lets the thread go. One that is not stopped is stopped first, for only a stopped one can be let go.
+   * Lets the thread go. The kernel only lets go of a stopped thread: one that would not stop in time, or not
+   * come back from a call, is let go as soon as it has stopped, or when this process ends.
    *
    * @returns how long it was held, in nanoseconds, from asking it to stop until it was let go.
    */
   detach(): number {
     if (!this.#attached) return 0;
-    try {
-      if (!this.#stopped) {
-        this.interrupt();
-        this.#wait(process.hrtime.bigint() + LAST_WAIT);
+    if (!this.#stopped && !this.#gone) {
+      this.#detachLater();
+    } else {
+      try {
+        this.#request("PTRACE_DETACH", PTRACE_DETACH, 0, 0);
+        this.#attached = false;
+      } catch (error) {
+        if (!(error instanceof ThreadGoneError)) throw error;
+        // It stays a zombie, and its end unseen by its own parent, until its tracer has taken note.
+        this.#detachLater();
       }
-      this.#request("PTRACE_DETACH", PTRACE_DETACH, 0, 0);
-    } catch (error) {
-      if (!(error instanceof ThreadGoneError || error instanceof StopTimeoutError)) throw error;
-      // One that can't be stopped is let go when this process ends. One that is gone stays a zombie, and
-      // unseen by its own parent, until its tracer has taken note.
-      if (error instanceof ThreadGoneError) this.#reap();
     }
-    this.#attached = false;
     this.#stopped = false;
     return this.#stoppedAt === 0n ? 0 : Number(process.hrtime.bigint() - this.#stoppedAt);
   }
 
-  #reap(): void {
-    try {
-      this.#wait(process.hrtime.bigint() + LAST_WAIT);
-    } catch (error) {
-      const known = [ThreadGoneError, StopTimeoutError, PtraceError].some((kind) => error instanceof kind);
-      if (!known) throw error;
-    }
+  /** Looks at the thread every now and then until it has stopped or ended. Keeps no process alive. */
+  #detachLater(): void {
+    const look = () => {
+      // A stop may have been waited for by somebody else, as by Node when the process is its child.
+      const detached = ptraceCall(PTRACE_DETACH, this.tid, 0, 0).value === 0;
+      if (!detached && waitpidCall(this.tid, STATUS.address, WNOHANG | WALL).value === 0) return;
+      if (!detached && (STATUS.view.getInt32(0, true) & 0xff) === STOPPED) return;
+      clearInterval(timer);
+      this.#attached = false;
+    };
+    const timer = setInterval(look, LOOK_MS).unref();
+    look();
   }
 
   #toSyscallStop(deadline: bigint): void {
@@ -251,11 +265,9 @@ export class Tracee {
     if (value !== -1) return;
     if (errno === ERRNO.ESRCH && this.#attached) {
       this.#stopped = false;
+      this.#gone = true;
       throw new ThreadGoneError(`thread ${this.tid} ended`);
     }
     throw new PtraceError(name, this.tid, errno);
   }
 }
-
-/** The time that a thread gets to stop so that it can be let go. */
-const LAST_WAIT = 1_000_000_000n;
