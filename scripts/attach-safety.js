@@ -3,23 +3,10 @@
  * SIGINT and SIGTERM and then with SIGKILL, and looks whether the VMM was harmed: `node
  * scripts/attach-safety.js [attaches] [kills]`. Needs root, /dev/kvm and a C compiler. Exits 1 on any harm.
  */
-import { pathToFileURL } from "node:url";
-import { build } from "esbuild";
+import { importSupport } from "../test/support/import.js";
 
 const [attaches, kills] = [process.argv[2] ?? 2000, process.argv[3] ?? 200].map(Number);
-const outfile = ".cache/attach/attach-safety.mjs";
-await build({
-  stdin: {
-    contents: 'export * from "./attach-safety.ts"; export { BusyVmm } from "./attach.ts";',
-    resolveDir: "test/support",
-  },
-  outfile,
-  bundle: true,
-  platform: "node",
-  format: "esm",
-  external: ["ffi-rs", "esbuild"],
-});
-const { BusyVmm, attachOften, killOften } = await import(pathToFileURL(outfile).href);
+const { BusyVmm, attachOften, killOften } = await importSupport("attach", "attach-safety");
 
 const runs = [
   [`${attaches} attaches`, (vmm) => attachOften(vmm, attaches)],
