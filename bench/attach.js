@@ -9,7 +9,7 @@ const BUDGET_US = 1000;
 
 const dumps = Number(process.argv[2] ?? 500);
 const { BusyVmm, benchAttach } = await importSupport("attach", "attach-bench");
-const vmm = await BusyVmm.start();
+const vmm = await BusyVmm.start("calm");
 const { stopped, vcpuExits, guestSpeed, pause } = await benchAttach(vmm, dumps);
 await vmm.end();
 

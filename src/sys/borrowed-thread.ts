@@ -110,7 +110,6 @@ export class BorrowedThread {
       this.#borrowed = true;
     } else {
       this.#borrowed = true;
-      this.#tracee.blockSignals();
       base = this.#map();
     }
     this.#argument = base;
@@ -124,8 +123,6 @@ export class BorrowedThread {
       memory.write(frameAt, this.#staging, frame.bytes.length);
       writeRegister(this.#regs.view, "rsp", context - 8n);
     }
-    this.#tracee.setRegs(this.#regs);
-    this.#tracee.blockSignals();
   }
 
   #map(): bigint {
@@ -149,6 +146,8 @@ export class BorrowedThread {
       writeRegister(this.#regs.view, ARGUMENTS[place]!, BigInt(value));
     });
     this.#tracee.setRegs(this.#regs);
+    // Only now: from here on the frame, which has the true mask, is what the thread would come back to.
+    this.#tracee.blockSignals();
     const result = BigInt.asIntN(64, readRegister(this.#tracee.runSyscall(this.#deadline()), "rax"));
     return result < 0n && result >= -MOST_ERRNO
       ? { value: -1, errno: Number(-result) }

@@ -145,9 +145,11 @@ export class Tracee {
   }
 
   /**
-   * Blocks all signals, so that none comes between two system calls. {@link restore} puts the mask back.
+   * Blocks all signals, so that none comes between two system calls. {@link restore} puts the mask back that
+   * {@link signalMask} read.
    */
   blockSignals(): void {
+    if (this.#maskChanged) return;
     this.#maskChanged = true;
     this.#request("PTRACE_SETSIGMASK", PTRACE_SETSIGMASK, SIGSET_SIZE, ALL_SIGNALS.address);
   }
