@@ -197,6 +197,21 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
     await target.close();
   });
 
+  it("is let go before Ctrl-Z stops the program that attaches", async () => {
+    const vmm = await startBusy("calm");
+    const driver = start(process.execPath, bundle("attach-driver"), String(vmm.pid), "1000000", ...VM_CHIPS);
+    await once(createInterface({ input: driver.stdout! }), "line");
+    for (let n = 0; n < 10; n++) {
+      driver.kill("SIGTSTP");
+      for (let tries = 0; tries < 500 && readStatus(driver.pid!)?.state !== "T"; tries++) await sleep(2);
+      expect(readStatus(driver.pid!)?.state).toBe("T");
+      expect(leftovers(vmm.pid)).toEqual([]);
+      driver.kill("SIGCONT");
+      await sleep(Math.random() * 5);
+    }
+    expect((await vmm.status())["trouble"]).toBe("ok");
+  });
+
   it("ends meanwhile: the next call says so, and it does not stay a zombie", async () => {
     const vmm = await startBusy();
     const target = await openProcess({ pid: vmm.pid });
