@@ -35,6 +35,10 @@ export async function openTarget(choice: TargetChoice, env = process.env): Promi
     const { FileTarget } = await import("./file.ts");
     return new FileTarget(snapshot, layout);
   }
+  if (pid !== undefined) {
+    const { openProcess } = await import("./process.ts");
+    return openProcess({ pid, vmFd });
+  }
   const { SessionTarget } = await import("./session.ts");
   return SessionTarget.open(session ?? defaultSession(env));
 }

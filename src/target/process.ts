@@ -1,3 +1,4 @@
+import { HOST_ARCH } from "../abi/arch.ts";
 import {
   type ChipId,
   type ChipImage,
@@ -112,12 +113,13 @@ export class ProcessTarget implements Target {
   }
 
   async describe(): Promise<TargetInfo> {
-    const { pid, vm_fd, vcpus, name } = this.#vm;
+    const { pid, vm_fd, vcpu_fds, name } = this.#vm;
+    const each = (kind: "lapic" | "vcpu") => vcpu_fds.map(({ vcpu }): ChipId => `${kind}[${vcpu}]`);
     const program = programName(this.#vm);
     return {
       source: { kind: "process", backend: "kvm", pid, vm_fd, command: program, ...(name && { name }) },
       host: hostOf({}),
-      vcpus: vcpus ?? 0,
+      chips: [...HOST_ARCH.chips(0), ...each("lapic"), ...each("vcpu")],
       label: `pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`,
     };
   }

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
+import { HOLDER_PROGRAM } from "../session/protocol.ts";
 import {
   isKernelThread,
   type KvmFds,
@@ -9,9 +10,6 @@ import {
   readStatus,
 } from "../sys/proc.ts";
 import { type Permission, permissionToAttach } from "./permission.ts";
-
-/** In the arguments or the title of the processes that hold sessions: how a listing knows them. */
-export const HOLDER_MARKER = "kvm-irq-holder";
 
 /** A VM inside a process of this host. */
 export interface VmProcess {
@@ -81,7 +79,7 @@ async function vmsOf(pid: number, fds: KvmFds, users: ReadonlyMap<number, string
     uid,
     ...(user === undefined ? {} : { user }),
     attachable,
-    holder: args.some((argument) => argument.includes(HOLDER_MARKER)),
+    holder: args.some((argument) => argument.includes(HOLDER_PROGRAM)),
   }));
 }
 

@@ -9,10 +9,11 @@ import { decodeLapic } from "../../src/abi/x86/lapic.ts";
 import { decodePic } from "../../src/abi/x86/pic.ts";
 import { setIrqLines } from "../../src/machine/machine.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
+import { HOLDER_PROGRAM } from "../../src/session/protocol.ts";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
 import { readStatus } from "../../src/sys/proc.ts";
 import { openProcess } from "../../src/target/process.ts";
-import { findVms, findVmsOf, HOLDER_MARKER } from "../../src/target/processes.ts";
+import { findVms, findVmsOf } from "../../src/target/processes.ts";
 import { BusyVmm, bundle, haveBusyVmm, leftovers } from "../support/attach.ts";
 import { haveKvm } from "../support/kvm.ts";
 
@@ -100,7 +101,7 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
     const target = await openProcess({ pid });
     expect(await target.describe()).toMatchObject({
       source: { kind: "process", pid, vm_fd: expect.any(Number), command: "node" },
-      vcpus: 2,
+      chips: ["pic1", "pic2", "ioapic", "lapic[0]", "lapic[1]", "vcpu[0]", "vcpu[1]"],
       label: expect.stringContaining(`pid ${pid}`),
     });
     expect(target.lastStops).toEqual([]);
@@ -123,7 +124,7 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
   });
 
   it("is known as a session's holder by its arguments", async () => {
-    const { pid } = await startStatic("1", HOLDER_MARKER);
+    const { pid } = await startStatic("1", HOLDER_PROGRAM);
     expect((await findVms()).find((vm) => vm.pid === pid)).toMatchObject({ holder: true, command: "node" });
     const target = await openProcess({ pid });
     expect(target.isHolder).toBe(true);
