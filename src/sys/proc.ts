@@ -49,7 +49,9 @@ export function readStatus(pid: number): ProcessStatus | undefined {
 /** The arguments that a process was started with; none for a kernel thread or a zombie. */
 export function readCommandLine(pid: number): string[] {
   const text = readText(`/proc/${pid}/cmdline`) ?? "";
-  return text === "" ? [] : text.replace(/\0$/, "").split("\0");
+  // Behind a title that a program gave itself, the rest of the room is zero.
+  const line = text.replace(/\0+$/, "");
+  return line === "" ? [] : line.split("\0");
 }
 
 /** PF_ flags of <linux/sched.h>, in the ninth field of `/proc/PID/stat`. */
