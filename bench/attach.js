@@ -15,6 +15,7 @@ await vmm.end();
 
 const us = (value) => (value === undefined ? "no gdb here" : `${value.toFixed(0)} us`);
 console.log(`dumps                                ${dumps}`);
+console.log(`thread stopped, 10th percentile      ${us(stopped.p10)}`);
 console.log(`thread stopped, median               ${us(stopped.median)}`);
 console.log(`thread stopped, 99th percentile      ${us(stopped.p99)}`);
 console.log(`vCPUs left KVM_RUN                   ${vcpuExits} times`);

@@ -63,6 +63,18 @@ const REGS_AFTER = new NativeBuffer(USER_REGS_SIZE);
 const ALL_SIGNALS = new NativeBuffer(SIGSET_SIZE);
 ALL_SIGNALS.bytes.fill(0xff);
 
+/** Makes the calls that a stop makes, where they come to nothing: the first of each kind is the slow one. */
+export function rehearsePtrace(): void {
+  const self = process.pid;
+  for (let times = 0; times < REHEARSALS; times++) {
+    // Nobody traces itself (ESRCH), nor is its own child (ECHILD).
+    ptraceCall(PTRACE_GETREGS, self, 0, REGS_AFTER.address);
+    waitpidCall(self, STATUS.address, WNOHANG | WALL);
+  }
+}
+
+const REHEARSALS = 3;
+
 /**
  * One thread of another process under ptrace(2), made with PTRACE_SEIZE, so that neither attaching nor
  * letting go sends it a signal.

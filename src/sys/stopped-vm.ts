@@ -3,7 +3,7 @@ import { IOCTL } from "../abi/ioctl.ts";
 import { NR, readRegister } from "../abi/x86/user-regs.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Alarm } from "./alarm.ts";
-import { BorrowedThread, type Surroundings } from "./borrowed-thread.ts";
+import { BorrowedThread, rehearseBorrowing, type Surroundings } from "./borrowed-thread.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { HeldThreads, type ThreadStop } from "./held-threads.ts";
 import { listThreads, readThread, type ThreadState } from "./proc.ts";
@@ -61,6 +61,7 @@ export function withStoppedVm<T>(
     borrowed.set(tracee, thread);
     return thread;
   };
+  rehearse();
   alarm.start();
   try {
     const byVcpu = new Map<number, BorrowedThread>();
@@ -82,6 +83,14 @@ export function withStoppedVm<T>(
  * process be killed while it borrows their thread, they return EINTR instead of being run again.
  */
 const NR_RESTART_BLOCK: ReadonlySet<number> = new Set([7, 35, 202, 230]);
+
+let rehearsed = false;
+
+/** In a process that has just started, what a stop runs is loaded, compiled and looked up beforehand. */
+function rehearse(): void {
+  if (!rehearsed) rehearseBorrowing();
+  rehearsed = true;
+}
 
 /** A thread that may be stopped, with what stopping it needs. */
 interface Candidate {
