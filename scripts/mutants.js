@@ -156,21 +156,21 @@ const MUTANTS = [
   },
   {
     name: "lowest priority always picks the first",
-    file: "bus.ts",
+    file: "destination-map.ts",
     find: "vector % candidates.length",
     replace: "0",
   },
   {
     name: "lowest priority passes over bits without an APIC",
-    file: "bus.ts",
-    find: "chosenBy(message.vector, places)",
-    replace: "chosenBy(message.vector, places.filter((place) => map.places.has(place)))",
+    file: "destination-map.ts",
+    find: "placesOf(model, message.dest_id);",
+    replace: "placesOf(model, message.dest_id).filter((place) => places.has(place));",
   },
   {
     name: "two APICs of one id are not noticed",
-    file: "bus.ts",
-    find: "physical.size < vcpus.length",
-    replace: "false",
+    file: "destination-map.ts",
+    find: "else if (exactMap) return {};",
+    replace: "",
   },
   {
     name: "a fresh VM's last vCPU is in reach",

@@ -8,7 +8,13 @@ export interface Behaviour {
    * interrupt counts as coalesced.
    */
   smm: boolean;
+  /**
+   * Whether the map that the kernel looks destinations up in is exact: made only when every id leads to one
+   * local APIC. In an inexact one, the first of two APICs with one physical id is found, the last of two with
+   * one logical id, and an APIC whose logical id has several bits by the lowest.
+   */
+  exactMap: boolean;
 }
 
 /** What distributions' kernels do. */
-export const USUAL_BEHAVIOUR: Behaviour = { smm: true };
+export const USUAL_BEHAVIOUR: Behaviour = { smm: true, exactMap: true };

@@ -41,7 +41,7 @@ export class ModelMachine implements Machine {
     this.vcpus = vcpus;
     const whole = { ...USUAL_BEHAVIOUR, ...behaviour };
     this.#vcpus = Array.from({ length: vcpus }, (_, index) => new VcpuModel(index, whole));
-    this.#bus = new ApicBus(this.#vcpus);
+    this.#bus = new ApicBus(this.#vcpus, whole);
     this.#ioapic = new Ioapic(this.#bus);
   }
 

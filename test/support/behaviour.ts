@@ -1,25 +1,39 @@
-import { decodeIoapic, encodeIoapic } from "../../src/abi/x86/ioapic.ts";
-import { decodeLapic } from "../../src/abi/x86/lapic.ts";
+import type { RedirectionEntry } from "../../src/abi/x86/ioapic.ts";
+import type { LapicState } from "../../src/abi/x86/lapic.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
 import type { Behaviour } from "../../src/model/behaviour.ts";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import { lapic, setEntry, setLapic } from "./edit.ts";
 import { GuestMachine } from "./guest.ts";
 
 let probed: Behaviour | undefined;
 
 /** How the kernel under test behaves where kernels differ, found out by experiment. */
 export function probedBehaviour(): Behaviour {
-  probed ??= { smm: takesSmi() };
+  probed ??= { smm: takesSmi(), exactMap: hasExactMap() };
   return probed;
 }
 
 function takesSmi(): boolean {
-  const machine = new KvmMachine(1);
+  return onPin20(1, { delivery_mode: "smi" }) === 1;
+}
+
+/** Two local APICs of one id both get what is sent to it, where the map is exact. */
+function hasExactMap(): boolean {
+  return onPin20(2, { dest_id: 7 }, { id: 7 * 2 ** 24 }) === 2;
+}
+
+/** What a fresh VM answers to an interrupt. */
+function onPin20(
+  vcpus: number,
+  entry: Partial<RedirectionEntry>,
+  everyLapic: Partial<LapicState> = {},
+): number | null {
+  const machine = new KvmMachine(vcpus);
   try {
-    const state = decodeIoapic(machine.readChip("ioapic"));
-    Object.assign(state.redirtbl[20]!, { delivery_mode: "smi", mask: false });
-    machine.writeChip({ id: "ioapic", bytes: encodeIoapic(state) });
-    return machine.setIrqLine(20, 1) === 1;
+    for (let vcpu = 0; vcpu < vcpus; vcpu++) setLapic(machine, vcpu, everyLapic);
+    setEntry(machine, 20, entry);
+    return machine.setIrqLine(20, 1);
   } finally {
     machine.close();
   }
@@ -35,7 +49,7 @@ export function keepsLapicService(): boolean {
     applyPreset(guest, "ioapic");
     guest.setIrqLine(4, 1);
     guest.acknowledge();
-    return decodeLapic(guest.readChip("lapic[0]"), 0).isr.length > 0;
+    return lapic(guest).isr.length > 0;
   } finally {
     guest.close();
   }
