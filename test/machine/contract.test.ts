@@ -174,7 +174,6 @@ describe.each([
       ["a physical id", [{}, {}, {}], { dest_id: 2 }, 1, [2]],
       ["an id that no APIC has", [{}, {}], { dest_id: 9 }, 0, []],
       ["a software-disabled APIC", [{}, { svr: 0xff }], { dest_id: 1 }, 0, []],
-      ["two APICs of one id", [{ id: 7 * 2 ** 24 }, { id: 7 * 2 ** 24 }], { dest_id: 7 }, 2, [0, 1]],
       ["a broadcast", [{}, {}, {}], { dest_id: 0xff }, 3, [0, 1, 2]],
       ["flat logical ids", [flat(1), flat(2), flat(4)], { ...LOGICAL, dest_id: 5 }, 2, [0, 2]],
       ["no logical id", [flat(1), flat(2)], { ...LOGICAL, dest_id: 4 }, 0, []],

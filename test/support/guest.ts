@@ -56,6 +56,7 @@ export class GuestMachine implements Machine, Cpu {
   readonly #vcpus: Vcpu[];
   readonly #memory: number;
   readonly #run: number;
+  #code = CODE;
   readonly #scratch = new NativeBuffer(SIZEOF.kvm_sregs);
 
   constructor(vcpus: number) {
@@ -116,11 +117,13 @@ export class GuestMachine implements Machine, Cpu {
 
   /** Runs code from its start until it, or the handler of an interrupt, writes to a port. */
   #runCode(code: readonly number[], rflags = 0): { port: number; al: number } {
-    this.#write(CODE, code);
+    // KVM_RUN would skip an `out` that it finds where the last one was.
+    this.#code = this.#code === CODE ? CODE + 0x100 : CODE;
+    this.#write(this.#code, code);
     const regs = this.#cpu.getRegs();
     const view = new DataView(regs.buffer);
     view.setBigUint64(48, BigInt(STACK), true); // rsp
-    view.setBigUint64(128, BigInt(CODE), true); // rip
+    view.setBigUint64(128, BigInt(this.#code), true); // rip
     view.setBigUint64(136, BigInt(rflags | RFLAGS_ALWAYS), true);
     this.#vcpuIoctl("KVM_SET_REGS", regs);
     const { value, errno } = ioctl(this.#cpu.fd, IOCTL.KVM_RUN, 0);

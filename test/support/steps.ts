@@ -2,7 +2,12 @@ import fc from "fast-check";
 import type { ChipId } from "../../src/abi/chip.ts";
 import { SIZEOF } from "../../src/abi/ioctl.ts";
 import { DELIVERY_MODES, encodeRedirectionEntry, type RedirectionEntry } from "../../src/abi/x86/ioapic.ts";
-import { LAPIC_REGISTERS, LAPIC_VECTOR_REGISTERS, type LapicRegister } from "../../src/abi/x86/lapic.ts";
+import {
+  LAPIC_REGISTERS,
+  LAPIC_VECTOR_REGISTERS,
+  type LapicRegister,
+  type LapicVectorRegister,
+} from "../../src/abi/x86/lapic.ts";
 import { PIC_FIELDS, type PicField } from "../../src/abi/x86/pic.ts";
 import type { PresetName } from "../../src/machine/presets.ts";
 import type { PicEoi } from "../../src/model/pic.ts";
@@ -146,33 +151,34 @@ const ioapicPatches = fc.oneof(
 );
 
 const logicalId = fc.oneof(oneBit, fc.constantFrom(0, 3, 0x11, 0x12, 0x21, 0x22, 0x13), byte);
-const pendingVector = fc
-  .tuple(fc.constantFrom(...Object.values(LAPIC_VECTOR_REGISTERS)), vector)
-  .map(([base, number]): Patch => {
+/** A vector in one of the 256-bit registers. */
+const vectorIn = (...registers: LapicVectorRegister[]) =>
+  fc.tuple(fc.constantFrom(...registers), vector).map(([register, number]): Patch => {
     const bytes = littleEndian((1 << (number & 31)) >>> 0);
-    return { offset: base + (number >>> 5) * 16, bytes };
+    return { offset: LAPIC_VECTOR_REGISTERS[register] + (number >>> 5) * 16, bytes };
   });
-const lapicPatch = fc.oneof(
-  { weight: 4, arbitrary: register("svr", fc.constantFrom(0x1ff, 0x1ff, 0x1ff, 0xff)) },
-  {
-    weight: 2,
-    arbitrary: register(
-      "ldr",
-      logicalId.map((id) => id * 2 ** 24),
-    ),
-  },
-  { weight: 2, arbitrary: register("dfr", fc.constantFrom(0xffff_ffff, 0x0fff_ffff, 0x0fff_ffff, 0)) },
-  {
-    weight: 1,
-    arbitrary: register(
-      "id",
-      fc.integer({ min: 0, max: 4 }).map((id) => id * 2 ** 24),
-    ),
-  },
-  { weight: 1, arbitrary: register("tpr", byte) },
-  { weight: 1, arbitrary: register("lvt_lint0", fc.constantFrom(0x700, 0x1_0000, 0x400)) },
-  { weight: 2, arbitrary: pendingVector },
-);
+const lapicPatch = (tpr: fc.Arbitrary<number>, pending: fc.Arbitrary<Patch>) =>
+  fc.oneof(
+    { weight: 4, arbitrary: register("svr", fc.constantFrom(0x1ff, 0x1ff, 0x1ff, 0xff)) },
+    {
+      weight: 2,
+      arbitrary: register(
+        "ldr",
+        logicalId.map((id) => id * 2 ** 24),
+      ),
+    },
+    { weight: 2, arbitrary: register("dfr", fc.constantFrom(0xffff_ffff, 0x0fff_ffff, 0x0fff_ffff, 0)) },
+    {
+      weight: 1,
+      arbitrary: register(
+        "id",
+        fc.integer({ min: 0, max: 4 }).map((id) => id * 2 ** 24),
+      ),
+    },
+    { weight: 1, arbitrary: register("tpr", tpr) },
+    { weight: 1, arbitrary: register("lvt_lint0", fc.constantFrom(0x700, 0x1_0000, 0x400)) },
+    { weight: 2, arbitrary: pending },
+  );
 /** Enabled, with a logical id of its own in the flat model or in a cluster, as an OS sets it. */
 function asAnOs(vcpu: number): fc.Arbitrary<Patch[]> {
   return fc
@@ -186,7 +192,7 @@ function asAnOs(vcpu: number): fc.Arbitrary<Patch[]> {
 
 const lapicPatches = (vcpu: number) =>
   fc.oneof(
-    { weight: 6, arbitrary: fc.array(lapicPatch, { maxLength: 4 }) },
+    { weight: 6, arbitrary: fc.array(lapicPatch(byte, vectorIn("irr", "isr", "tmr")), { maxLength: 4 }) },
     { weight: 3, arbitrary: asAnOs(vcpu) },
     { weight: 1, arbitrary: wildBytes(SIZEOF.kvm_lapic_state) },
   );
@@ -291,13 +297,18 @@ const picCpuStep: fc.Arbitrary<Step> = fc.oneof(
   { weight: 2, arbitrary: write(fc.constantFrom<ChipId>("pic1", "pic2"), picFields) },
 );
 
+/**
+ * Without what a CPU that runs changes by running: it computes PPR from ISR at once, where one at rest
+ * leaves that for later, and it keeps of TPR what CR8 has, the class.
+ */
+const priorityClass = fc.nat(15).map((number) => number * 16);
+const lapicOfRunning = fc.array(lapicPatch(priorityClass, vectorIn("irr", "tmr")), { maxLength: 4 });
+
 function lapicCpuStep(vcpus: number): fc.Arbitrary<Step> {
   const entries = fc.array(redirectionEntry(vectored), { maxLength: 5 });
   const lapic = fc
     .nat(vcpus - 1)
-    .chain((vcpu) =>
-      write(fc.constant<ChipId>(`lapic[${vcpu}]`), fc.oneof(asAnOs(vcpu), fc.array(lapicPatch))),
-    );
+    .chain((vcpu) => write(fc.constant<ChipId>(`lapic[${vcpu}]`), fc.oneof(asAnOs(vcpu), lapicOfRunning)));
   return fc.oneof(
     { weight: 20, arbitrary: picCpuStep },
     { weight: 5, arbitrary: fc.constant<Step>({ do: "eoi" }) },
