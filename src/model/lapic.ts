@@ -25,6 +25,8 @@ export class Lapic {
   readonly #page = new Uint8Array(SIZEOF.kvm_lapic_state);
   readonly #view = viewOf(this.#page);
   readonly #bootstrap: boolean;
+  /** The vector of the last INTA, until an EOI. */
+  #taken: number | undefined;
   /** @param vcpu the number that the APIC's id starts with; 0 is the bootstrap processor. */
   constructor(vcpu: number) {
     this.#bootstrap = vcpu === 0;
@@ -45,6 +47,7 @@ export class Lapic {
     this.#set("version", VERSION);
     this.#set("dfr", DFR_FLAT);
     this.#set("svr", SVR_RESET);
+    this.#taken = undefined;
     this.#updatePpr();
   }
 
@@ -56,15 +59,16 @@ export class Lapic {
   /**
    * KVM_SET_LAPIC: the page as it is, but for version, PPR and the running count of the timer.
    *
-   * The kernel counts the vectors in service after it has computed PPR: where none was in service before,
-   * PPR goes by TPR alone, until it is computed again.
+   * The kernel looks at ISR anew only after it has computed PPR. Until PPR is computed again, it goes by TPR
+   * alone where nothing was in service before, and by the vector of an INTA where no EOI has followed.
    */
   write(bytes: Uint8Array): void {
     const hadService = this.#highest("isr") !== undefined;
     this.#page.set(bytes);
     this.#set("version", VERSION);
     this.#set("timer_current", 0);
-    this.#set("ppr", hadService ? this.#priority() : this.#get("tpr") & 0xff);
+    this.#set("ppr", this.#priority(hadService ? (this.#taken ?? this.#highest("isr")) : undefined));
+    this.#taken = undefined;
   }
 
   get id(): number {
@@ -126,6 +130,7 @@ export class Lapic {
     if (vector === undefined || (vector & PRIORITY_CLASS) <= this.#get("ppr")) return undefined;
     this.#setVector("irr", vector, false);
     this.#setVector("isr", vector, true);
+    this.#taken = vector;
     this.#updatePpr();
     return vector;
   }
@@ -139,19 +144,20 @@ export class Lapic {
     const vector = this.#highest("isr");
     if (vector === undefined) return undefined;
     this.#setVector("isr", vector, false);
+    this.#taken = undefined;
     this.#updatePpr();
     return { vector, level: this.#hasVector("tmr", vector) };
   }
 
   /** PPR (Intel SDM vol. 3, 12.8.3.1): the higher class of TPR and of what is in service. */
-  #priority(): number {
+  #priority(inService: number | undefined): number {
     const tpr = this.#get("tpr") & 0xff;
-    const serviced = (this.#highest("isr") ?? 0) & PRIORITY_CLASS;
+    const serviced = (inService ?? 0) & PRIORITY_CLASS;
     return (tpr & PRIORITY_CLASS) >= serviced ? tpr : serviced;
   }
 
   #updatePpr(): void {
-    this.#set("ppr", this.#priority());
+    this.#set("ppr", this.#priority(this.#highest("isr")));
   }
 
   #get(register: LapicRegister): number {

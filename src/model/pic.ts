@@ -70,15 +70,16 @@ export class Pic {
     if (state.auto_eoi) this.#endService(input, state.rotate_on_auto_eoi !== 0);
   }
 
-  /** End of interrupt. A non-specific one ends the highest in service, if there is any. */
-  eoi(eoi: PicEoi): void {
-    const rotate = eoi.rotate ?? false;
-    if (eoi.command === "specific") {
-      this.#endService(eoi.level & 7, rotate);
-      return;
-    }
+  /**
+   * End of interrupt. A non-specific one ends the highest in service.
+   *
+   * @returns whether it ended anything; a specific one always counts as doing so.
+   */
+  eoi(eoi: PicEoi): boolean {
     const rank = this.#highest(this.state.isr);
-    if (rank < 8) this.#endService(this.#inputAt(rank), rotate);
+    if (eoi.command === "non-specific" && rank === 8) return false;
+    this.#endService(eoi.command === "specific" ? eoi.level & 7 : this.#inputAt(rank), eoi.rotate ?? false);
+    return true;
   }
 
   #endService(input: number, rotate: boolean): void {
@@ -159,8 +160,7 @@ export class PicPair {
 
   /** OCW2 of one chip. Ending a slave's interrupt takes one for each of the two. */
   eoi(name: "pic1" | "pic2", eoi: PicEoi): void {
-    this[name].eoi(eoi);
-    this.cascade();
+    if (this[name].eoi(eoi)) this.cascade();
   }
 
   #masterRequest(): number | undefined {
