@@ -14,7 +14,9 @@ export interface Behaviour {
    * one logical id, and an APIC whose logical id has several bits by the lowest.
    */
   exactMap: boolean;
+  /** Whether `kvm_vcpu_events` counts the NMIs that wait, or says 1 for any number. */
+  countsNmis: boolean;
 }
 
 /** What distributions' kernels do. */
-export const USUAL_BEHAVIOUR: Behaviour = { smm: true, exactMap: true };
+export const USUAL_BEHAVIOUR: Behaviour = { smm: true, exactMap: true, countsNmis: true };

@@ -83,7 +83,8 @@ export class VcpuModel {
     const image = new Uint8Array(VCPU_IMAGE.size);
     writeRegisters(image, this.index === 0, this.#startedBy);
     image[VCPU_IMAGE.sregs + SREGS.cr8] = this.lapic.priorityClass;
-    writeEvents(image, { nmis: this.#nmis, smi: this.#smi, init: this.#init });
+    const nmis = this.#behaviour.countsNmis ? this.#nmis : Math.min(this.#nmis, 1);
+    writeEvents(image, { nmis, smi: this.#smi, init: this.#init });
     const reset = this.#takeInit();
     this.#takeSipi();
     viewOf(image).setUint32(VCPU_IMAGE.mp_state, MP_STATES.indexOf(this.#mpState), true);

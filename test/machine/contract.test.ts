@@ -3,7 +3,17 @@ import { X86_64 } from "../../src/abi/x86/arch.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
 import { ModelMachine } from "../../src/model/machine.ts";
-import { ioapic, lapic, pic, pulse, setEntry, setIoapic, setLapic, setPic } from "../support/edit.ts";
+import {
+  ioapic,
+  lapic,
+  pendingNmis,
+  pic,
+  pulse,
+  setEntry,
+  setIoapic,
+  setLapic,
+  setPic,
+} from "../support/edit.ts";
 import { haveKvm } from "../support/kvm.ts";
 
 /** What every machine does: the real KVM, and the model that follows it. */
@@ -233,14 +243,12 @@ describe.each([
       expect(lapic(vm).ppr).toBe(0x60);
     });
 
-    test("an NMI waits at the vCPU, two at the most", async () => {
+    test("an NMI waits at the vCPU", async () => {
       const vm = await machine(1);
       setLapic(vm, 0);
       setEntry(vm, 20, { delivery_mode: "nmi" });
-      for (let count = 0; count < 3; count++) pulse(vm, 20);
-      expect(X86_64.decode([{ id: "vcpu[0]", bytes: vm.readChip("vcpu[0]") }]).vcpus).toMatchObject([
-        { nmi: { pending: 2 } },
-      ]);
+      expect(pulse(vm, 20)).toBe(1);
+      expect(pendingNmis(vm)).toBe(1);
     });
 
     test("reading a vCPU makes it take a pending INIT, which resets its local APIC", async () => {

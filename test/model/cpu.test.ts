@@ -1,7 +1,17 @@
 import { describe, expect, it } from "vitest";
 import { applyPreset, type PresetName } from "../../src/machine/presets.ts";
 import { ModelMachine } from "../../src/model/machine.ts";
-import { ioapic, lapic, pic, pulse, setEntry, setIoapic, setLapic, setPic } from "../support/edit.ts";
+import {
+  ioapic,
+  lapic,
+  pendingNmis,
+  pic,
+  pulse,
+  setEntry,
+  setIoapic,
+  setLapic,
+  setPic,
+} from "../support/edit.ts";
 
 /** What the CPU does: the model's part beyond ioctls. */
 function modelWith(preset: PresetName, vcpus = 1): ModelMachine {
@@ -182,6 +192,17 @@ describe("options of the model", () => {
     setEntry(machine, 20, { vector: 0x34, dest_id: 7 });
     expect(pulse(machine, 20)).toBe(1);
     expect([lapic(machine, 0).irr, lapic(machine, 1).irr]).toEqual([[0x34], []]);
+  });
+
+  it.each([
+    ["counted up to two", {}, 2],
+    ["said to be there", { countsNmis: false }, 1],
+  ])("waiting NMIs are %s", (_, behaviour, pending) => {
+    const machine = new ModelMachine(1, behaviour);
+    setLapic(machine, 0);
+    setEntry(machine, 20, { delivery_mode: "nmi" });
+    for (let count = 0; count < 3; count++) pulse(machine, 20);
+    expect(pendingNmis(machine)).toBe(pending);
   });
 
   it("has no more vCPUs than 8-bit destinations reach", () => {

@@ -1,39 +1,46 @@
 import type { RedirectionEntry } from "../../src/abi/x86/ioapic.ts";
 import type { LapicState } from "../../src/abi/x86/lapic.ts";
+import type { Machine } from "../../src/machine/machine.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
 import type { Behaviour } from "../../src/model/behaviour.ts";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
-import { lapic, setEntry, setLapic } from "./edit.ts";
+import { lapic, pendingNmis, pulse, setEntry, setLapic } from "./edit.ts";
 import { GuestMachine } from "./guest.ts";
 
 let probed: Behaviour | undefined;
 
 /** How the kernel under test behaves where kernels differ, found out by experiment. */
 export function probedBehaviour(): Behaviour {
-  probed ??= { smm: takesSmi(), exactMap: hasExactMap() };
+  probed ??= { smm: takesSmi(), exactMap: hasExactMap(), countsNmis: countsNmis() };
   return probed;
 }
 
 function takesSmi(): boolean {
-  return onPin20(1, { delivery_mode: "smi" }) === 1;
+  return onPin20(1, { delivery_mode: "smi" }, (vm) => pulse(vm, 20)) === 1;
 }
 
 /** Two local APICs of one id both get what is sent to it, where the map is exact. */
 function hasExactMap(): boolean {
-  return onPin20(2, { dest_id: 7 }, { id: 7 * 2 ** 24 }) === 2;
+  return onPin20(2, { dest_id: 7 }, (vm) => pulse(vm, 20), { id: 7 * 2 ** 24 }) === 2;
 }
 
-/** What a fresh VM answers to an interrupt. */
-function onPin20(
+function countsNmis(): boolean {
+  const twice = (vm: Machine) => [pulse(vm, 20), pulse(vm, 20), pendingNmis(vm)][2];
+  return onPin20(1, { delivery_mode: "nmi" }, twice) === 2;
+}
+
+/** An experiment with a fresh VM whose local APICs and pin 20 are set. */
+function onPin20<T>(
   vcpus: number,
   entry: Partial<RedirectionEntry>,
+  experiment: (machine: Machine) => T,
   everyLapic: Partial<LapicState> = {},
-): number | null {
+): T {
   const machine = new KvmMachine(vcpus);
   try {
     for (let vcpu = 0; vcpu < vcpus; vcpu++) setLapic(machine, vcpu, everyLapic);
     setEntry(machine, 20, entry);
-    return machine.setIrqLine(20, 1);
+    return experiment(machine);
   } finally {
     machine.close();
   }

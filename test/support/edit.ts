@@ -6,6 +6,7 @@ import {
 } from "../../src/abi/x86/ioapic.ts";
 import { decodeLapic, encodeLapic, type LapicState } from "../../src/abi/x86/lapic.ts";
 import { decodePic, encodePic, type PicState } from "../../src/abi/x86/pic.ts";
+import { decodeVcpu } from "../../src/abi/x86/vcpu.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 
 /** Decoded chips of a machine, and changes of single fields: what a test says in one line. */
@@ -14,6 +15,9 @@ export const pic = (machine: Machine, id: "pic1" | "pic2"): PicState => decodePi
 export const ioapic = (machine: Machine): IoapicState => decodeIoapic(machine.readChip("ioapic"));
 export const lapic = (machine: Machine, vcpu = 0): LapicState =>
   decodeLapic(machine.readChip(`lapic[${vcpu}]`), vcpu);
+/** The NMIs that wait for vCPU 0. */
+export const pendingNmis = (machine: Machine): number =>
+  decodeVcpu(machine.readChip("vcpu[0]"), 0).nmi.pending;
 
 export function setPic(machine: Machine, id: "pic1" | "pic2", change: Partial<PicState>): void {
   machine.writeChip({ id, bytes: encodePic({ ...pic(machine, id), ...change }) });
