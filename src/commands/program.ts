@@ -16,6 +16,7 @@ import { release } from "./release.ts";
 import { restore } from "./restore.ts";
 import { run } from "./run.ts";
 import { set } from "./set.ts";
+import { watch } from "./watch.ts";
 
 /** Every command, in the order in which `--help` shows them. */
 const COMMANDS: Readonly<Record<string, CommandSpec>> = {
@@ -29,6 +30,7 @@ const COMMANDS: Readonly<Record<string, CommandSpec>> = {
   restore,
   set,
   expect,
+  watch,
   run,
   doctor,
   demo,

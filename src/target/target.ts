@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
+import type { ThreadStop } from "../sys/held-threads.ts";
 
 /** Where a VM is and what it has, without touching it. */
 export interface TargetInfo {
@@ -32,6 +33,8 @@ export interface Target {
   /** In order, without anything of another client in between. */
   setIrqLines(steps: readonly LineStep[], options?: LineOptions): Promise<InjectionStatus[]>;
   close(): Promise<void>;
+  /** Where calls stop threads of another process: those that the last one stopped, and for how long. */
+  readonly lastStops?: readonly ThreadStop[];
 }
 
 export interface LineOptions {

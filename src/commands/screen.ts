@@ -1,0 +1,89 @@
+import { emitKeypressEvents } from "node:readline";
+
+const ENTER = "\u001b[?1049h\u001b[?25l";
+const LEAVE = "\u001b[?25h\u001b[?1049l";
+/** What is written between these appears at once, on terminals that know them; others ignore them. */
+const BEGIN_UPDATE = "\u001b[?2026h";
+const END_UPDATE = "\u001b[?2026l";
+const HOME = "\u001b[H";
+const CLEAR_TO_EOL = "\u001b[K";
+const CLEAR_BELOW = "\u001b[J";
+
+export interface ScreenEvents {
+  /** A key by its name (`q`, `tab`, `down`), with `C-` before it for the control key. */
+  onKey(name: string): void;
+  /** The terminal has another size, or shows this program again. */
+  onResize(): void;
+}
+
+/**
+ * The whole terminal for a live view: the alternate screen, no cursor, each key by itself. However the
+ * process ends, short of SIGKILL, the terminal is as it was.
+ */
+export class Screen {
+  readonly #events: ScreenEvents;
+  readonly #restore = () => this.#leave();
+  readonly #continued = () => this.#enter();
+
+  constructor(events: ScreenEvents) {
+    this.#events = events;
+    process.on("exit", this.#restore);
+    process.on("SIGCONT", this.#continued);
+    process.stdout.on("resize", this.#resized);
+    if (process.stdin.isTTY) {
+      emitKeypressEvents(process.stdin);
+      process.stdin.on("keypress", this.#pressed);
+    }
+    this.#enter();
+  }
+
+  get columns(): number {
+    return process.stdout.columns || 80;
+  }
+
+  get rows(): number {
+    return process.stdout.rows || 24;
+  }
+
+  /** Shows lines in place of those that are there; as many and as long as fit. */
+  draw(lines: readonly string[]): void {
+    const text = lines.map((line) => `${line}${CLEAR_TO_EOL}`).join("\r\n");
+    process.stdout.write(`${BEGIN_UPDATE}${HOME}${text}${CLEAR_BELOW}${END_UPDATE}`);
+  }
+
+  /** Gives the terminal back. */
+  close(): void {
+    process.off("exit", this.#restore);
+    process.off("SIGCONT", this.#continued);
+    process.stdout.off("resize", this.#resized);
+    process.stdin.off("keypress", this.#pressed);
+    this.#leave();
+    process.stdin.pause();
+  }
+
+  readonly #resized = () => this.#events.onResize();
+
+  readonly #pressed = (_: string | undefined, key: { name?: string; sequence?: string; ctrl?: boolean }) => {
+    const name = key.name ?? key.sequence ?? "";
+    // In raw mode the terminal sends keys where it would have sent signals.
+    if (key.ctrl && name === "z") this.#suspend();
+    else this.#events.onKey(key.ctrl ? `C-${name}` : name);
+  };
+
+  #enter(): void {
+    process.stdout.write(ENTER);
+    if (process.stdin.isTTY) process.stdin.setRawMode(true).resume();
+    this.#events.onResize();
+  }
+
+  #leave(): void {
+    if (process.stdin.isTTY) process.stdin.setRawMode(false);
+    process.stdout.write(LEAVE);
+  }
+
+  /** Back to the shell until it says `fg`. */
+  #suspend(): void {
+    this.#leave();
+    process.kill(process.pid, "SIGSTOP");
+  }
+}

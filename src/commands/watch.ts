@@ -1,0 +1,110 @@
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { ROUTING_PROFILES, type RoutingName, routesOf } from "../diagnose/routing.ts";
+import type { Panel } from "../render/watch.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { chips, duration } from "./parsers.ts";
+import { WatchSource } from "./watch-source.ts";
+
+interface Options {
+  interval: number;
+  chip?: string[];
+  ignore?: string[];
+  routing: RoutingName;
+}
+
+/** Oftener than this nobody could follow, and a process that is attached to would feel it. */
+const SHORTEST_INTERVAL_MS = 20;
+
+/** `watch`: live view. */
+export const watch: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("watch")
+      .summary("live view")
+      .description(
+        "Reads the target again and again and shows what changes: registers, lines that rise, findings that come and go. On a terminal it is a picture that redraws in place; elsewhere, and with --json, a line a change. Edges are counted as far as readings tell: those that are coalesced, or served between two readings, leave no trace (`trace` sees each of them).",
+      )
+      .option("--interval <duration>", "from one reading to the next", interval, 500)
+      .option("--chip <chip>", "read only these: pic1, pic2, pic, ioapic, lapic, lapic[N]; repeatable", chips)
+      .option("--ignore <path>", "changes of no interest, as lapic[*].esr; repeatable", collect)
+      .addOption(
+        new Option("--routing <name>", "which GSI goes to which pin")
+          .choices(Object.keys(ROUTING_PROFILES))
+          .default("default"),
+      )
+      .addHelpText(
+        "after",
+        `
+Keys: p or space pauses, n or . takes one reading, 1 to 5 or tab choose a chip, s saves a snapshot in the
+current folder, up and down scroll, q quits.
+${examples(
+  ["kvm-irq watch", "the default session, twice a second"],
+  ["kvm-irq watch --pid 4242 --chip ioapic", "a VM of another process; its vCPUs are not stopped"],
+  ["kvm-irq watch --json --interval 100ms | jq .edges", "for scripts: a JSON object a reading"],
+)}`,
+      ),
+
+  async run(context: Context, options: Options): Promise<Outcome> {
+    const target = await context.target();
+    const info = await target.describe();
+    const source = new WatchSource(target, options.chip ?? [], {
+      routing: options.routing,
+      ignore: options.ignore ?? [],
+    });
+    if (context.globals.snapshot !== undefined) return still(source, info.label, options.routing);
+    const { json } = context.globals;
+    if (json || process.stdout.isTTY !== true || process.env["TERM"] === "dumb") {
+      const { writeLines } = await import("./watch-lines.ts");
+      await writeLines(source, options.interval, context);
+      await sayCost(source, context);
+      return { status: 130 };
+    }
+    const { LiveView } = await import("./watch-live.ts");
+    const view = new LiveView(source, await context.view(), {
+      label: info.label,
+      panel: firstPanel(options.chip),
+      intervalMs: options.interval,
+      routes: routesOf(options.routing),
+      signal: context.signal,
+    });
+    return { status: (await view.run()) === "quit" ? 0 : 130 };
+  },
+};
+
+/** A file never changes: it is shown once. */
+async function still(source: WatchSource, label: string, routing: RoutingName): Promise<Outcome> {
+  const observation = await source.next();
+  const { watchLine } = await import("./watch-lines.ts");
+  return {
+    json: watchLine(observation, source.cost()),
+    text: async (view) =>
+      (await import("../render/watch.ts")).renderStill(
+        { label, observation, routes: routesOf(routing) },
+        view,
+      ),
+  };
+}
+
+async function sayCost(source: WatchSource, context: Context): Promise<void> {
+  if (context.globals.json) return;
+  const { costText } = await import("../render/watch.ts");
+  context.notice(`watching took ${costText(source.cost())}`);
+}
+
+/** The view to begin with: the chip that was asked for, when it is one. */
+function firstPanel(words: readonly string[] | undefined): Panel {
+  const [word = "all", ...others] = words ?? [];
+  if (others.length > 0) return "all";
+  if (word === "pic1" || word === "pic2" || word === "ioapic") return word;
+  return word.startsWith("lapic") ? "lapic" : "all";
+}
+
+function interval(text: string): number {
+  const ms = duration(text);
+  if (ms >= SHORTEST_INTERVAL_MS) return ms;
+  throw new InvalidArgumentError(`the shortest interval is ${SHORTEST_INTERVAL_MS}ms.`);
+}
+
+function collect(path: string, previous: string[] | undefined): string[] {
+  return [...(previous ?? []), path];
+}

@@ -1,0 +1,74 @@
+import type { Snapshot } from "../abi/snapshot.ts";
+import type { Difference } from "./diff.ts";
+import { diffSnapshots } from "./diff-snapshots.ts";
+import { risenGsis } from "./edges.ts";
+import type { Finding } from "./finding.ts";
+import { findings as findAll } from "./findings.ts";
+import { type Routing, routesOf } from "./routing.ts";
+
+/** A reading of a VM that is watched, and what is new in it. */
+export interface Observation {
+  snapshot: Snapshot;
+  /** 1 for the first. */
+  reading: number;
+  /** What differs from the reading before, but for what changes all the time. */
+  changes: readonly Difference[];
+  /** GSIs whose line rose since the reading before, as {@link risenGsis} tells. */
+  risen: readonly number[];
+  /** Rises that were seen since the first reading, by GSI. */
+  edges: ReadonlyMap<number, number>;
+  findings: readonly Finding[];
+  /** Findings that the reading before did not have; in the first reading all of them. */
+  appeared: readonly Finding[];
+  /** Findings that the reading before had. */
+  gone: readonly Finding[];
+}
+
+export interface WatchOptions {
+  routing?: Routing;
+  /** Further paths whose changes are of no interest, as {@link diffSnapshots} takes them. */
+  ignore?: readonly string[];
+}
+
+/** What differs in any two readings of a VM that runs: the timer counts down, and vCPUs move on. */
+const RESTLESS = ["lapic[*].timer_current", "vcpu[*]"];
+
+/**
+ * Takes one more reading of a VM that is watched.
+ *
+ * @param previous what came of the reading before; none for the first.
+ */
+export function observe(
+  previous: Observation | undefined,
+  snapshot: Snapshot,
+  { routing = "default", ignore = [] }: WatchOptions = {},
+): Observation {
+  const before = previous?.snapshot;
+  const found = findAll(snapshot, before, { routing });
+  const had = previous?.findings ?? [];
+  const risen = before === undefined ? [] : risenGsis(before.chips, snapshot.chips, routesOf(routing));
+  const edges = new Map(previous?.edges);
+  for (const gsi of risen) edges.set(gsi, (edges.get(gsi) ?? 0) + 1);
+  return {
+    snapshot,
+    reading: (previous?.reading ?? 0) + 1,
+    changes:
+      before === undefined ? [] : diffSnapshots(before, snapshot, { ignore: [...RESTLESS, ...ignore] }),
+    risen,
+    edges,
+    findings: found,
+    appeared: without(found, had),
+    gone: without(had, found),
+  };
+}
+
+/** Whether there is anything in a reading to tell of. */
+export function hasNews({ changes, risen, appeared, gone }: Observation): boolean {
+  return changes.length + risen.length + appeared.length + gone.length > 0;
+}
+
+/** Two findings are the same one when they say the same of the same thing. */
+function without(list: readonly Finding[], others: readonly Finding[]): Finding[] {
+  const known = new Set(others.map(({ code, sentence }) => `${code} ${sentence}`));
+  return list.filter(({ code, sentence }) => !known.has(`${code} ${sentence}`));
+}
