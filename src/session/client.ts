@@ -68,6 +68,8 @@ export class SessionClient {
     method: M,
     params: HolderMethods[M]["params"],
   ): Promise<HolderMethods[M]["result"]> {
+    // A request that is made after the end gets no answer and no "close" either.
+    if (this.#socket.destroyed) throw gone(this.registration);
     const { name, pid } = this.registration;
     let timer: NodeJS.Timeout | undefined;
     const silence = new Promise<never>((_, reject) => {
@@ -100,12 +102,12 @@ export class SessionClient {
 
   #translate(error: unknown): unknown {
     if (error instanceof KvmIrqError) return error;
-    if (error instanceof JSONRPCErrorException) {
-      return error.code === APPLICATION_ERROR
-        ? KvmIrqError.fromJSON(error.data)
-        : new KvmIrqError("internal", `the holder refused the request: ${error.message}`);
+    if (error instanceof JSONRPCErrorException && error.code === APPLICATION_ERROR) {
+      return KvmIrqError.fromJSON(error.data);
     }
-    return gone(this.registration);
+    // The RPC library rejects what is under way when the socket closes, with an exception of its own.
+    if (this.#socket.destroyed || !(error instanceof JSONRPCErrorException)) return gone(this.registration);
+    return new KvmIrqError("internal", `the holder refused the request: ${error.message}`);
   }
 }
 
