@@ -44,8 +44,13 @@ export function watchLine(observation: Observation, cost: Cost): WatchLine {
  *
  * @throws KvmIrqError when the target ends.
  */
-export async function writeLines(source: WatchSource, intervalMs: number, context: Context): Promise<void> {
+export async function writeLines(
+  source: WatchSource,
+  { label, intervalMs }: { label: string; intervalMs: number },
+  context: Context,
+): Promise<void> {
   const { signal } = context;
+  const { time } = await import("../render/format.ts");
   const { clock, newsLines } = await import("../render/watch-news.ts");
   const view = await context.view();
   while (!signal.aborted) {
@@ -55,6 +60,7 @@ export async function writeLines(source: WatchSource, intervalMs: number, contex
         context.write(`${JSON.stringify(watchLine(seen, source.cost()))}\n`);
       }
     } else {
+      if (seen.reading === 1) context.notice(`watching ${label}, every ${time(intervalMs)}`);
       const at = clock(seen.snapshot.captured_at);
       context.write(
         newsLines(seen, view)

@@ -55,7 +55,7 @@ ${examples(
     const { json } = context.globals;
     if (json || process.stdout.isTTY !== true || process.env["TERM"] === "dumb") {
       const { writeLines } = await import("./watch-lines.ts");
-      await writeLines(source, options.interval, context);
+      await writeLines(source, { label: info.label, intervalMs: options.interval }, context);
       await sayCost(source, context);
       return { status: 130 };
     }

@@ -63,8 +63,8 @@ function destination(modeName: (mode: string) => string, idName: (id: number) =>
 }
 
 /**
- * The IOAPIC in so many rows, the fullest way that fits: a row a pin, two pins a row, or the pins where
- * anything is open or going on with the others counted.
+ * The IOAPIC in so many rows, the fullest way that fits: a row a pin, two pins a row, all but the masked
+ * pins where nothing is going on, or just those where something is. Pins that are left out are counted.
  */
 export function ioapicPanel(ioapic: IoapicState, room: number, marks: Marks): string[] {
   const { view, mark } = marks;
@@ -84,12 +84,13 @@ export function ioapicPanel(ioapic: IoapicState, room: number, marks: Marks): st
     const [left, right] = [pins.slice(0, half), pins.slice(half)].map((part) => rows(part, NARROW, marks));
     return [heading, ...sideBySide(left!, right!, view.columns)];
   }
-  const busy = pins.filter((pin) => isOfInterest(pin, marks));
-  const idle = pins.length - busy.length;
+  const shown = pins.filter((pin) => !pin.entry.mask || !isIdle(pin, marks));
+  const fits = (list: readonly Pin[]) => Math.ceil(list.length / 2) + 3 <= room;
+  const busy = fits(shown) ? shown : pins.filter((pin) => !isIdle(pin, marks));
   return [
     heading,
     ...(busy.length === 0 ? [] : inColumns(busy, room, columns, marks)),
-    ...(idle === 0 ? [] : [view.paint.dim(`… ${idle} masked idle ${idle === 1 ? "pin" : "pins"}`)]),
+    ...folded(pins.filter((pin) => !busy.includes(pin))).map((line) => view.paint.dim(line)),
   ];
 }
 
@@ -105,6 +106,16 @@ function inColumns(pins: readonly Pin[], room: number, columns: readonly Column[
   );
 }
 
+/** A line for the pins that have no row: `… idle: 5 open, 18 masked`. */
+function folded(pins: readonly Pin[]): string[] {
+  const masked = pins.filter(({ entry }) => entry.mask).length;
+  const words = [
+    pins.length > masked && `${pins.length - masked} open`,
+    masked > 0 && `${masked} masked`,
+  ].filter((word) => word !== false);
+  return words.length === 0 ? [] : [`… idle pins: ${words.join(", ")}`];
+}
+
 function rows(pins: readonly Pin[], columns: readonly Column[], marks: Marks): string[] {
   const line = (texts: string[]) =>
     texts.map((text, at) => (at === columns.length - 1 ? text : pad(text, columns[at]![1]))).join(" ");
@@ -114,14 +125,10 @@ function rows(pins: readonly Pin[], columns: readonly Column[], marks: Marks): s
   ];
 }
 
-function isOfInterest({ pin, entry, irr }: Pin, { changed, edges }: Marks): boolean {
-  return (
-    !entry.mask ||
-    irr ||
-    entry.remote_irr ||
-    changed(`ioapic.redirtbl[${pin}]`) ||
-    edges("ioapic", pin) !== "-"
-  );
+/** Whether nothing is going on at a pin, and nothing was since the first reading. */
+function isIdle({ pin, entry, irr }: Pin, { changed, edges }: Marks): boolean {
+  const busy = irr || entry.remote_irr || changed(`ioapic.redirtbl[${pin}]`);
+  return !busy && edges("ioapic", pin) === "-";
 }
 
 function state(pin: Pin, { view: { paint }, mark }: Marks, remoteIrr: string): string {

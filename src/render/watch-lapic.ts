@@ -43,7 +43,11 @@ export function lapicPanel(lapics: readonly LapicState[], marks: Marks): string[
     ),
     mark(vectors(lapic.tmr), `lapic[${lapic.vcpu}].tmr`),
   ]);
-  const further = table([{ head: "CHIP" }, ...heads([...FURTHER.map(([head]) => head), "TMR"])], rows, view);
+  // What is looked at least goes first when the terminal is narrow.
+  const columns = heads([...FURTHER.map(([head]) => head), "TMR"]).map(({ head }) =>
+    head === "DFR" || head === "ICR" ? { head, expendable: 1 } : { head },
+  );
+  const further = table([{ head: "CHIP" }, ...columns], rows, view);
   return [...lapicSummary(lapics, marks), "", ...lines(further)];
 }
 

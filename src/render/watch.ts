@@ -36,6 +36,9 @@ export interface WatchFrame {
   top: number;
 }
 
+/** What the count of edges leaves out, on every picture that shows it. */
+const EDGES_NOTE = "EDGES is a least count: coalesced or quickly served edges leave no trace";
+
 /** More findings than these are reached by scrolling when the chips need the room. */
 const ROOM_FOR_FINDINGS = 5;
 
@@ -51,7 +54,7 @@ export function renderWatch(frame: WatchFrame, view: View, rows: number): { line
   const findings = findingLines(frame.observation, view);
   const marks = marksOf(frame.observation, frame.routes, view);
   const reserved = Math.min(findings.length, ROOM_FOR_FINDINGS);
-  const chips = panelLines(frame, room - reserved, marks);
+  const chips = [...panelLines(frame, room - reserved - 1, marks), view.paint.dim(EDGES_NOTE)];
   const body = [...chips, ...findings];
   const left = room - body.length;
   if (left > 1 && frame.recent.length > 0) {
@@ -122,11 +125,11 @@ function panelLines(
     case "pic2":
       return chips[panel] === undefined
         ? [notRead(panel)]
-        : [...picPanel(panel, chips[panel], panel === "pic1" ? 0 : 8, marks), ""];
+        : [...picPanel(panel, chips[panel], panel === "pic1" ? 0 : 8, marks)];
     case "ioapic":
-      return chips.ioapic === undefined ? [notRead(panel)] : [...ioapicPanel(chips.ioapic, room, marks), ""];
+      return chips.ioapic === undefined ? [notRead(panel)] : [...ioapicPanel(chips.ioapic, room, marks)];
     case "lapic":
-      return chips.lapic === undefined ? [notRead(panel)] : [...lapicPanel(chips.lapic, marks), ""];
+      return chips.lapic === undefined ? [notRead(panel)] : [...lapicPanel(chips.lapic, marks)];
     case "all":
       return allChips(chips, room, marks);
   }
@@ -142,9 +145,8 @@ function allChips({ pic1, pic2, ioapic, lapic }: Chips, room: number, marks: Mar
     ...(pic1 === undefined ? [] : [["pic1", pic1] as const]),
     ...(pic2 === undefined ? [] : [["pic2", pic2] as const]),
   ];
-  const above = pics.length === 0 ? [] : [...picSummary(pics, marks), ""];
+  const above = pics.length === 0 ? [] : [...picSummary(pics, marks)];
   const below = lapic === undefined ? [] : ["", ...lapicSummary(lapic, marks)];
-  const between =
-    ioapic === undefined ? [] : ioapicPanel(ioapic, room - above.length - below.length - 1, marks);
-  return [...above, ...between, ...below, ""];
+  const between = ioapic === undefined ? [] : ioapicPanel(ioapic, room - above.length - below.length, marks);
+  return [...above, ...between, ...below];
 }
