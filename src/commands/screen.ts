@@ -1,7 +1,8 @@
 import { emitKeypressEvents } from "node:readline";
 
-const ENTER = "\u001b[?1049h\u001b[?25l";
-const LEAVE = "\u001b[?25h\u001b[?1049l";
+/** The alternate screen, without a cursor; a line that is too long after all is cut and not wrapped. */
+const ENTER = "\u001b[?1049h\u001b[?25l\u001b[?7l";
+const LEAVE = "\u001b[?7h\u001b[?25h\u001b[?1049l";
 /** What is written between these appears at once, on terminals that know them; others ignore them. */
 const BEGIN_UPDATE = "\u001b[?2026h";
 const END_UPDATE = "\u001b[?2026l";

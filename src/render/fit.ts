@@ -18,9 +18,9 @@ export function pad(line: string, columns: number): string {
   return cut + " ".repeat(Math.max(0, columns - width(cut)));
 }
 
-/** Makes text of another process safe to show: no colours, no control characters. */
+/** Makes text of another process safe to show: no control characters, and so no escape sequences. */
 export function plain(text: string): string {
-  return stripVTControlCharacters(text).replace(/\p{Cc}/gu, " ");
+  return text.replace(/\p{Cc}/gu, " ");
 }
 
 /** Two blocks of lines side by side, each half as wide as the room. */
