@@ -2,7 +2,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { Route } from "../diagnose/routing.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import type { View } from "../render/view.ts";
-import { PANELS, type Panel, renderWatch } from "../render/watch.ts";
+import { PANELS, type Panel, renderStill, renderWatch } from "../render/watch.ts";
 import { clock, newsLines } from "../render/watch-news.ts";
 import { Screen } from "./screen.ts";
 import { toFile } from "./to-file.ts";
@@ -15,6 +15,8 @@ export interface LiveOptions {
   routes: readonly Route[];
   /** Aborted to end the view. */
   signal: AbortSignal;
+  /** Takes what is to stay on the shell's screen: the last state of a target that ended. */
+  write(text: string): void;
 }
 
 const KEYS = "q quit  p pause  n step  1-5 tab chip  s save  up down scroll";
@@ -66,11 +68,24 @@ export class LiveView {
         await this.#pause();
         if (this.#ending === undefined) await this.#read();
       }
+      this.#screen.close();
       return this.#ending ?? "interrupted";
+    } catch (error) {
+      this.#screen?.close();
+      this.#leaveLast();
+      throw error;
     } finally {
       signal.removeEventListener("abort", interrupt);
-      this.#screen?.close();
     }
+  }
+
+  #leaveLast(): void {
+    const [screen, observation] = [this.#screen, this.#observation];
+    if (screen === undefined || observation === undefined) return;
+    // Below it come the error, its hint and the shell's prompt.
+    const rows = screen.rows - 4;
+    const view = { ...this.#view, columns: screen.columns };
+    this.#options.write(renderStill({ ...this.#options, observation }, view, rows));
   }
 
   async #read(): Promise<void> {

@@ -3,7 +3,7 @@ import { ROUTING_PROFILES, type RoutingName, routesOf } from "../diagnose/routin
 import type { Panel } from "../render/watch.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { chips, duration } from "./parsers.ts";
-import { WatchSource } from "./watch-source.ts";
+import type { WatchSource } from "./watch-source.ts";
 
 interface Options {
   interval: number;
@@ -47,6 +47,7 @@ ${examples(
   async run(context: Context, options: Options): Promise<Outcome> {
     const target = await context.target();
     const info = await target.describe();
+    const { WatchSource } = await import("./watch-source.ts");
     const source = new WatchSource(target, options.chip ?? [], {
       routing: options.routing,
       ignore: options.ignore ?? [],
@@ -66,6 +67,7 @@ ${examples(
       intervalMs: options.interval,
       routes: routesOf(options.routing),
       signal: context.signal,
+      write: (text) => context.write(text),
     });
     return { status: (await view.run()) === "quit" ? 0 : 130 };
   },

@@ -2,7 +2,7 @@ import { stripVTControlCharacters } from "node:util";
 import sliceAnsi from "slice-ansi";
 
 /** How many columns a line takes on a terminal, its colours left out. */
-function width(line: string): number {
+export function width(line: string): number {
   return stripVTControlCharacters(line).length;
 }
 

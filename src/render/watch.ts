@@ -1,7 +1,7 @@
 import type { Chips } from "../abi/arch.ts";
 import type { Route } from "../diagnose/routing.ts";
 import type { Observation } from "../diagnose/watch.ts";
-import { crop, plain, scrollTo } from "./fit.ts";
+import { crop, plain, scrollTo, width } from "./fit.ts";
 import { count, time } from "./format.ts";
 import type { View } from "./view.ts";
 import { ioapicPanel } from "./watch-ioapic.ts";
@@ -39,6 +39,9 @@ export interface WatchFrame {
 /** What the count of edges leaves out, on every picture that shows it. */
 const EDGES_NOTE = "EDGES is a least count: coalesced or quickly served edges leave no trace";
 
+/** What the label keeps of the title, in columns: enough for a process's number. */
+const LEAST_LABEL = 12;
+
 /** More findings than these are reached by scrolling when the chips need the room. */
 const ROOM_FOR_FINDINGS = 5;
 
@@ -70,30 +73,40 @@ export function renderWatch(frame: WatchFrame, view: View, rows: number): { line
   };
 }
 
-/** The state once, as long as it is: for a target that does not change. */
+/**
+ * The state once: for a target that does not change, or no longer.
+ *
+ * @param rows what the chips may take; pins of the IOAPIC are left out and counted when that is little.
+ */
 export function renderStill(
   { label, observation, routes }: Pick<WatchFrame, "label" | "observation" | "routes">,
   view: View,
+  rows = Number.POSITIVE_INFINITY,
 ): string {
   const marks = marksOf(observation, routes, view);
+  const findings = findingLines(observation, view);
+  const room = rows - findings.length - 1;
   const lines = [
     view.paint.bold(plain(label)),
-    ...panelLines({ observation, panel: "all" }, Number.POSITIVE_INFINITY, marks),
-    ...findingLines(observation, view),
+    ...panelLines({ observation, panel: "all" }, room, marks),
+    ...findings,
   ];
   return `${lines.join("\n")}\n`;
 }
 
-/** What watching takes, in words: `0.8 % CPU, stops 3 threads for up to 412 us`. */
+/** What watching takes, in words: `0.8 % CPU, stops 3 threads up to 412 us`. */
 export function costText({ cpu, stops }: Cost): string {
   const share = `${(cpu * 100).toFixed(1)} % CPU`;
   if (stops === undefined) return share;
-  return `${share}, stops ${count(stops.threads, "thread")} for up to ${time(stops.longestNs / 1e6)}`;
+  return `${share}, stops ${count(stops.threads, "thread")} up to ${time(stops.longestNs / 1e6)}`;
 }
 
-function titleLine({ label, observation, intervalMs, paused, cost }: WatchFrame, { paint }: View): string {
-  const pace = paused ? paint.black.bgYellow(" PAUSED ") : `every ${time(intervalMs)}`;
-  return `${paint.bold(plain(label))}  reading ${observation.reading}  ${pace}  ${costText(cost)}`;
+/** Which VM, how far and how often it was read, and what that takes. The label gives way to the rest. */
+function titleLine({ label, observation, intervalMs, paused, cost }: WatchFrame, view: View): string {
+  const pace = paused ? view.paint.black.bgYellow(" PAUSED ") : `every ${time(intervalMs)}`;
+  const rest = `  reading ${observation.reading}  ${pace}  ${costText(cost)}`;
+  const room = Math.max(LEAST_LABEL, view.columns - width(rest));
+  return `${view.paint.bold(crop(plain(label), room))}${rest}`;
 }
 
 function tabsLine({ panel, observation }: WatchFrame, { paint }: View): string {

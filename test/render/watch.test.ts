@@ -110,7 +110,11 @@ describe("the live view", () => {
   it("says what it costs, and whether it is paused", () => {
     const stops = { threads: 3, longestNs: 412_000 };
     expect(draw({ paused: true, cost: { cpu: 0.0123, stops } }, 120).lines[0]).toBe(
-      "session 'ci'  reading 1   PAUSED   1.2 % CPU, stops 3 threads for up to 412 us",
+      "session 'ci'  reading 1   PAUSED   1.2 % CPU, stops 3 threads up to 412 us",
+    );
+    const label = "pid 4242 (qemu-system-x86_64, guest 'database')";
+    expect(draw({ label, cost: { cpu: 0.05, stops } }).lines[0]).toBe(
+      "pid 4242 (qem…  reading 1  every 500 ms  5.0 % CPU, stops 3 threads up to 412 us",
     );
     expect(costText({ cpu: 0 })).toBe("0.0 % CPU");
   });
@@ -130,6 +134,12 @@ describe("the live view", () => {
   it("of a file is everything, once", () => {
     const still = renderStill(frame(), { paint: uncoloured, columns: Number.POSITIVE_INFINITY });
     expect(still).toMatch(/^session 'ci'\nCHIP[\s\S]+\n 23 0x47[\s\S]+lapic\[0\]/);
+  });
+
+  it("of a target that has ended fits into what the terminal has", () => {
+    const still = renderStill(frame(), { paint: uncoloured, columns: 80 }, 12);
+    expect(still.trimEnd().split("\n").length).toBeLessThanOrEqual(12);
+    expect(still).toContain("… idle pins: 24 open");
   });
 });
 

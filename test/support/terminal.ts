@@ -30,6 +30,11 @@ export class Terminal {
     return this.#tmux(["capture-pane", "-p"]);
   }
 
+  /** What the screen shows, and all that was scrolled out of it. */
+  history(): string {
+    return this.#tmux(["capture-pane", "-p", "-S", "-"]);
+  }
+
   /** Types keys, by tmux's names for them. */
   type(...keys: string[]): void {
     this.#tmux(["send-keys", ...keys]);
