@@ -183,24 +183,34 @@ describe.skipIf(!haveTmux)("watch on a terminal (of tmux)", () => {
     await terminal.shows(/^INPUT +GSI +VECTOR +TRIGGER +LINE +EDGES +STATE[\s\S]*EDGES is/m);
   });
 
-  it("gives the terminal back on SIGTERM, and when the target ends", async () => {
-    user.ok(["create", "brief"]);
+  it("gives the terminal back on SIGTERM", async () => {
+    watch("& echo $! > pid; wait $!");
+    await terminal.shows(/reading \d+ [\s\S]*there are no keys/);
+    process.kill(Number(readFileSync(join(folder, "pid"), "utf8")));
+    expect(await ended()).toMatch(/^status 130$/m);
+  });
+
+  it("stops for Ctrl-Z with the terminal given back, and goes on with fg", async () => {
     terminal.run(
-      `"${process.execPath}" "${PROGRAM}" -s brief watch & sleep 0.7; kill $!; wait $!; echo "first $?"; ` +
-        `"${process.execPath}" "${PROGRAM}" -s brief watch; echo "status $?"; stty -a | grep -o -e '-*icanon'`,
+      `PS1='$ ' bash --norc --noediting -ic '"${process.execPath}" "${PROGRAM}" watch; stty -a | grep -o -e "-*icanon"; fg; echo "status $?"'`,
       user.env,
       folder,
     );
-    await terminal.shows(/reading \d+/);
-    await until("the second is watching", () => {
-      terminal.type("p");
-      return /PAUSED/.test(terminal.screen());
-    });
-    terminal.type("n");
+    await terminal.shows(/\[5 all\]/);
+    terminal.type("C-z");
+    await terminal.shows(/\[5 all\]/);
+    terminal.type("q");
+    const screen = await terminal.shows(/status \d+/);
+    expect(screen).toMatch(/^icanon$/m);
+    expect(screen).toMatch(/^status 0$/m);
+  });
+
+  it("that loses its target gives the terminal back, with the last state and what happened", async () => {
+    user.ok(["create", "brief"]);
+    watch("-s brief");
+    await terminal.shows(/reading \d+ /);
     user.ok(["destroy", "brief"]);
-    terminal.type("n");
     const screen = await ended();
-    expect(screen).toMatch(/^first 130$/m);
     expect(screen).toMatch(/lapic\[0\] .*\n(.+\n)*kvm-irq: session 'brief' is gone/);
     expect(screen).toMatch(/^status 4$/m);
   });
