@@ -18,6 +18,7 @@ export {
   type RedirectionEntry,
 } from "./abi/x86/ioapic.ts";
 export { decodeLapic, encodeLapic, type LapicState } from "./abi/x86/lapic.ts";
+export { checkMsi, decodeMsi, encodeMsi, type Msi, type MsiMessage } from "./abi/x86/msi.ts";
 export { decodePic, encodePic, type PicState } from "./abi/x86/pic.ts";
 export { decodeVcpu, type VcpuState } from "./abi/x86/vcpu.ts";
 export type { Backend, Machine } from "./machine/machine.ts";

@@ -6,6 +6,7 @@ export const EXIT_STATUS = {
   /** The command line asks for something that does not exist or makes no sense. */
   usage: 2,
   "bad-gsi": 2,
+  "bad-msi": 2,
   "bad-chip": 2,
   "bad-path": 2,
   "bad-name": 2,

@@ -29,6 +29,15 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
   };
 }
 
+/** A number in a range, both ends included, in decimal or as `0x41`. */
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^(\d+|0x[0-9a-fA-F]+)$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`it takes a number from ${min} to ${max}, or the same in hexadecimal.`);
+  };
+}
+
 /** GSIs: numbers and ranges. Collects a variadic argument. */
 export function gsis(text: string, previous: number[] | undefined): number[] {
   const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);

@@ -11,6 +11,7 @@ import { dump } from "./dump.ts";
 import { expect } from "./expect.ts";
 import { hold } from "./hold.ts";
 import { list } from "./list.ts";
+import { msi } from "./msi.ts";
 import { pulse } from "./pulse.ts";
 import { release } from "./release.ts";
 import { restore } from "./restore.ts";
@@ -26,6 +27,7 @@ const COMMANDS: Readonly<Record<string, CommandSpec>> = {
   pulse,
   hold,
   release,
+  msi,
   dump,
   restore,
   set,

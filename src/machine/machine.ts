@@ -1,4 +1,5 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
 
 /** Who stands behind a VM: the kernel, or the software model. */
 export type Backend = "kvm" | "model";
@@ -18,12 +19,24 @@ export interface Machine {
   writeChip(image: ChipImage): void;
   /** Sets the level of a GSI. A GSI that is routed nowhere is accepted and answers a negative status. */
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus;
+  /**
+   * Sends a message to local APICs, as a device does that has MSI.
+   *
+   * @throws KvmIrqError `bad-msi` for an address outside 0xfeeXXXXX.
+   */
+  signalMsi(message: MsiMessage): InjectionStatus;
   close(): void;
 }
 
 /** Reads chips in the order asked for. */
 export function readChips(machine: Machine, ids: readonly ChipId[]): ChipImage[] {
   return ids.map((id) => ({ id, bytes: machine.readChip(id) }));
+}
+
+/** Sends messages in order. */
+export function signalMsis(machine: Machine, messages: readonly MsiMessage[]): InjectionStatus[] {
+  for (const message of messages) checkMsi(message);
+  return messages.map((message) => machine.signalMsi(message));
 }
 
 /** Sets line levels in order. */

@@ -21,8 +21,11 @@ const SVR_ENABLE = 0x100;
 /** Pins of the ISA interrupts, which are edge-triggered; those above are PCI's, level-triggered. */
 const ISA_PINS = 16;
 
+/** What a preset needs of a machine. */
+export type PresetMachine = Pick<Machine, "vcpus" | "readChip" | "writeChip">;
+
 /** Puts a fresh VM into the state of a preset, with KVM_SET_IRQCHIP and KVM_SET_LAPIC alone. */
-export function applyPreset(machine: Machine, preset: PresetName): void {
+export function applyPreset(machine: PresetMachine, preset: PresetName): void {
   switch (preset) {
     case "reset":
       return;
@@ -41,7 +44,7 @@ export function applyPreset(machine: Machine, preset: PresetName): void {
 }
 
 /** The state that ICW1 to ICW4 of a PC's BIOS or OS leave: bases, ELCR as it was, all interrupts by `change`. */
-function changePics(machine: Machine, change: Partial<PicState>): void {
+function changePics(machine: PresetMachine, change: Partial<PicState>): void {
   for (const [id, irq_base] of [
     ["pic1", 0x20],
     ["pic2", 0x28],
@@ -51,7 +54,7 @@ function changePics(machine: Machine, change: Partial<PicState>): void {
   }
 }
 
-function unmaskIoapic(machine: Machine): void {
+function unmaskIoapic(machine: PresetMachine): void {
   const state = decodeIoapic(machine.readChip("ioapic"), HOST_ARCH.gsis.count);
   const redirtbl = state.redirtbl.map((entry, pin) => ({
     ...entry,

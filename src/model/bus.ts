@@ -1,5 +1,5 @@
 import type { Behaviour } from "./behaviour.ts";
-import { BROADCAST, chosenBy, type DestinationMap, lookUp, makeMap } from "./destination-map.ts";
+import { BROADCAST, chosenBy, type DestinationMap, lookUp, makeMap, picksOne } from "./destination-map.ts";
 import type { InterruptMessage, VcpuModel } from "./vcpu.ts";
 
 /** What became of a message. */
@@ -22,11 +22,12 @@ export class ApicBus {
   readonly #behaviour: Behaviour;
   #map: DestinationMap;
 
-  /** The kernel makes the map before it counts a new vCPU in, so that a fresh VM's lacks the last one. */
+  /** The kernel makes the map before it counts a new vCPU in, so that a fresh VM's lacks the last one.
+   * Without vCPUs there is none. */
   constructor(vcpus: readonly VcpuModel[], behaviour: Behaviour) {
     this.vcpus = vcpus;
     this.#behaviour = behaviour;
-    this.#map = makeMap(vcpus.slice(0, -1), behaviour);
+    this.#map = vcpus.length === 0 ? {} : makeMap(vcpus.slice(0, -1), behaviour);
   }
 
   /** Makes the map anew, as KVM_SET_LAPIC and INIT do. */
@@ -35,7 +36,8 @@ export class ApicBus {
   }
 
   /** Sends a message to the local APICs that its destination names. */
-  send(message: InterruptMessage): Delivery {
+  send(asSent: InterruptMessage): Delivery {
+    const message = asDelivered(asSent);
     const found = lookUp(this.#map, message) ?? search(this.vcpus, message);
     if (found === undefined) return { status: -1, fixed: [] };
     const fixed: number[] = [];
@@ -47,6 +49,12 @@ export class ApicBus {
     }
     return { status, fixed };
   }
+}
+
+/** Broadcasts to physical ids that pick one CPU are delivered as fixed interrupts, NMIs with a hint too. */
+function asDelivered(message: InterruptMessage): InterruptMessage {
+  const broadcast = message.dest_mode === "physical" && message.dest_id === BROADCAST;
+  return broadcast && picksOne(message) ? { ...message, delivery_mode: "fixed" } : message;
 }
 
 /** Whether a local APIC answers to a destination (Intel SDM vol. 3, 12.6.2). */
@@ -69,13 +77,12 @@ export function matchesDestination(
 /**
  * Asks each local APIC in turn.
  *
- * @returns `undefined` when none is concerned. A lowest-priority interrupt concerns only software-enabled
- *   ones, and goes to one of them: which one, its vector decides.
+ * @returns `undefined` when none is concerned. A message that picks one CPU concerns only
+ *   software-enabled ones: which of them gets it, its vector decides.
  */
 function search(vcpus: readonly VcpuModel[], message: InterruptMessage): VcpuModel[] | undefined {
   const matching = vcpus.filter((vcpu) => matchesDestination(vcpu, message));
-  const toAll = message.dest_mode === "physical" && message.dest_id === BROADCAST;
-  if (message.delivery_mode !== "lowest-priority" || toAll) return matching.length > 0 ? matching : undefined;
+  if (!picksOne(message)) return matching.length > 0 ? matching : undefined;
   const enabled = matching.filter((vcpu) => vcpu.lapic.softwareEnabled);
   return enabled.length > 0 ? [chosenBy(message.vector, enabled)] : undefined;
 }

@@ -9,6 +9,11 @@ export function chosenBy<T>(vector: number, candidates: readonly T[]): T {
   return candidates[vector % candidates.length]!;
 }
 
+/** Whether a message goes to one of the CPUs that it addresses. */
+export function picksOne({ delivery_mode, redirection_hint }: InterruptMessage): boolean {
+  return delivery_mode === "lowest-priority" || redirection_hint === true;
+}
+
 type LogicalModel = "flat" | "cluster";
 
 /** APICs by their place: a cluster (0 in the flat model) and a bit. No model: no APIC has a logical id. */
@@ -72,12 +77,12 @@ export function lookUp(map: DestinationMap, message: InterruptMessage): VcpuMode
 }
 
 /**
- * A lowest-priority interrupt picks one of the destination's bits, whether or not an APIC has it: where
+ * A message that picks one CPU picks one of the destination's bits, whether or not an APIC has it: where
  * none has, the interrupt is lost.
  */
 function lookUpLogical({ model, places }: LogicalMap, message: InterruptMessage): VcpuModel[] {
   const named = placesOf(model, message.dest_id);
-  const lowest = message.delivery_mode === "lowest-priority" && named.length > 0;
+  const lowest = picksOne(message) && named.length > 0;
   return present((lowest ? [chosenBy(message.vector, named)] : named).map((place) => places.get(place)));
 }
 

@@ -2,6 +2,7 @@ import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "
 import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
 import { IOAPIC_NUM_PINS } from "../abi/x86/ioapic.ts";
+import { decodeMsi, type MsiMessage } from "../abi/x86/msi.ts";
 import { checkGsi, checkLapicSize, vcpuAt, vcpuIsReadOnly } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type Behaviour, USUAL_BEHAVIOUR } from "./behaviour.ts";
@@ -87,6 +88,10 @@ export class ModelMachine implements Machine {
     const pin = this.#ioapic.setPin(gsi, level);
     if (gsi >= PIC_INPUTS) return pin;
     return sumOfStatuses(this.#pics.setInput(gsi, level), pin);
+  }
+
+  signalMsi(message: MsiMessage): InjectionStatus {
+    return this.#bus.send(decodeMsi(message)).status;
   }
 
   /**

@@ -5,10 +5,11 @@ import type { Behaviour } from "./behaviour.ts";
 import { Lapic } from "./lapic.ts";
 
 /** An interrupt on its way to local APICs: what a redirection entry or an MSI says of it. */
-export type InterruptMessage = Pick<
-  RedirectionEntry,
-  "vector" | "delivery_mode" | "dest_mode" | "dest_id" | "trig_mode"
->;
+export interface InterruptMessage
+  extends Pick<RedirectionEntry, "vector" | "delivery_mode" | "dest_mode" | "dest_id" | "trig_mode"> {
+  /** An MSI's wish that one of the CPUs addressed be picked, whatever the delivery mode. */
+  redirection_hint?: boolean;
+}
 
 type MpState = (typeof MP_STATES)[number];
 

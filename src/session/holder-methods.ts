@@ -2,17 +2,17 @@ import * as v from "valibot";
 import type { ChipId } from "../abi/chip.ts";
 import { isChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { type Machine, readChips, setIrqLines } from "../machine/machine.ts";
+import { type Machine, readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import { fromWire, type HolderMethods, type SessionInfo, toWire } from "./protocol.ts";
 
-/** The most line changes in one request: a few hundred milliseconds of the holder's time. */
+/** The most line changes or messages in one request: a few hundred milliseconds of the holder's time. */
 const MAX_STEPS = 10_000;
 
 const chipId = v.custom<ChipId>((value) => typeof value === "string" && isChipId(value), "not a chip's id");
-const gsi = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
+const u32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_ffff));
 const image = v.strictObject({ id: chipId, base64: v.pipe(v.string(), v.base64()) });
-const step = v.strictObject({ gsi, level: v.picklist([0, 1]) });
+const step = v.strictObject({ gsi: u32, level: v.picklist([0, 1]) });
 
 const PARAMS = {
   describe: v.strictObject({}),
@@ -21,6 +21,9 @@ const PARAMS = {
   setIrqLines: v.strictObject({
     steps: v.pipe(v.array(step), v.maxLength(MAX_STEPS)),
     transient: v.boolean(),
+  }),
+  signalMsis: v.strictObject({
+    messages: v.pipe(v.array(v.strictObject({ address: u32, data: u32 })), v.maxLength(MAX_STEPS)),
   }),
   destroy: v.strictObject({}),
 } as const;
@@ -61,6 +64,10 @@ export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: ()
         else lines.delete(gsi);
       }
       return { statuses };
+    },
+    signalMsis(params) {
+      const { messages } = check("signalMsis", params);
+      return { statuses: signalMsis(machine, messages) };
     },
     destroy(params) {
       check("destroy", params);

@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
+import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Backend } from "../machine/machine.ts";
 import type { PresetName } from "../machine/presets.ts";
 
@@ -34,6 +35,7 @@ export interface HolderMethods {
     params: { steps: readonly LineStep[]; transient: boolean };
     result: { statuses: InjectionStatus[] };
   };
+  signalMsis: { params: { messages: readonly MsiMessage[] }; result: { statuses: InjectionStatus[] } };
   destroy: { params: Record<string, never>; result: Record<string, never> };
 }
 

@@ -35,7 +35,7 @@ const MEANINGS: Partial<Record<IoctlName, Record<string, string>>> = {
   KVM_GET_LAPIC: { EINVAL: "this vCPU has no in-kernel local APIC" },
   KVM_SET_LAPIC: { EINVAL: "this vCPU has no in-kernel local APIC, or its id does not fit the APIC's mode" },
   KVM_SET_GSI_ROUTING: { EINVAL: "an entry is not valid, or there are too many" },
-  KVM_SIGNAL_MSI: { EINVAL: "the message is not valid", ENXIO: "this VM has no in-kernel local APIC" },
+  KVM_SIGNAL_MSI: { EINVAL: "this VM has no in-kernel local APICs, or the message is not valid" },
   KVM_SET_USER_MEMORY_REGION: {
     EEXIST: "the region overlaps another",
     EINVAL: "the region is not page-aligned",

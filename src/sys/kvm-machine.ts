@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import type { MsiMessage } from "../abi/x86/msi.ts";
 import { vcpuAt } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { readChip, writeChip } from "./chips.ts";
@@ -48,6 +49,10 @@ export class KvmMachine implements Machine {
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
     return this.#vm.setIrqLine(gsi, level);
+  }
+
+  signalMsi(message: MsiMessage): InjectionStatus {
+    return this.#vm.signalMsi(message);
   }
 
   close(): void {

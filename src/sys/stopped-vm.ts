@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { IOCTL } from "../abi/ioctl.ts";
+import type { MsiMessage } from "../abi/x86/msi.ts";
 import { NR, readRegister } from "../abi/x86/user-regs.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Alarm } from "./alarm.ts";
@@ -232,6 +233,10 @@ class StoppedVm implements Machine {
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
     return this.#vm.setIrqLine(gsi, level);
+  }
+
+  signalMsi(message: MsiMessage): InjectionStatus {
+    return this.#vm.signalMsi(message);
   }
 
   /** Nothing: the VM is its process's own. */

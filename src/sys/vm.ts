@@ -1,19 +1,24 @@
 import type { InjectionStatus } from "../abi/chip.ts";
 import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
+import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
 import { checkGsi } from "../machine/checks.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
 import type { Kvm } from "./kvm.ts";
+import { KvmError } from "./kvm-error.ts";
 import { NativeBuffer } from "./libc.ts";
 import { Vcpu } from "./vcpu.ts";
 
 /** Bytes of `struct kvm_irqchip` before the chip itself: chip_id and pad. */
 const IRQCHIP_HEADER = 8;
 
+const EPERM = 1;
+
 /** A VM: its interrupt controllers and their lines. */
 export class Vm extends KvmFd {
   readonly #kvm: Kvm | undefined;
   readonly #irqchip = new NativeBuffer(SIZEOF.kvm_irqchip);
   readonly #irqLevel = new NativeBuffer(SIZEOF.kvm_irq_level);
+  readonly #msi = new NativeBuffer(SIZEOF.kvm_msi);
   #hasStatus: boolean | undefined;
 
   /**
@@ -109,6 +114,27 @@ export class Vm extends KvmFd {
     this.#setLevel(gsi, level);
     this.ioctl("KVM_IRQ_LINE", this.#irqLevel);
     return null;
+  }
+
+  /**
+   * KVM_SIGNAL_MSI: send a message to local APICs.
+   *
+   * @returns CPUs that took it, 0 when none of those addressed did, -1 when none was found.
+   * @throws KvmIrqError `bad-msi` for an address outside 0xfeeXXXXX, which the kernel would take all the
+   *   same. KvmError EINVAL when the VM has no in-kernel local APICs.
+   */
+  signalMsi(message: MsiMessage): InjectionStatus {
+    checkMsi(message);
+    this.#msi.bytes.fill(0);
+    this.#msi.view.setUint32(0, message.address, true);
+    this.#msi.view.setUint32(8, message.data, true);
+    try {
+      return this.ioctl("KVM_SIGNAL_MSI", this.#msi);
+    } catch (error) {
+      // The ioctl's own answer of -1, "ignored", is what libc takes for an error with errno 1.
+      if (error instanceof KvmError && error.errno === EPERM) return -1;
+      throw error;
+    }
   }
 
   #setLevel(gsi: number, level: 0 | 1): void {

@@ -61,6 +61,10 @@ export class FileTarget implements Target {
     throw this.#readOnly();
   }
 
+  signalMsis(): never {
+    throw this.#readOnly();
+  }
+
   async close(): Promise<void> {}
 
   #readOnly(): KvmIrqError {

@@ -2,18 +2,22 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { Target } from "./target.ts";
 
-/** What became of the rises of one GSI. */
-export interface InjectionResult {
-  gsi: number;
-  /** Rises of the line. */
+/** What became of injections that were tried, by the kernel's answer to each. */
+export interface StatusCounts {
+  /** How many there were: rises of a line, messages. */
   count: number;
   delivered: number;
   coalesced: number;
   ignored: number;
-  /** Rises that the kernel tells nothing of, without KVM_CAP_IRQ_INJECT_STATUS. Left out when none. */
+  /** Those that the kernel tells nothing of, without KVM_CAP_IRQ_INJECT_STATUS. Left out when none. */
   unknown?: number;
-  /** The kernel's answer to the last rise: CPUs reached, 0 coalesced, negative ignored, null unknown. */
+  /** The kernel's answer to the last: CPUs reached, 0 coalesced, negative ignored, null unknown. */
   last_status?: InjectionStatus;
+}
+
+/** What became of the rises of one GSI. */
+export interface InjectionResult extends StatusCounts {
+  gsi: number;
   /** The level that the line was left at. */
   level: 0 | 1;
 }
@@ -116,6 +120,16 @@ function risesAndFalls(gsi: number): LineStep[] {
   ];
 }
 
+/** Adds one answer. */
+export function countStatus(counts: StatusCounts, status: InjectionStatus): void {
+  counts.count++;
+  counts.last_status = status;
+  if (status === null) counts.unknown = (counts.unknown ?? 0) + 1;
+  else if (status > 0) counts.delivered++;
+  else if (status === 0) counts.coalesced++;
+  else counts.ignored++;
+}
+
 /** Counts the answers to rises. */
 class Tally {
   readonly #byGsi: Map<number, InjectionResult>;
@@ -131,12 +145,7 @@ class Tally {
       const result = this.#byGsi.get(gsi);
       const status = statuses[index];
       if (level === 0 || result === undefined || status === undefined) return;
-      result.count++;
-      result.last_status = status;
-      if (status === null) result.unknown = (result.unknown ?? 0) + 1;
-      else if (status > 0) result.delivered++;
-      else if (status === 0) result.coalesced++;
-      else result.ignored++;
+      countStatus(result, status);
     });
   }
 

@@ -2,7 +2,8 @@ import { release } from "node:os";
 import { HOST_ARCH } from "../abi/arch.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
-import { type Machine, readChips, setIrqLines } from "../machine/machine.ts";
+import type { MsiMessage } from "../abi/x86/msi.ts";
+import { type Machine, readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
@@ -34,6 +35,10 @@ export class LocalTarget implements Target {
 
   async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
     return setIrqLines(this.#machine, steps);
+  }
+
+  async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
+    return signalMsis(this.#machine, messages);
   }
 
   async close(): Promise<void> {

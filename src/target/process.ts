@@ -7,7 +7,8 @@ import {
   parseChipId,
 } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { type Machine, readChips, setIrqLines } from "../machine/machine.ts";
+import type { MsiMessage } from "../abi/x86/msi.ts";
+import { type Machine, readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import { findGadgets, type Gadgets, readMappings } from "../sys/address-space.ts";
 import { Alarm } from "../sys/alarm.ts";
@@ -135,6 +136,10 @@ export class ProcessTarget implements Target {
 
   async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
     return this.#stopped([], (machine) => setIrqLines(machine, steps));
+  }
+
+  async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
+    return this.#stopped([], (machine) => signalMsis(machine, messages));
   }
 
   async close(): Promise<void> {

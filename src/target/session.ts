@@ -1,4 +1,5 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { MsiMessage } from "../abi/x86/msi.ts";
 import { SessionClient } from "../session/client.ts";
 import { fromWire, toWire } from "../session/protocol.ts";
 import { machineChips } from "./local.ts";
@@ -38,6 +39,10 @@ export class SessionTarget implements Target {
   async setIrqLines(steps: readonly LineStep[], options: LineOptions = {}): Promise<InjectionStatus[]> {
     const { transient = false } = options;
     return (await this.#client.call("setIrqLines", { steps, transient })).statuses;
+  }
+
+  async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
+    return (await this.#client.call("signalMsis", { messages })).statuses;
   }
 
   async close(): Promise<void> {

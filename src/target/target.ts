@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
+import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 
 /** Where a VM is and what it has, without touching it. */
@@ -32,6 +33,12 @@ export interface Target {
   writeChips(images: readonly ChipImage[], expected?: readonly ChipImage[]): Promise<void>;
   /** In order, without anything of another client in between. */
   setIrqLines(steps: readonly LineStep[], options?: LineOptions): Promise<InjectionStatus[]>;
+  /**
+   * Sends messages to local APICs, in order and without anything of another client in between.
+   *
+   * @throws KvmIrqError `bad-msi` when one has an address outside 0xfeeXXXXX; then none is sent.
+   */
+  signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]>;
   close(): Promise<void>;
   /** Where calls stop threads of another process: those that the last one stopped, and for how long. */
   readonly lastStops?: readonly ThreadStop[];

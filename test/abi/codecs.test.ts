@@ -11,10 +11,32 @@ import {
   ioapicStateSize,
 } from "../../src/abi/x86/ioapic.ts";
 import { decodeLapic, encodeLapic } from "../../src/abi/x86/lapic.ts";
+import { decodeMsi, encodeMsi } from "../../src/abi/x86/msi.ts";
 import { decodePic, encodePic, PIC_FIELDS } from "../../src/abi/x86/pic.ts";
 import { decodeVcpu, encodeVcpu, VCPU_IMAGE } from "../../src/abi/x86/vcpu.ts";
 
 const bytes = (size: number) => fc.uint8Array({ minLength: size, maxLength: size });
+
+describe("an MSI", () => {
+  it("has its fields where the manual says", () => {
+    expect(decodeMsi({ address: 0xfee1_200c, data: 0xc431 })).toEqual({
+      dest_id: 0x12,
+      redirection_hint: true,
+      dest_mode: "logical",
+      vector: 0x31,
+      delivery_mode: "nmi",
+      level: "assert",
+      trig_mode: "level",
+    });
+  });
+
+  it.each([0xfedf_ffff, 0xfef0_0000, 0, -1, 2 ** 32, 0xfee0_0000 + 0.5])(
+    "can't go to address %d",
+    (address) => {
+      expect(() => decodeMsi({ address, data: 0 })).toThrow("is not the address of an MSI");
+    },
+  );
+});
 
 describe("ioctl numbers", () => {
   // The values of <linux/kvm.h> on x86-64, as a C compiler prints them.
@@ -55,6 +77,16 @@ describe("ioctl numbers", () => {
 });
 
 describe("decode and encode are inverses over every byte", () => {
+  it("MSI", () => {
+    const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
+    fc.assert(
+      fc.property(fc.integer({ min: 0, max: 0xf_ffff }), u32, (low, data) => {
+        const message = { address: 0xfee0_0000 + low, data };
+        expect(encodeMsi(decodeMsi(message))).toEqual(message);
+      }),
+    );
+  });
+
   it("PIC", () => {
     fc.assert(
       fc.property(bytes(SIZEOF.kvm_pic_state), (image) => {

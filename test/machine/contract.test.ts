@@ -263,6 +263,57 @@ describe.each([
     });
   });
 
+  describe("messages", () => {
+    const APIC_0 = 0xfee0_0000;
+    const cases: [
+      what: string,
+      vcpus: number,
+      address: number,
+      data: number,
+      status: number,
+      to: number[],
+    ][] = [
+      ["to a physical id", 2, 0xfee0_1000, 0x41, 1, [1]],
+      ["to nobody", 2, 0xfee0_9000, 0x41, 0, []],
+      ["to all", 3, 0xfeef_f000, 0x41, 3, [0, 1, 2]],
+      ["to all, with the hint", 2, 0xfeef_f008, 0x41, 1, [1]],
+      ["of a level, asserted", 1, APIC_0, 0xc041, 1, [0]],
+      ["of a level, deasserted", 1, APIC_0, 0x8041, 1, [0]],
+      ["of a VM without vCPUs", 0, APIC_0, 0x41, -1, []],
+      ["of mode ExtINT", 1, APIC_0, 0x741, 0, []],
+    ];
+    for (const [what, vcpus, address, data, status, reached] of cases) {
+      test(`one ${what}: status ${status}, vCPUs [${reached}]`, async () => {
+        const vm = await machine(vcpus);
+        const all = Array.from({ length: vcpus }, (_, vcpu) => vcpu);
+        for (const vcpu of all) setLapic(vm, vcpu);
+        expect(vm.signalMsi({ address, data })).toBe(status);
+        expect(all.filter((vcpu) => lapic(vm, vcpu).irr.includes(0x41))).toEqual(reached);
+      });
+    }
+
+    test("a second one is delivered too: nothing is coalesced", async () => {
+      const vm = await machine(1);
+      setLapic(vm, 0);
+      const message = { address: APIC_0, data: 0x41 };
+      expect([vm.signalMsi(message), vm.signalMsi(message)]).toEqual([1, 1]);
+    });
+
+    test("a level-triggered one sets TMR", async () => {
+      const vm = await machine(1);
+      setLapic(vm, 0);
+      vm.signalMsi({ address: APIC_0, data: 0xc041 });
+      expect(lapic(vm)).toMatchObject({ irr: [0x41], tmr: [0x41] });
+    });
+
+    test("an address that is no local APIC's is refused, and nothing is sent", async () => {
+      const vm = await machine(1);
+      setLapic(vm, 0);
+      expect(() => vm.signalMsi({ address: 0xfed0_0000, data: 0x41 })).toThrow("not the address of an MSI");
+      expect(lapic(vm).irr).toEqual([]);
+    });
+  });
+
   describe("refusals", () => {
     test("a vCPU that is not there", async () => {
       const vm = await machine(1);

@@ -68,6 +68,8 @@ function run(machine: Machine, step: Step): Outcome {
   switch (step.do) {
     case "line":
       return machine.setIrqLine(step.gsi, step.level);
+    case "msi":
+      return machine.signalMsi(step);
     case "write":
       machine.writeChip({ id: step.chip, bytes: patchedBytes(machine, step) });
       return undefined;

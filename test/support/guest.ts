@@ -6,6 +6,7 @@ import {
   parseChipId,
 } from "../../src/abi/chip.ts";
 import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
+import type { MsiMessage } from "../../src/abi/x86/msi.ts";
 import { RFLAGS_IF } from "../../src/abi/x86/vcpu.ts";
 import { vcpuAt } from "../../src/machine/checks.ts";
 import type { Machine } from "../../src/machine/machine.ts";
@@ -90,6 +91,10 @@ export class GuestMachine implements Machine, Cpu {
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
     return this.#vm.setIrqLine(gsi, level);
+  }
+
+  signalMsi(message: MsiMessage): InjectionStatus {
+    return this.#vm.signalMsi(message);
   }
 
   acknowledge(): number | undefined {

@@ -1,7 +1,7 @@
 import type { ChipId } from "../../src/abi/chip.ts";
 import { X86_64 } from "../../src/abi/x86/arch.ts";
 import type { Machine } from "../../src/machine/machine.ts";
-import { applyPreset } from "../../src/machine/presets.ts";
+import { applyPreset, type PresetMachine } from "../../src/machine/presets.ts";
 import { patchedBytes } from "./differential.ts";
 import type { Step } from "./steps.ts";
 
@@ -13,6 +13,8 @@ export function scriptLines(machine: Machine, step: Step): string[] {
   switch (step.do) {
     case "line":
       return [`${step.level === 1 ? "hold" : "release"} ${step.gsi}`];
+    case "msi":
+      return [`msi --address 0x${step.address.toString(16)} --data 0x${step.data.toString(16)}`];
     case "readVcpu":
       return ["dump"];
     // A script has no word for what the CPU does.
@@ -32,14 +34,11 @@ export function scriptLines(machine: Machine, step: Step): string[] {
 }
 
 /** A machine that notes what is written to it and changes nothing. */
-function recorder(machine: Machine, lines: string[]): Machine {
+function recorder(machine: Machine, lines: string[]): PresetMachine {
   return {
-    backend: machine.backend,
     vcpus: machine.vcpus,
     readChip: (id) => machine.readChip(id),
     writeChip: ({ id, bytes }) => lines.push(setCommand(id, machine.readChip(id), bytes)),
-    setIrqLine: () => null,
-    close: () => {},
   };
 }
 

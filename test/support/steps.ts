@@ -8,6 +8,7 @@ import {
   type LapicRegister,
   type LapicVectorRegister,
 } from "../../src/abi/x86/lapic.ts";
+import { encodeMsi, type MsiMessage } from "../../src/abi/x86/msi.ts";
 import { PIC_FIELDS, type PicField } from "../../src/abi/x86/pic.ts";
 import type { PresetName } from "../../src/machine/presets.ts";
 import type { PicEoi } from "../../src/model/pic.ts";
@@ -24,6 +25,7 @@ export interface Patch {
  */
 export type Step =
   | { do: "line"; gsi: number; level: 0 | 1 }
+  | ({ do: "msi" } & MsiMessage)
   | { do: "write"; chip: ChipId; from: "current" | "zero"; patches: Patch[] }
   | { do: "preset"; preset: PresetName }
   | { do: "readVcpu"; vcpu: number }
@@ -210,13 +212,24 @@ const line: fc.Arbitrary<Step> = fc.record({
   gsi,
   level: fc.constantFrom(1 as const, 0 as const),
 });
+const msi: fc.Arbitrary<Step> = fc
+  .record({
+    dest_id: destination,
+    redirection_hint: mostly(false),
+    dest_mode: fc.constantFrom("physical" as const, "logical" as const),
+    vector,
+    delivery_mode: anyMode,
+    level: fc.constantFrom("assert" as const, "deassert" as const),
+    trig_mode: fc.constantFrom("edge" as const, "level" as const),
+  })
+  .map((fields): Step => ({ do: "msi", ...encodeMsi(fields) }));
 const preset: fc.Arbitrary<Step> = fc.record({
   do: fc.constant("preset" as const),
   preset: fc.constantFrom<PresetName>("pic", "ioapic", "ioapic"),
 });
 
 /** What a sequence can be made of besides line changes. */
-const KINDS = ["pic", "ioapic", "lapic", "preset", "readVcpu"] as const;
+const KINDS = ["pic", "ioapic", "lapic", "msi", "preset", "readVcpu"] as const;
 type Kind = (typeof KINDS)[number];
 
 const anyKinds: fc.Arbitrary<Kind[]> = fc.oneof(
@@ -255,6 +268,7 @@ function anyStep(vcpus: number, kinds: Kind[]): fc.Arbitrary<Step> {
       weight: 8,
       arbitrary: vcpu.chain((index) => write(fc.constant<ChipId>(`lapic[${index}]`), lapicPatches(index))),
     },
+    msi: { weight: 6, arbitrary: msi },
     preset: { weight: 1, arbitrary: preset },
     readVcpu: { weight: 3, arbitrary: fc.record({ do: fc.constant("readVcpu" as const), vcpu }) },
   };

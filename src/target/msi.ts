@@ -1,0 +1,41 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { MsiMessage } from "../abi/x86/msi.ts";
+import { countStatus, type StatusCounts } from "./inject.ts";
+import type { Target } from "./target.ts";
+
+/** What became of one message, sent so many times. */
+export type MsiResult = MsiMessage & StatusCounts;
+
+export interface MsiTrain {
+  message: MsiMessage;
+  /** How often it is sent. */
+  count: number;
+  /** From one message to the next, in milliseconds. */
+  intervalMs: number;
+}
+
+/** How many messages go in one request when nothing has to be waited for: about 10 ms of work. */
+const BATCH = 1000;
+
+/**
+ * Sends a message, so many times.
+ *
+ * @param signal ends the train early; what was done until then is returned.
+ */
+export async function sendMsi(
+  target: Target,
+  { message, count, intervalMs }: MsiTrain,
+  signal: AbortSignal,
+): Promise<MsiResult> {
+  const result: MsiResult = { ...message, count: 0, delivered: 0, coalesced: 0, ignored: 0 };
+  const start = performance.now();
+  while (result.count < count && !signal.aborted) {
+    const size = intervalMs === 0 ? Math.min(BATCH, count - result.count) : 1;
+    for (const status of await target.signalMsis(new Array<MsiMessage>(size).fill(message))) {
+      countStatus(result, status);
+    }
+    const wait = start + result.count * intervalMs - performance.now();
+    if (result.count < count && wait > 0) await sleep(wait, undefined, { signal }).catch(() => {});
+  }
+  return result;
+}
