@@ -20,6 +20,7 @@ export {
 export { decodeLapic, encodeLapic, type LapicState } from "./abi/x86/lapic.ts";
 export { checkMsi, decodeMsi, encodeMsi, type Msi, type MsiMessage } from "./abi/x86/msi.ts";
 export { decodePic, encodePic, type PicState } from "./abi/x86/pic.ts";
+export { DEFAULT_ROUTES, type MsiRoute, type PinRoute, type Route, type Routing } from "./abi/x86/routing.ts";
 export { decodeVcpu, type VcpuState } from "./abi/x86/vcpu.ts";
 export type { Backend, Machine } from "./machine/machine.ts";
 export { applyPreset, type PresetName } from "./machine/presets.ts";

@@ -7,6 +7,7 @@ export const EXIT_STATUS = {
   usage: 2,
   "bad-gsi": 2,
   "bad-msi": 2,
+  "bad-route": 2,
   "bad-chip": 2,
   "bad-path": 2,
   "bad-name": 2,

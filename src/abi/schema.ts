@@ -79,6 +79,11 @@ const vcpu = v.strictObject({
   smi: v.strictObject({ smm: v.boolean(), pending: v.boolean() }),
 });
 
+const route = v.union([
+  v.strictObject({ gsi: u32, chip: v.picklist(["pic1", "pic2", "ioapic"]), pin: u8 }),
+  v.strictObject({ gsi: u32, msi: v.strictObject({ address: u32, data: u32 }) }),
+]);
+
 const chipsSchema = v.strictObject({
   pic1: v.exactOptional(pic),
   pic2: v.exactOptional(pic),
@@ -94,6 +99,7 @@ export const snapshotSchema = v.strictObject({
   host: v.looseObject({ kernel: v.string(), arch: v.string() }),
   chips: chipsSchema,
   vcpus: v.exactOptional(v.array(vcpu)),
+  routing: v.exactOptional(v.union([v.literal("default"), v.array(route)])),
 });
 
 /** A place in the input that does not fit, as a path (`chips.pic1.irr`) and a sentence. */

@@ -1,5 +1,6 @@
 import type { Arch, Chips, VcpuList } from "./arch.ts";
 import type { ChipImage } from "./chip.ts";
+import type { Routing } from "./x86/routing.ts";
 
 export const SNAPSHOT_FORMAT = "kvm-irq.snapshot";
 /** Counts breaks of the format; additions leave it as it is. */
@@ -31,6 +32,8 @@ export interface Snapshot {
   host: SnapshotHost;
   chips: Chips;
   vcpus?: VcpuList;
+  /** Where GSIs went; absent where that could not be told. Never restored. */
+  routing?: Routing;
 }
 
 /**

@@ -31,6 +31,8 @@ export interface Parsed {
   /** The command's name. */
   name: string;
   scriptable: boolean;
+  /** The GSIs that it drives. */
+  gsis: readonly number[];
   globals: GlobalOptions;
   run(context: Context): Promise<Outcome>;
 }
@@ -67,6 +69,8 @@ export interface CommandSpec {
   scriptable?: true;
   /** Declares arguments and options. Bad values are refused here, before anything runs. */
   declare(program: Command): Command;
+  /** The GSIs that it drives, so that a script can be checked before it runs. */
+  gsis?(...parsed: never[]): readonly number[];
   /** Runs it with what commander parsed: the arguments in order, then the options. */
   run(context: Context, ...parsed: never[]): Promise<Outcome>;
 }

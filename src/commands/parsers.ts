@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { MAX_ROUTES } from "../abi/x86/routing.ts";
 import { badChip } from "../target/take-snapshot.ts";
 
 /** Parsers of option and argument values. Each takes the text and throws what is wrong with it. */
@@ -38,7 +39,10 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
-/** GSIs: numbers and ranges. Collects a variadic argument. */
+/**
+ * GSIs: numbers and ranges. Collects a variadic argument. Those that no routing can have are refused here;
+ * whether the target's routing takes the others somewhere, it says itself.
+ */
 export function gsis(text: string, previous: number[] | undefined): number[] {
   const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);
   const { count, description } = HOST_ARCH.gsis;
@@ -49,8 +53,8 @@ export function gsis(text: string, previous: number[] | undefined): number[] {
   if (from > to) {
     throw new KvmIrqError("bad-gsi", `the range ${text} runs backwards`, { hint: `write ${to}-${from}` });
   }
-  if (to >= count) {
-    throw new KvmIrqError("bad-gsi", `GSI ${from >= count ? from : to} goes nowhere`, { hint });
+  if (to >= MAX_ROUTES) {
+    throw new KvmIrqError("bad-gsi", `GSI ${to} goes nowhere`, { hint });
   }
   const range = Array.from({ length: to - from + 1 }, (_, n) => from + n);
   return [...new Set([...(previous ?? []), ...range])];

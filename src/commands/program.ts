@@ -15,6 +15,7 @@ import { msi } from "./msi.ts";
 import { pulse } from "./pulse.ts";
 import { release } from "./release.ts";
 import { restore } from "./restore.ts";
+import { route } from "./route.ts";
 import { run } from "./run.ts";
 import { set } from "./set.ts";
 import { watch } from "./watch.ts";
@@ -28,6 +29,7 @@ const COMMANDS: Readonly<Record<string, CommandSpec>> = {
   hold,
   release,
   msi,
+  route,
   dump,
   restore,
   set,
@@ -88,6 +90,7 @@ function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed)
     onParsed({
       name: command.name(),
       scriptable: spec.scriptable === true,
+      gsis: spec.gsis?.(...values) ?? [],
       globals: program.opts<GlobalOptions>(),
       run: (context) => spec.run(context, ...values),
     });

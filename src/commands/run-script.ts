@@ -1,4 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
+import type { Routing } from "../abi/x86/routing.ts";
+import { checkRouted } from "../machine/routed.ts";
 import type { Target } from "../target/target.ts";
 import type { Context, Outcome, Parsed, Program } from "./command.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
@@ -24,14 +26,24 @@ const REMEMBERED_LINES = 1000;
 /**
  * Checks every line of a script without running any.
  *
+ * @param routing where GSIs go on the script's VM, when that is known. A `route` line may change it, so that
+ *   GSIs behind the first such line are left to the VM.
  * @returns how many commands it has.
  * @throws KvmIrqError `bad-input` with the place of the first mistake.
  */
-export async function checkScript(script: Script, program: Program): Promise<number> {
+export async function checkScript(
+  script: Script,
+  program: Program,
+  routing: Routing | undefined,
+): Promise<number> {
   const parse = lineParser(script, program);
   let commands = 0;
+  let known = routing;
   for await (const line of script.lines()) {
-    parse(line);
+    const { name, gsis } = parse(line);
+    if (name === "route") known = undefined;
+    const table = known;
+    if (table !== undefined) atLine(script.label, line.number, () => checkRouted(table, gsis));
     commands++;
   }
   return commands;

@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import type { Routing } from "../abi/x86/routing.ts";
 import { PRESETS } from "../machine/presets.ts";
 import { count } from "../render/format.ts";
 import type { Target } from "../target/target.ts";
@@ -62,7 +63,7 @@ export const run: CommandSpec = {
       throw new KvmIrqError("usage", "--output goes with --format tap or junit");
     }
     const script = openScript(path);
-    const commands = await checkScript(script, context.program);
+    const commands = await checkScript(script, context.program, await routingOf(context, options));
     if (options.dryRun) {
       return {
         json: { script: script.label, commands },
@@ -78,10 +79,19 @@ export const run: CommandSpec = {
   },
 };
 
+/** What is known beforehand of the routing of the VM that a script is for. */
+async function routingOf(context: Context, { dryRun }: Options): Promise<Routing | undefined> {
+  if (!namesTarget(context)) return "default";
+  return dryRun ? undefined : (await (await context.target()).describe()).routing;
+}
+
+function namesTarget({ globals: { session, pid, snapshot } }: Context): boolean {
+  return session !== undefined || pid !== undefined || snapshot !== undefined;
+}
+
 /** A VM of the script's own, unless the command line names a target. */
 async function chooseTarget(context: Context, options: Options): Promise<Target> {
-  const { session, pid, snapshot } = context.globals;
-  if (session !== undefined || pid !== undefined || snapshot !== undefined) return context.target();
+  if (namesTarget(context)) return context.target();
   return scratchTarget(options, ({ message }) => context.notice(`${message}: using the software model`));
 }
 

@@ -7,6 +7,13 @@ export const BROADCAST = 0xff;
 const DFR_FLAT = 0xffff_ffff;
 const DFR_CLUSTER = 0x0fff_ffff;
 
+/** What an IOAPIC entry or an MSI sends. */
+export interface Message
+  extends Pick<RedirectionEntry, "vector" | "delivery_mode" | "dest_mode" | "dest_id" | "trig_mode"> {
+  /** Of an MSI: one of those addressed is to be picked, as for lowest priority. */
+  redirection_hint?: boolean;
+}
+
 /** Who a message is for. */
 export interface Destination {
   /** The local APICs that take part: for lowest priority, the one chosen. */
@@ -18,13 +25,13 @@ export interface Destination {
 }
 
 /**
- * Whom KVM delivers an IOAPIC message to, as its destination and delivery mode say.
+ * Whom KVM delivers a message to, as its destination and delivery mode say.
  *
  * KVM looks a destination up in tables where it can and asks each local APIC where it can't. The two agree
  * but for lowest priority: the tables choose by the vector among all bits of a logical destination, those
  * that no local APIC has included, and a message for such a one is lost.
  */
-export function destinationOf(entry: RedirectionEntry, cpus: readonly Cpu[]): Destination {
+export function destinationOf(entry: Message, cpus: readonly Cpu[]): Destination {
   const present = cpus.filter(({ mode }) => mode !== "disabled");
   const off = cpus.filter((cpu) => cpu.mode === "disabled" && matches(entry, cpu));
   const tabled = entry.dest_id !== BROADCAST && physicalIdsDiffer(present);
@@ -34,10 +41,14 @@ export function destinationOf(entry: RedirectionEntry, cpus: readonly Cpu[]): De
   return { cpus: chosen(entry.vector, slots ?? named.filter(softwareEnabled)), named, off };
 }
 
-/** Whether lowest priority counts: not for a physical destination in the tables, nor for its broadcast. */
-function choosesOne(entry: RedirectionEntry, tabled: boolean): boolean {
-  if (entry.delivery_mode !== "lowest-priority") return false;
-  return entry.dest_mode === "logical" || !(tabled || entry.dest_id === BROADCAST);
+/**
+ * Whether lowest priority counts: not for a physical destination in the tables, nor for its broadcast unless
+ * an MSI has the hint.
+ */
+function choosesOne(entry: Message, tabled: boolean): boolean {
+  const hinted = entry.redirection_hint === true;
+  if (entry.delivery_mode !== "lowest-priority" && !hinted) return false;
+  return entry.dest_mode === "logical" || (entry.dest_id === BROADCAST ? hinted : !tabled);
 }
 
 /** KVM's choice for lowest priority: the slot whose number is the vector modulo the slots. */
@@ -64,7 +75,7 @@ type LogicalModel = "flat" | "cluster" | "x2apic";
  * @returns `undefined` when the tables can't tell: local APICs that differ in their logical model, share a
  *   bit, or have several.
  */
-function tables(entry: RedirectionEntry, cpus: readonly Cpu[]): (Cpu | undefined)[] | undefined {
+function tables(entry: Message, cpus: readonly Cpu[]): (Cpu | undefined)[] | undefined {
   if (entry.dest_mode === "physical") return [cpus.find((cpu) => apicId(cpu) === entry.dest_id)];
   const members = cpus.filter((cpu) => softwareEnabled(cpu) && cpu.lapic.ldr !== 0);
   const model = members[0] && logicalModel(members[0]);
@@ -112,7 +123,7 @@ function logicalPlace(cpu: Cpu): { cluster: number; mask: number } {
 }
 
 /** Whether a local APIC by itself takes a destination for its own (Intel SDM vol. 3, 12.6.2). */
-export function matches(entry: RedirectionEntry, cpu: Cpu): boolean {
+export function matches(entry: Message, cpu: Cpu): boolean {
   if (entry.dest_id === BROADCAST) return true;
   if (entry.dest_mode === "physical") return apicId(cpu) === entry.dest_id;
   if (cpu.mode !== "x2apic" && cpu.lapic.dfr !== DFR_FLAT && cpu.lapic.dfr !== DFR_CLUSTER) return false;

@@ -1,11 +1,12 @@
 import type { Snapshot } from "../abi/snapshot.ts";
 import type { IoapicState, RedirectionEntry } from "../abi/x86/ioapic.ts";
 import type { PicState } from "../abi/x86/pic.ts";
+import type { PinRoute } from "../abi/x86/routing.ts";
 import { type Cpu, cpusOf } from "./apic-logic.ts";
-import { hasBit } from "./bits.ts";
-import { type Destination, destinationOf } from "./destination.ts";
+import { hasBit, hex } from "./bits.ts";
+import { destinationOf } from "./destination.ts";
+import type { MessageContext } from "./explain-message.ts";
 import { type Acknowledge, acknowledge, afterRise, type PicPair } from "./pic-logic.ts";
-import type { Route } from "./routing.ts";
 
 /** What the checks of the PIC way look at. */
 export interface PicContext {
@@ -26,13 +27,10 @@ export interface PicContext {
 }
 
 /** What the checks of the IOAPIC way look at. */
-export interface IoapicContext {
+export interface IoapicContext extends MessageContext {
   pin: number;
   ioapic: IoapicState;
   entry: RedirectionEntry;
-  /** `undefined` when the snapshot has no local APICs. */
-  cpus: Cpu[] | undefined;
-  destination: Destination;
   /** The same line as a PIC sees it, where the GSI goes to one as well. */
   picInput: { high: boolean; evidence: string } | undefined;
 }
@@ -49,7 +47,7 @@ export interface CpuContext {
 }
 
 /** @returns `undefined` when the snapshot has not both PICs. */
-export function picContext(snapshot: Snapshot, route: Route): PicContext | undefined {
+export function picContext(snapshot: Snapshot, route: PinRoute): PicContext | undefined {
   const { pic1, pic2 } = snapshot.chips;
   if (pic1 === undefined || pic2 === undefined || route.chip === "ioapic") return undefined;
   const { chip, pin } = route;
@@ -73,14 +71,20 @@ export function picContext(snapshot: Snapshot, route: Route): PicContext | undef
 /** @returns `undefined` when the snapshot has no IOAPIC, or it has no such pin. */
 export function ioapicContext(
   snapshot: Snapshot,
-  route: Route,
-  picRoute: Route | undefined,
+  route: PinRoute,
+  picRoute: PinRoute | undefined,
 ): IoapicContext | undefined {
   const { ioapic } = snapshot.chips;
   const entry = ioapic?.redirtbl[route.pin];
   if (ioapic === undefined || entry === undefined) return undefined;
   const cpus = cpusOf(snapshot);
   return {
+    from: "ioapic",
+    sender: `IOAPIC pin ${route.pin}`,
+    evidence: {
+      delivery_mode: `ioapic.redirtbl[${route.pin}].delivery_mode = ${entry.delivery_mode} (redirtbl[${route.pin}] bits 8-10)`,
+      dest_id: `ioapic.redirtbl[${route.pin}].dest_id = ${hex(entry.dest_id)} (redirtbl[${route.pin}] bits 56-63)`,
+    },
     pin: route.pin,
     ioapic,
     entry,
@@ -90,7 +94,7 @@ export function ioapicContext(
   };
 }
 
-function picInput(snapshot: Snapshot, { chip, pin }: Route): IoapicContext["picInput"] {
+function picInput(snapshot: Snapshot, { chip, pin }: PinRoute): IoapicContext["picInput"] {
   const pic = chip === "ioapic" ? undefined : snapshot.chips[chip];
   if (pic === undefined) return undefined;
   const high = hasBit(pic.last_irr, pin);

@@ -1,25 +1,11 @@
-import type { RedirectionEntry } from "../abi/x86/ioapic.ts";
-import { type Cpu, softwareEnabled } from "./apic-logic.ts";
 import { hasBit, hex, listed, vcpuNames } from "./bits.ts";
-import { BROADCAST, matches } from "./destination.ts";
+import { matches } from "./destination.ts";
 import type { IoapicContext } from "./explain-context.ts";
+import { addressees, destinationText, MESSAGE_CHECKS, messageOf } from "./explain-message.ts";
 import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
 
 /** The pin of the real-time clock, whose EOIs KVM keeps track of. */
 const RTC_PIN = 8;
-
-/** What keeps the other delivery modes from bringing an interrupt, seen on a running kernel. */
-const NOT_DELIVERED: Partial<Record<RedirectionEntry["delivery_mode"], string>> = {
-  "reserved-3": "KVM takes it for a remote read, counts it as delivered, and nothing comes of it",
-  "reserved-6":
-    "KVM takes it for a start-up IPI and counts it as delivered; only a vCPU that waits for one notices",
-  extint: "KVM's PICs reach the CPU through LINT0 of a local APIC, not through the IOAPIC",
-};
-
-/** Whether a delivery mode puts a vector into the IRR. */
-export function hasVector(mode: RedirectionEntry["delivery_mode"]): boolean {
-  return mode === "fixed" || mode === "lowest-priority";
-}
 
 /** Stage 4: whether the IOAPIC would send its message once the pin has risen, and to whom. */
 export function ioapicStage(context: IoapicContext): Stage {
@@ -33,21 +19,6 @@ export function ioapicStage(context: IoapicContext): Stage {
   });
 }
 
-/** Whom the message is for: those that are off when all are. */
-export function addressees({ destination: { cpus, off } }: Pick<IoapicContext, "destination">): Cpu[] {
-  return cpus.length > 0 ? cpus : off;
-}
-
-function messageOf(entry: RedirectionEntry): string {
-  return hasVector(entry.delivery_mode) ? `vector ${hex(entry.vector)}` : entry.delivery_mode.toUpperCase();
-}
-
-/** A destination in words: "physical destination 0x02". */
-export function destinationText(entry: RedirectionEntry): string {
-  const broadcast = entry.dest_id === BROADCAST ? " (broadcast)" : "";
-  return `${entry.dest_mode} destination ${hex(entry.dest_id)}${broadcast}`;
-}
-
 /** KVM takes `level` of KVM_IRQ_LINE for "asserted", whatever the polarity says. */
 function polarityNote({ pin, entry }: IoapicContext): Partial<StageResult> {
   if (entry.polarity === "high") return {};
@@ -59,10 +30,7 @@ const IOAPIC_CHECKS: readonly Check<IoapicContext>[] = [
   waitsForEoi,
   edgeLost,
   rtcCoalesced,
-  deliveryMode,
-  noLocalApics,
-  nobodyNamed,
-  lowestPriorityLost,
+  ...MESSAGE_CHECKS,
 ];
 
 function masked({ pin, entry }: IoapicContext) {
@@ -143,68 +111,5 @@ function rtcCoalesced({ pin, entry, cpus }: IoapicContext) {
     text: `KVM coalesces IOAPIC pin ${RTC_PIN}, the RTC's, until vector ${hex(entry.vector)} gets its EOI at ${names}`,
     evidence: `vector ${hex(entry.vector)} in ${busy.map(({ vcpu }) => `lapic[${vcpu}]`).join(", ")}.irr or .isr`,
     until: `once vector ${hex(entry.vector)} gets its EOI`,
-  };
-}
-
-function deliveryMode({ pin, entry }: IoapicContext): StageResult | undefined {
-  const evidence = `ioapic.redirtbl[${pin}].delivery_mode = ${entry.delivery_mode} (redirtbl[${pin}] bits 8-10)`;
-  if (entry.delivery_mode === "smi") {
-    return {
-      state: "unknown",
-      code: "ioapic-smi",
-      text: `IOAPIC pin ${pin} sends an SMI, which only a kernel with CONFIG_KVM_SMM delivers`,
-      evidence,
-      remedy: "ask the kernel: KVM_CHECK_EXTENSION of KVM_CAP_X86_SMM",
-    };
-  }
-  const why = NOT_DELIVERED[entry.delivery_mode];
-  if (why === undefined) return undefined;
-  return {
-    state: "blocked",
-    code: "ioapic-delivery-mode",
-    text: `IOAPIC pin ${pin} has delivery mode ${entry.delivery_mode}, which brings no interrupt under KVM`,
-    evidence: `${evidence}: ${why}`,
-    remedy: "use fixed or lowest-priority",
-  };
-}
-
-function noLocalApics({ cpus }: IoapicContext) {
-  if (cpus !== undefined) return undefined;
-  return {
-    state: "unknown" as const,
-    code: "ioapic-no-local-apics",
-    text: "there are no local APICs in the snapshot, so that its destination is not known",
-    evidence: "chips.lapic is missing",
-    remedy: "dump every chip (`kvm-irq dump --chip all`); a VM without vCPUs has no local APIC",
-  };
-}
-
-function nobodyNamed({ pin, entry, cpus, destination }: IoapicContext) {
-  if (destination.named.length + destination.off.length > 0) return undefined;
-  const ids = (cpus ?? []).map((cpu) =>
-    entry.dest_mode === "physical"
-      ? `lapic[${cpu.vcpu}].id = ${hex(cpu.lapic.id >>> 24)}`
-      : `lapic[${cpu.vcpu}].ldr = ${hex(cpu.lapic.ldr >>> 24)}${softwareEnabled(cpu) ? "" : " (software-disabled)"}`,
-  );
-  return {
-    state: "blocked" as const,
-    code: "ioapic-no-destination",
-    text: `${destinationText(entry)} of IOAPIC pin ${pin} matches no local APIC`,
-    evidence: `ioapic.redirtbl[${pin}].dest_id = ${hex(entry.dest_id)} (redirtbl[${pin}] bits 56-63); ${ids.join(", ")}`,
-    remedy:
-      entry.dest_mode === "physical"
-        ? "set dest_id to the id of a local APIC"
-        : "give the local APICs an LDR that the destination names, or use a physical destination",
-  };
-}
-
-function lowestPriorityLost({ pin, entry, destination }: IoapicContext) {
-  if (destination.cpus.length > 0 || destination.named.length === 0) return undefined;
-  return {
-    state: "blocked" as const,
-    code: "ioapic-lowest-priority-lost",
-    text: `lowest priority of IOAPIC pin ${pin} falls on a bit of ${destinationText(entry)} that no enabled local APIC has`,
-    evidence: `vector ${hex(entry.vector)} modulo the bits of dest_id ${hex(entry.dest_id)} names the bit`,
-    remedy: "leave bits of absent local APICs out of dest_id, or use fixed delivery",
   };
 }

@@ -10,7 +10,7 @@ import {
 } from "./apic-logic.ts";
 import { hex } from "./bits.ts";
 import type { CpuContext } from "./explain-context.ts";
-import { hasVector } from "./explain-ioapic.ts";
+import { hasVector } from "./explain-message.ts";
 import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
 
 /** Vectors below this a local APIC takes for illegal; KVM's puts them into IRR and leaves them there. */

@@ -1,7 +1,7 @@
 import { hex, vcpuNames } from "./bits.ts";
 import type { Outcome, Stage, Verdict, Way } from "./explanation.ts";
 
-const VIA = { pic: "the PIC", ioapic: "the IOAPIC" } as const;
+const VIA = { pic: "the PIC", ioapic: "the IOAPIC", msi: "an MSI" } as const;
 /** Ways are told best first, and the IOAPIC's before the PIC's. */
 const TOLD_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
 

@@ -1,9 +1,12 @@
 import type { Snapshot } from "../abi/snapshot.ts";
+import type { MsiRoute, PinRoute, Route } from "../abi/x86/routing.ts";
 import { type Cpu, cpusOf, intrTarget, softwareEnabled } from "./apic-logic.ts";
 import { type CpuContext, ioapicContext, type PicContext, picContext } from "./explain-context.ts";
-import { addressees, hasVector, ioapicStage } from "./explain-ioapic.ts";
+import { ioapicStage } from "./explain-ioapic.ts";
 import { lapicStage, lint0Stage } from "./explain-lapic.ts";
 import { ioapicLineStage, picLineStage } from "./explain-line.ts";
+import { addressees, hasVector, type MessageContext } from "./explain-message.ts";
+import { msiContext, msiStage } from "./explain-msi.ts";
 import { picStage } from "./explain-pic.ts";
 import { sentenceOf } from "./explain-sentence.ts";
 import { vcpuStage } from "./explain-vcpu.ts";
@@ -18,10 +21,10 @@ import {
   wayVerdict,
 } from "./explanation.ts";
 import { answersFor, vectorOf } from "./pic-logic.ts";
-import { type Route, type Routing, routesOf, routingName } from "./routing.ts";
+import { type Routing, routesOf, routingName } from "./routing.ts";
 
 export interface ExplainOptions {
-  /** Where GSIs go; KVM's default when not given. There is no ioctl that reads it back. */
+  /** Where GSIs go. When not given: as the snapshot says, else KVM's default. */
   routing?: Routing | undefined;
   /** Whether a guest may run. When not given: no for a session's or scratch VM, else yes. */
   guest?: boolean | undefined;
@@ -34,15 +37,16 @@ export interface ExplainOptions {
  * @param gsi any GSI; one that is routed nowhere has no ways and is blocked.
  */
 export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOptions = {}): Explanation {
-  const routing = options.routing ?? "default";
+  const routing = routingOf(snapshot, options);
   const guest = mayRun(snapshot, options);
   const routes = routesOf(routing).filter((route) => route.gsi === gsi);
-  const picRoute = routes.find(({ chip }) => chip !== "ioapic");
-  const ways = routes.map((route) =>
-    route.chip === "ioapic"
+  const picRoute = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
+  const ways = routes.map((route) => {
+    if ("msi" in route) return msiWay(snapshot, route, guest, routing);
+    return route.chip === "ioapic"
       ? ioapicWay(snapshot, route, picRoute, guest, routing)
-      : picWay(snapshot, route, guest, routing),
-  );
+      : picWay(snapshot, route, guest, routing);
+  });
   const verdict = bestVerdict(ways);
   return {
     gsi,
@@ -55,8 +59,12 @@ export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOpti
 
 /** {@link explainGsi} for every GSI that the routing takes somewhere, lowest first. */
 export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Explanation[] {
-  const gsis = new Set(routesOf(options.routing ?? "default").map(({ gsi }) => gsi));
+  const gsis = new Set(routesOf(routingOf(snapshot, options)).map(({ gsi }) => gsi));
   return [...gsis].sort((a, b) => a - b).map((gsi) => explainGsi(snapshot, gsi, options));
+}
+
+function routingOf(snapshot: Snapshot, options: ExplainOptions): Routing {
+  return options.routing ?? snapshot.routing ?? "default";
 }
 
 /** Whether a guest may run on a snapshot's vCPUs: not on those of a session or a scratch VM. */
@@ -68,7 +76,7 @@ const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
 
 function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
   const assumptions: string[] = [];
-  if (options.routing === undefined) {
+  if (options.routing === undefined && snapshot.routing === undefined) {
     assumptions.push("KVM's default routing; KVM can't be asked what a VMM has made of it");
   }
   if (snapshot.vcpus === undefined && snapshot.chips.lapic !== undefined) {
@@ -78,7 +86,8 @@ function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
 }
 
 function routingStage(route: Route, routing: Routing): Stage {
-  const input = `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
+  const input =
+    "msi" in route ? "an MSI" : `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
   return {
     name: "routing",
     state: "open",
@@ -88,7 +97,7 @@ function routingStage(route: Route, routing: Routing): Stage {
   };
 }
 
-function missingChip(name: "pic" | "ioapic", route: Route): Stage {
+function missingChip(name: "pic" | "ioapic", route: PinRoute): Stage {
   return {
     name,
     state: "unknown",
@@ -105,7 +114,7 @@ function way(via: Way["via"], stages: Stage[], outcome: Outcome): Way {
 
 const NOWHERE = { arrives: false, vcpus: [] };
 
-function picWay(snapshot: Snapshot, route: Route, guest: boolean, routing: Routing): Way {
+function picWay(snapshot: Snapshot, route: PinRoute, guest: boolean, routing: Routing): Way {
   const routed = routingStage(route, routing);
   const context = picContext(snapshot, route);
   if (context === undefined) {
@@ -131,8 +140,8 @@ function picOutcome({ chip, pin, pic, answer }: PicContext, target: Cpu | undefi
 
 function ioapicWay(
   snapshot: Snapshot,
-  route: Route,
-  picRoute: Route | undefined,
+  route: PinRoute,
+  picRoute: PinRoute | undefined,
   guest: boolean,
   routing: Routing,
 ): Way {
@@ -142,8 +151,23 @@ function ioapicWay(
     const outcome = { ...NOWHERE, vector: null, delivery_mode: "unknown" };
     return way("ioapic", [routed, missingChip("ioapic", route)], outcome);
   }
+  return messageWay("ioapic", context, [ioapicLineStage(context), routed, ioapicStage(context)], guest);
+}
+
+/** A GSI that sends an MSI has no line: each rise is a message. */
+function msiWay(snapshot: Snapshot, route: MsiRoute, guest: boolean, routing: Routing): Way {
+  const context = msiContext(snapshot, route);
+  return messageWay("msi", context, [routingStage(route, routing), msiStage(context)], guest);
+}
+
+/** @param sending the stages up to the message itself. */
+function messageWay(
+  via: Way["via"],
+  context: MessageContext,
+  sending: readonly Stage[],
+  guest: boolean,
+): Way {
   const { entry } = context;
-  const sending = [ioapicLineStage(context), ioapicStage(context)] as const;
   const vector = hasVector(entry.delivery_mode) ? entry.vector : null;
   const targets = addressees(context).map((cpu) => ({
     cpu,
@@ -151,9 +175,9 @@ function ioapicWay(
     deliveryMode: entry.delivery_mode,
     guest,
   }));
-  const stages = [sending[0], routed, sending[1], ...easiest(targets)];
+  const stages = [...sending, ...easiest(targets)];
   const vcpus = sending.some(stops) ? [] : targets.filter(accepts).map(({ cpu }) => cpu.vcpu);
-  return way("ioapic", stages, {
+  return way(via, stages, {
     arrives: vcpus.length > 0,
     vcpus,
     vector,

@@ -8,7 +8,7 @@
  */
 export type StageState = "open" | "blocked" | "held" | "pending" | "in service" | "unknown";
 
-export type StageName = "line" | "routing" | "pic" | "ioapic" | "local apic" | "vcpu";
+export type StageName = "line" | "routing" | "pic" | "ioapic" | "msi" | "local apic" | "vcpu";
 
 /** One stage of a way, and the register and bit that its state is read from. */
 export interface Stage {
@@ -50,7 +50,7 @@ export type Verdict = "open" | "held" | "blocked" | "unknown";
 
 /** One of the ways that a GSI can take to a vCPU. */
 export interface Way {
-  via: "pic" | "ioapic";
+  via: "pic" | "ioapic" | "msi";
   verdict: Verdict;
   stages: Stage[];
   outcome: Outcome;

@@ -1,6 +1,6 @@
 import type { Snapshot } from "../abi/snapshot.ts";
+import type { PinRoute } from "../abi/x86/routing.ts";
 import type { Cpu } from "./apic-logic.ts";
-import type { Route } from "./routing.ts";
 
 export type Severity = "error" | "warning" | "info";
 
@@ -26,7 +26,8 @@ export interface FindingContext {
   /** Empty when the snapshot has no local APICs. */
   cpus: readonly Cpu[];
   hasLapics: boolean;
-  routes: readonly Route[];
+  /** Where GSIs go, as far as that is pins. */
+  routes: readonly PinRoute[];
 }
 
 /** One kind of finding: what all of its code share, and a search that gives what is particular. */

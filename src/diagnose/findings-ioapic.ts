@@ -2,8 +2,8 @@ import type { IoapicState, RedirectionEntry } from "../abi/x86/ioapic.ts";
 import { intrTarget } from "./apic-logic.ts";
 import { hasBit, hex, listed, vcpuNames } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
-import { destinationText, hasVector } from "./explain-ioapic.ts";
 import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
+import { destinationText, hasVector } from "./explain-message.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
 import { isUnmasked } from "./pic-logic.ts";
 

@@ -2,7 +2,7 @@ import type { PicState } from "../abi/x86/pic.ts";
 import { intrTarget, lint0 } from "./apic-logic.ts";
 import { bitsOf, hasBit, hex, listed } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
-import { hasVector } from "./explain-ioapic.ts";
+import { hasVector } from "./explain-message.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
 import {
   acknowledge,

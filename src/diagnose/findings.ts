@@ -29,7 +29,7 @@ export function findings(
     previous,
     cpus: cpus ?? [],
     hasLapics: cpus !== undefined,
-    routes: routesOf(options.routing ?? "default"),
+    routes: routesOf(options.routing ?? snapshot.routing ?? "default").filter((route) => "chip" in route),
   };
   return FINDING_KINDS.flatMap((kind) => findKind(kind, context)).sort(
     (a, b) => GRAVEST_FIRST.indexOf(a.severity) - GRAVEST_FIRST.indexOf(b.severity),

@@ -1,5 +1,7 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
+import type { Routing } from "../abi/x86/routing.ts";
+import { checkRouted } from "./routed.ts";
 
 /** Who stands behind a VM: the kernel, or the software model. */
 export type Backend = "kvm" | "model";
@@ -17,6 +19,14 @@ export interface Machine {
   readChip(id: ChipId): Uint8Array;
   /** Sets one chip. Vcpu images can't be written. @throws KvmIrqError when there is no such chip. */
   writeChip(image: ChipImage): void;
+  /** Where GSIs go. */
+  readonly routing: Routing;
+  /**
+   * Replaces the whole routing. Lines that are high stay so at the pins that they had.
+   *
+   * @throws KvmIrqError `bad-route`, and then nothing has changed.
+   */
+  setRouting(routing: Routing): void;
   /** Sets the level of a GSI. A GSI that is routed nowhere is accepted and answers a negative status. */
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus;
   /**
@@ -29,17 +39,36 @@ export interface Machine {
 }
 
 /** Reads chips in the order asked for. */
-export function readChips(machine: Machine, ids: readonly ChipId[]): ChipImage[] {
+export function readChips(machine: Pick<Machine, "readChip">, ids: readonly ChipId[]): ChipImage[] {
   return ids.map((id) => ({ id, bytes: machine.readChip(id) }));
 }
 
 /** Sends messages in order. */
-export function signalMsis(machine: Machine, messages: readonly MsiMessage[]): InjectionStatus[] {
+export function signalMsis(
+  machine: Pick<Machine, "signalMsi">,
+  messages: readonly MsiMessage[],
+): InjectionStatus[] {
   for (const message of messages) checkMsi(message);
   return messages.map((message) => machine.signalMsi(message));
 }
 
-/** Sets line levels in order. */
-export function setIrqLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
+/**
+ * Sets line levels in order.
+ *
+ * @throws KvmIrqError `bad-gsi` for a GSI that the routing takes nowhere; then no line is touched.
+ */
+export function setRoutedLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
+  checkRouted(
+    machine.routing,
+    steps.map(({ gsi }) => gsi),
+  );
+  return setIrqLines(machine, steps);
+}
+
+/** Sets line levels in order, those that go nowhere too, which the machine ignores. */
+export function setIrqLines(
+  machine: Pick<Machine, "setIrqLine">,
+  steps: readonly LineStep[],
+): InjectionStatus[] {
   return steps.map(({ gsi, level }) => machine.setIrqLine(gsi, level));
 }

@@ -10,7 +10,7 @@ import type { Machine } from "./machine.ts";
  * @throws KvmIrqError `conflict` when a chip is not as expected; whatever the machine refused.
  */
 export function writeChips(
-  machine: Machine,
+  machine: Pick<Machine, "readChip" | "writeChip">,
   images: readonly ChipImage[],
   expected: readonly ChipImage[] = [],
 ): void {

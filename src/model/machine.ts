@@ -1,8 +1,8 @@
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
-import { IOAPIC_NUM_PINS } from "../abi/x86/ioapic.ts";
 import { decodeMsi, type MsiMessage } from "../abi/x86/msi.ts";
+import { checkRoutes, type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
 import { checkGsi, checkLapicSize, vcpuAt, vcpuIsReadOnly } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type Behaviour, USUAL_BEHAVIOUR } from "./behaviour.ts";
@@ -11,8 +11,8 @@ import { Ioapic } from "./ioapic.ts";
 import { type PicEoi, PicPair } from "./pic.ts";
 import { VcpuModel } from "./vcpu.ts";
 
-/** The GSIs that the default routing takes to the PICs as well as to the IOAPIC: 0 to 15. */
-const PIC_INPUTS = 16;
+/** Inputs of the master, behind which the slave's are counted on. */
+const PIC_PINS = 8;
 /** `KVM_MAX_VCPU_IDS` leaves more, but an 8-bit destination reaches no more than these. */
 const MOST_VCPUS = 255;
 
@@ -29,6 +29,8 @@ export class ModelMachine implements Machine {
   readonly #vcpus: readonly VcpuModel[];
   readonly #bus: ApicBus;
   readonly #ioapic: Ioapic;
+  #routing: Routing = "default";
+  #ways = waysByGsi("default");
 
   /**
    * @param vcpus how many vCPUs, 0 to 255, numbered from 0; they never run.
@@ -84,10 +86,25 @@ export class ModelMachine implements Machine {
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
     checkGsi(gsi);
-    if (gsi >= IOAPIC_NUM_PINS) return -1;
-    const pin = this.#ioapic.setPin(gsi, level);
-    if (gsi >= PIC_INPUTS) return pin;
-    return sumOfStatuses(this.#pics.setInput(gsi, level), pin);
+    let status = -1;
+    for (const way of this.#ways.get(gsi) ?? []) status = sumOfStatuses(status, this.#drive(way, level));
+    return status;
+  }
+
+  #drive(way: Route, level: 0 | 1): number {
+    if ("msi" in way) return level === 1 ? this.#bus.send(decodeMsi(way.msi)).status : -1;
+    if (way.chip === "ioapic") return this.#ioapic.setPin(way.pin, level);
+    return this.#pics.setInput(way.chip === "pic1" ? way.pin : PIC_PINS + way.pin, level);
+  }
+
+  get routing(): Routing {
+    return this.#routing;
+  }
+
+  setRouting(routing: Routing): void {
+    checkRoutes(routesOf(routing));
+    this.#routing = routing;
+    this.#ways = waysByGsi(routing);
   }
 
   signalMsi(message: MsiMessage): InjectionStatus {
@@ -141,6 +158,12 @@ export class ModelMachine implements Machine {
     this.#bus.remap();
     this.#ioapic.lapicWritten(vcpu);
   }
+}
+
+function waysByGsi(routing: Routing): Map<number, Route[]> {
+  const ways = new Map<number, Route[]>();
+  for (const route of routesOf(routing)) ways.set(route.gsi, [...(ways.get(route.gsi) ?? []), route]);
+  return ways;
 }
 
 /** Both chips' answers added up, the negative ones left out; negative when both are. */

@@ -2,12 +2,13 @@ import type { Snapshot } from "../abi/snapshot.ts";
 import { renderIoapic } from "./ioapic.ts";
 import { renderLapic } from "./lapic.ts";
 import { renderPic } from "./pic.ts";
+import { renderRouting } from "./route.ts";
 import { renderVcpu } from "./vcpu.ts";
 import type { View } from "./view.ts";
 
-/** Everything that a snapshot has, a section a chip. */
+/** Everything that a snapshot has, a section a chip, and its routing where that is not KVM's default. */
 export function renderSnapshot(snapshot: Snapshot, label: string, view: View): string {
-  const { chips, host, source, vcpus } = snapshot;
+  const { chips, host, routing, source, vcpus } = snapshot;
   const backend =
     source.backend === undefined ? "" : ` (${source.backend === "kvm" ? "KVM" : source.backend})`;
   const sections = [`${view.paint.bold(label)}${backend}, ${host.arch}, kernel ${host.kernel}\n`];
@@ -21,5 +22,6 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
   for (const vcpu of vcpus ?? []) {
     if (!chips.lapic?.some((lapic) => lapic.vcpu === vcpu.vcpu)) sections.push(renderVcpu(vcpu, view));
   }
+  if (typeof routing === "object") sections.push(renderRouting(routing, view));
   return sections.join("\n");
 }

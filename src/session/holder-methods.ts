@@ -2,7 +2,7 @@ import * as v from "valibot";
 import type { ChipId } from "../abi/chip.ts";
 import { isChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { type Machine, readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
+import { type Machine, readChips, setRoutedLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import { fromWire, type HolderMethods, type SessionInfo, toWire } from "./protocol.ts";
 
@@ -14,6 +14,12 @@ const u32 = v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(0xffff_fff
 const image = v.strictObject({ id: chipId, base64: v.pipe(v.string(), v.base64()) });
 const step = v.strictObject({ gsi: u32, level: v.picklist([0, 1]) });
 
+const message = v.strictObject({ address: u32, data: u32 });
+const route = v.union([
+  v.strictObject({ gsi: u32, chip: v.picklist(["pic1", "pic2", "ioapic"]), pin: u32 }),
+  v.strictObject({ gsi: u32, msi: message }),
+]);
+
 const PARAMS = {
   describe: v.strictObject({}),
   readChips: v.strictObject({ ids: v.array(chipId) }),
@@ -22,8 +28,9 @@ const PARAMS = {
     steps: v.pipe(v.array(step), v.maxLength(MAX_STEPS)),
     transient: v.boolean(),
   }),
+  setRouting: v.strictObject({ routing: v.union([v.literal("default"), v.array(route)]) }),
   signalMsis: v.strictObject({
-    messages: v.pipe(v.array(v.strictObject({ address: u32, data: u32 })), v.maxLength(MAX_STEPS)),
+    messages: v.pipe(v.array(message), v.maxLength(MAX_STEPS)),
   }),
   destroy: v.strictObject({}),
 } as const;
@@ -45,7 +52,7 @@ export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: ()
   return {
     describe(params) {
       check("describe", params);
-      return info;
+      return { ...info, routing: machine.routing };
     },
     readChips(params) {
       const { ids } = check("readChips", params);
@@ -58,7 +65,7 @@ export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: ()
     },
     setIrqLines(params, lines) {
       const { steps, transient } = check("setIrqLines", params);
-      const statuses = setIrqLines(machine, steps);
+      const statuses = setRoutedLines(machine, steps);
       for (const { gsi, level } of steps) {
         if (transient && level === 1) lines.add(gsi);
         else lines.delete(gsi);
@@ -68,6 +75,10 @@ export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: ()
     signalMsis(params) {
       const { messages } = check("signalMsis", params);
       return { statuses: signalMsis(machine, messages) };
+    },
+    setRouting(params) {
+      machine.setRouting(check("setRouting", params).routing);
+      return {};
     },
     destroy(params) {
       check("destroy", params);

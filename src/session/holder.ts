@@ -68,6 +68,7 @@ function describe(machine: Machine, config: HolderConfig): SessionInfo {
     preset: config.preset,
     created_at: new Date().toISOString(),
     ...(config.ttlMs === undefined ? {} : { ttl_ms: config.ttlMs }),
+    routing: machine.routing,
     host: {
       kernel: release(),
       arch: HOST_ARCH.name,

@@ -1,6 +1,7 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
+import type { Routing } from "../abi/x86/routing.ts";
 import type { Backend } from "../machine/machine.ts";
 import type { PresetName } from "../machine/presets.ts";
 
@@ -24,6 +25,7 @@ export interface SessionInfo {
   created_at: string;
   ttl_ms?: number;
   host: SnapshotHost;
+  routing: Routing;
 }
 
 /** The methods of a holder: what each takes and gives. Bytes travel as base64. */
@@ -36,6 +38,7 @@ export interface HolderMethods {
     result: { statuses: InjectionStatus[] };
   };
   signalMsis: { params: { messages: readonly MsiMessage[] }; result: { statuses: InjectionStatus[] } };
+  setRouting: { params: { routing: Routing }; result: Record<string, never> };
   destroy: { params: Record<string, never>; result: Record<string, never> };
 }
 

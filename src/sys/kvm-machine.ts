@@ -1,6 +1,7 @@
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
+import { type Routing, routesOf } from "../abi/x86/routing.ts";
 import { vcpuAt } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { readChip, writeChip } from "./chips.ts";
@@ -16,6 +17,7 @@ export class KvmMachine implements Machine {
   readonly #kvm: Kvm;
   readonly #vm: Vm;
   readonly #vcpus: Vcpu[] = [];
+  #routing: Routing = "default";
 
   /**
    * @param vcpus how many vCPUs to make, numbered from 0; none is allowed.
@@ -45,6 +47,15 @@ export class KvmMachine implements Machine {
 
   writeChip(image: ChipImage): void {
     writeChip(this.#vm, (index) => vcpuAt(this.#vcpus, index), image);
+  }
+
+  get routing(): Routing {
+    return this.#routing;
+  }
+
+  setRouting(routing: Routing): void {
+    this.#vm.setRouting(routesOf(routing));
+    this.#routing = routing;
   }
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {

@@ -12,6 +12,9 @@ import { StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
 import { Vcpu } from "./vcpu.ts";
 import { Vm } from "./vm.ts";
 
+/** A machine whose routing is another's: what it is can't be told, so it is not to be replaced. */
+export type ForeignMachine = Omit<Machine, "routing" | "setRouting">;
+
 /** A VM inside another process. */
 export interface VmLocation extends Surroundings {
   pid: number;
@@ -50,7 +53,7 @@ export interface StoppedWork<T> {
 export function withStoppedVm<T>(
   location: VmLocation,
   vcpus: readonly number[],
-  work: (machine: Machine) => T,
+  work: (machine: ForeignMachine) => T,
 ): StoppedWork<T> {
   const deadline = () => process.hrtime.bigint() + BigInt(location.timeoutMs) * 1_000_000n;
   const held = new HeldThreads(location.suspendSeccomp, deadline);
@@ -207,7 +210,7 @@ function stopAll(pid: number, threads: readonly Candidate[], held: HeldThreads):
 }
 
 /** The VM of a process whose threads are stopped. */
-class StoppedVm implements Machine {
+class StoppedVm implements ForeignMachine {
   readonly backend = "kvm";
   readonly vcpus: number;
   readonly #vm: Vm;

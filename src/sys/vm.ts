@@ -1,6 +1,7 @@
 import type { InjectionStatus } from "../abi/chip.ts";
 import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
 import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
+import { checkRoutes, encodeRouting, type Route } from "../abi/x86/routing.ts";
 import { checkGsi } from "../machine/checks.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
 import type { Kvm } from "./kvm.ts";
@@ -114,6 +115,19 @@ export class Vm extends KvmFd {
     this.#setLevel(gsi, level);
     this.ioctl("KVM_IRQ_LINE", this.#irqLevel);
     return null;
+  }
+
+  /**
+   * KVM_SET_GSI_ROUTING: replace the whole routing. There is no ioctl that reads it back.
+   *
+   * @throws KvmIrqError `bad-route` for a table that the kernel would refuse.
+   */
+  setRouting(routes: readonly Route[]): void {
+    checkRoutes(routes);
+    const bytes = encodeRouting(routes);
+    const table = new NativeBuffer(bytes.length);
+    table.bytes.set(bytes);
+    this.ioctl("KVM_SET_GSI_ROUTING", table);
   }
 
   /**

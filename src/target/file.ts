@@ -4,6 +4,7 @@ import type { ChipId, ChipImage } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { fromRaw, type RawLayout } from "../abi/raw.ts";
 import type { Snapshot, SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
+import type { Routing } from "../abi/x86/routing.ts";
 import { encodeVcpu } from "../abi/x86/vcpu.ts";
 import { readInput } from "./input.ts";
 import { parseSnapshot } from "./parse-snapshot.ts";
@@ -15,6 +16,7 @@ export class FileTarget implements Target {
   readonly #source: SnapshotSource;
   readonly #host: SnapshotHost;
   readonly #images: ChipImage[];
+  readonly #routing: Routing | undefined;
 
   /**
    * @param path a file's path, or `-` for standard input.
@@ -29,6 +31,7 @@ export class FileTarget implements Target {
       this.#source = snapshot.source;
       this.#host = snapshot.host;
       this.#images = imagesOf(snapshot);
+      this.#routing = snapshot.routing;
     } else {
       this.#source = { kind: "file", name: this.#label };
       this.#host = { kernel: "unknown", arch: layout === "ia64" ? "ia64" : "x86_64" };
@@ -41,6 +44,7 @@ export class FileTarget implements Target {
       source: this.#source,
       host: this.#host,
       chips: this.#images.map(({ id }) => id),
+      ...(this.#routing === undefined ? {} : { routing: this.#routing }),
       label: this.#label,
     };
   }
@@ -62,6 +66,10 @@ export class FileTarget implements Target {
   }
 
   signalMsis(): never {
+    throw this.#readOnly();
+  }
+
+  setRouting(): never {
     throw this.#readOnly();
   }
 

@@ -3,7 +3,8 @@ import { HOST_ARCH } from "../abi/arch.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
-import { type Machine, readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
+import type { Routing } from "../abi/x86/routing.ts";
+import { type Machine, readChips, setRoutedLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
@@ -16,11 +17,12 @@ export class LocalTarget implements Target {
   }
 
   async describe(): Promise<TargetInfo> {
-    const { backend, vcpus } = this.#machine;
+    const { backend, vcpus, routing } = this.#machine;
     return {
       source: { kind: "scratch", backend, pid: process.pid },
       host: hostOf(this.#machine),
       chips: machineChips(vcpus),
+      routing,
       label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",
     };
   }
@@ -34,11 +36,15 @@ export class LocalTarget implements Target {
   }
 
   async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
-    return setIrqLines(this.#machine, steps);
+    return setRoutedLines(this.#machine, steps);
   }
 
   async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
     return signalMsis(this.#machine, messages);
+  }
+
+  async setRouting(routing: Routing): Promise<void> {
+    this.#machine.setRouting(routing);
   }
 
   async close(): Promise<void> {

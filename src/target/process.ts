@@ -8,14 +8,14 @@ import {
 } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
-import { type Machine, readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
+import { readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import { findGadgets, type Gadgets, readMappings } from "../sys/address-space.ts";
 import { Alarm } from "../sys/alarm.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 import { hasSeccomp, isKernelThread, readKvmFds, readStatus } from "../sys/proc.ts";
 import { RemoteMemory } from "../sys/remote-memory.ts";
-import { withStoppedVm } from "../sys/stopped-vm.ts";
+import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
 import { hostOf } from "./local.ts";
 import { permissionToAttach } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
@@ -142,11 +142,17 @@ export class ProcessTarget implements Target {
     return this.#stopped([], (machine) => signalMsis(machine, messages));
   }
 
+  async setRouting(): Promise<never> {
+    throw new KvmIrqError("unsupported", "the routing of another process's VM can't be set", {
+      hint: "KVM can't be asked what its VMM had set, so it could not be put back; try it on a session",
+    });
+  }
+
   async close(): Promise<void> {
     this.#endGuard();
   }
 
-  #stopped<T>(ids: readonly ChipId[], work: (machine: Machine) => T): T {
+  #stopped<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): T {
     const { pid, vm_fd } = this.#vm;
     const vcpus = this.#vcpusOf(ids);
     try {

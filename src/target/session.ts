@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
+import type { Routing } from "../abi/x86/routing.ts";
 import { SessionClient } from "../session/client.ts";
 import { fromWire, toWire } from "../session/protocol.ts";
 import { machineChips } from "./local.ts";
@@ -19,11 +20,12 @@ export class SessionTarget implements Target {
   }
 
   async describe(): Promise<TargetInfo> {
-    const { name, backend, pid, vcpus, host } = await this.#client.call("describe", {});
+    const { name, backend, pid, vcpus, host, routing } = await this.#client.call("describe", {});
     return {
       source: { kind: "session", name, backend, pid },
       host,
       chips: machineChips(vcpus),
+      routing,
       label: `session '${name}'`,
     };
   }
@@ -43,6 +45,10 @@ export class SessionTarget implements Target {
 
   async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
     return (await this.#client.call("signalMsis", { messages })).statuses;
+  }
+
+  async setRouting(routing: Routing): Promise<void> {
+    await this.#client.call("setRouting", { routing });
   }
 
   async close(): Promise<void> {

@@ -23,7 +23,11 @@ export async function readTarget(target: Target, words: readonly string[] = []):
   const info = await target.describe();
   const arch = archNamed(info.host.arch);
   const images = await target.readChips(words.length === 0 ? info.chips : selectChips(words, info, arch));
-  return { info, arch, images, snapshot: makeSnapshot(arch, images, info.source, info.host) };
+  const snapshot = {
+    ...makeSnapshot(arch, images, info.source, info.host),
+    ...(info.routing === undefined ? {} : { routing: info.routing }),
+  };
+  return { info, arch, images, snapshot };
 }
 
 function selectChips(words: readonly string[], info: TargetInfo, arch: Arch): ChipId[] {

@@ -1,6 +1,7 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
+import type { Routing } from "../abi/x86/routing.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 
 /** Where a VM is and what it has, without touching it. */
@@ -9,6 +10,8 @@ export interface TargetInfo {
   host: SnapshotHost;
   /** What {@link Target.readChips} can be asked for: chips, and vCPUs (`vcpu[n]`) where they can be seen. */
   chips: ChipId[];
+  /** Where its GSIs go; absent where that can't be told. */
+  routing?: Routing;
   /** How a message names the target: "session 'default'", "pid 4242", "snap.json". */
   label: string;
 }
@@ -31,7 +34,18 @@ export interface Target {
    * @param expected what the chips must still hold; else nothing is written and `conflict` is thrown.
    */
   writeChips(images: readonly ChipImage[], expected?: readonly ChipImage[]): Promise<void>;
-  /** In order, without anything of another client in between. */
+  /**
+   * Replaces the whole routing.
+   *
+   * @throws KvmIrqError `bad-route`, and then nothing has changed.
+   */
+  setRouting(routing: Routing): Promise<void>;
+  /**
+   * In order, without anything of another client in between.
+   *
+   * @throws KvmIrqError `bad-gsi` for a GSI that goes nowhere, where the routing is known; then no line is
+   *   touched.
+   */
   setIrqLines(steps: readonly LineStep[], options?: LineOptions): Promise<InjectionStatus[]>;
   /**
    * Sends messages to local APICs, in order and without anything of another client in between.

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { X86_64 } from "../../src/abi/x86/arch.ts";
+import type { Route } from "../../src/abi/x86/routing.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
 import { ModelMachine } from "../../src/model/machine.ts";
@@ -312,6 +313,97 @@ describe.each([
       expect(() => vm.signalMsi({ address: 0xfed0_0000, data: 0x41 })).toThrow("not the address of an MSI");
       expect(lapic(vm).irr).toEqual([]);
     });
+  });
+
+  describe("a routing", () => {
+    const APIC_0 = 0xfee0_0000;
+    const opened = async () => {
+      const vm = await machine(1);
+      applyPreset(vm, "ioapic");
+      return vm;
+    };
+
+    test("is the default of a fresh VM", async () => {
+      expect((await machine(0)).routing).toBe("default");
+    });
+
+    test("takes a GSI to another pin, and GSIs that it lacks nowhere", async () => {
+      const vm = await opened();
+      vm.setRouting([{ gsi: 100, chip: "ioapic", pin: 7 }]);
+      expect([pulse(vm, 100), pulse(vm, 7)]).toEqual([1, -1]);
+      expect(lapic(vm).irr).toEqual([0x37]);
+    });
+
+    test("makes each rise of a GSI an MSI, and no fall", async () => {
+      const vm = await opened();
+      vm.setRouting([{ gsi: 4095, msi: { address: APIC_0, data: 0x51 } }]);
+      expect([1, 1, 0].map((level) => vm.setIrqLine(4095, level as 0 | 1))).toEqual([1, 1, -1]);
+      expect(lapic(vm).irr).toEqual([0x51]);
+    });
+
+    test("takes one GSI to a pin of each chip, and their answers add up", async () => {
+      const vm = await opened();
+      setPic(vm, "pic1", { imr: 0 });
+      setPic(vm, "pic2", { imr: 0 });
+      vm.setRouting([
+        { gsi: 1, chip: "pic1", pin: 4 },
+        { gsi: 1, chip: "pic2", pin: 5 },
+        { gsi: 1, chip: "ioapic", pin: 5 },
+      ]);
+      expect(vm.setIrqLine(1, 1)).toBe(3);
+      expect([pic(vm, "pic1").irr & 0x10, pic(vm, "pic2").irr, lapic(vm).irr]).toEqual([0x10, 0x20, [0x35]]);
+    });
+
+    test("is put back to the default, and may be empty", async () => {
+      const vm = await opened();
+      vm.setRouting([]);
+      expect(vm.setIrqLine(4, 1)).toBe(-1);
+      vm.setRouting("default");
+      expect(vm.setIrqLine(4, 1)).toBe(1);
+      expect(vm.routing).toBe("default");
+    });
+
+    test("may have 4096 entries", async () => {
+      const vm = await opened();
+      vm.setRouting(Array.from({ length: 4096 }, (_, gsi) => ({ gsi, chip: "ioapic", pin: gsi % 24 })));
+      expect(vm.setIrqLine(4084, 1)).toBe(1);
+    });
+
+    const bad: [what: string, routes: Route[], message: string][] = [
+      ["a pin beyond the IOAPIC's", [{ gsi: 1, chip: "ioapic", pin: 24 }], "ioapic has no pin 24"],
+      ["a pin beyond a PIC's", [{ gsi: 1, chip: "pic2", pin: 8 }], "pic2 has no pin 8"],
+      ["a GSI beyond a table's", [{ gsi: 4096, chip: "ioapic", pin: 1 }], "GSI 4096 can't be routed"],
+      ["an MSI to another address", [{ gsi: 1, msi: { address: 0, data: 0 } }], "not the address of an MSI"],
+      [
+        "one chip twice",
+        [
+          { gsi: 1, chip: "ioapic", pin: 1 },
+          { gsi: 1, chip: "ioapic", pin: 2 },
+        ],
+        "GSI 1 goes to ioapic twice",
+      ],
+      [
+        "a pin and an MSI",
+        [
+          { gsi: 1, chip: "ioapic", pin: 1 },
+          { gsi: 1, msi: { address: APIC_0, data: 0 } },
+        ],
+        "GSI 1 has an MSI and another way",
+      ],
+      [
+        "too many",
+        Array.from({ length: 4097 }, (_, n) => ({ gsi: n % 4096, chip: "ioapic", pin: 1 })),
+        "4097 routes are too many",
+      ],
+    ];
+    for (const [what, routes, message] of bad) {
+      test(`with ${what} is refused, and the old one stays`, async () => {
+        const vm = await opened();
+        expect(() => vm.setRouting(routes)).toThrow(message);
+        expect(vm.routing).toBe("default");
+        expect(vm.setIrqLine(4, 1)).toBe(1);
+      });
+    }
   });
 
   describe("refusals", () => {

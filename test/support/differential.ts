@@ -70,6 +70,9 @@ function run(machine: Machine, step: Step): Outcome {
       return machine.setIrqLine(step.gsi, step.level);
     case "msi":
       return machine.signalMsi(step);
+    case "route":
+      machine.setRouting(step.routing);
+      return undefined;
     case "write":
       machine.writeChip({ id: step.chip, bytes: patchedBytes(machine, step) });
       return undefined;

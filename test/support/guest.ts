@@ -7,6 +7,7 @@ import {
 } from "../../src/abi/chip.ts";
 import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
 import type { MsiMessage } from "../../src/abi/x86/msi.ts";
+import { type Routing, routesOf } from "../../src/abi/x86/routing.ts";
 import { RFLAGS_IF } from "../../src/abi/x86/vcpu.ts";
 import { vcpuAt } from "../../src/machine/checks.ts";
 import type { Machine } from "../../src/machine/machine.ts";
@@ -58,6 +59,7 @@ export class GuestMachine implements Machine, Cpu {
   readonly #memory: number;
   readonly #run: number;
   #code = CODE;
+  #routing: Routing = "default";
   readonly #scratch = new NativeBuffer(SIZEOF.kvm_sregs);
 
   constructor(vcpus: number) {
@@ -87,6 +89,15 @@ export class GuestMachine implements Machine, Cpu {
     const { kind, vcpu } = parseChipId(id);
     if (kind === "lapic") vcpuAt(this.#vcpus, vcpu).setLapic(bytes);
     else this.#vm.setIrqchip(IRQCHIP_NUMBER[kind]!, bytes);
+  }
+
+  get routing(): Routing {
+    return this.#routing;
+  }
+
+  setRouting(routing: Routing): void {
+    this.#vm.setRouting(routesOf(routing));
+    this.#routing = routing;
   }
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {

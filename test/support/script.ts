@@ -1,5 +1,6 @@
 import type { ChipId } from "../../src/abi/chip.ts";
 import { X86_64 } from "../../src/abi/x86/arch.ts";
+import type { Route } from "../../src/abi/x86/routing.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { applyPreset, type PresetMachine } from "../../src/machine/presets.ts";
 import { patchedBytes } from "./differential.ts";
@@ -15,6 +16,8 @@ export function scriptLines(machine: Machine, step: Step): string[] {
       return [`${step.level === 1 ? "hold" : "release"} ${step.gsi}`];
     case "msi":
       return [`msi --address 0x${step.address.toString(16)} --data 0x${step.data.toString(16)}`];
+    case "route":
+      return [step.routing === "default" ? "route reset" : `route set ${routeWords(step.routing).join(" ")}`];
     case "readVcpu":
       return ["dump"];
     // A script has no word for what the CPU does.
@@ -31,6 +34,16 @@ export function scriptLines(machine: Machine, step: Step): string[] {
       return lines;
     }
   }
+}
+
+/** The words of `route set` that make a table. */
+function routeWords(routes: readonly Route[]): string[] {
+  const ways = new Map<number, string[]>();
+  for (const route of routes) {
+    const way = "msi" in route ? `msi:${route.msi.address}/${route.msi.data}` : `${route.chip}:${route.pin}`;
+    ways.set(route.gsi, [...(ways.get(route.gsi) ?? []), way]);
+  }
+  return ways.size === 0 ? ["0=none"] : [...ways].map(([gsi, words]) => `${gsi}=${words.join(",")}`);
 }
 
 /** A machine that notes what is written to it and changes nothing. */

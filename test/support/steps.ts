@@ -10,6 +10,7 @@ import {
 } from "../../src/abi/x86/lapic.ts";
 import { encodeMsi, type MsiMessage } from "../../src/abi/x86/msi.ts";
 import { PIC_FIELDS, type PicField } from "../../src/abi/x86/pic.ts";
+import type { Route, Routing } from "../../src/abi/x86/routing.ts";
 import type { PresetName } from "../../src/machine/presets.ts";
 import type { PicEoi } from "../../src/model/pic.ts";
 
@@ -26,6 +27,7 @@ export interface Patch {
 export type Step =
   | { do: "line"; gsi: number; level: 0 | 1 }
   | ({ do: "msi" } & MsiMessage)
+  | { do: "route"; routing: Routing }
   | { do: "write"; chip: ChipId; from: "current" | "zero"; patches: Patch[] }
   | { do: "preset"; preset: PresetName }
   | { do: "readVcpu"; vcpu: number }
@@ -212,7 +214,9 @@ const line: fc.Arbitrary<Step> = fc.record({
   gsi,
   level: fc.constantFrom(1 as const, 0 as const),
 });
-const msi: fc.Arbitrary<Step> = fc
+const wayOfPin = (chip: "pic1" | "pic2" | "ioapic") =>
+  fc.record({ chip: fc.constant(chip), pin: chip === "ioapic" ? pin : fc.nat(7) });
+const message = fc
   .record({
     dest_id: destination,
     redirection_hint: mostly(false),
@@ -222,14 +226,32 @@ const msi: fc.Arbitrary<Step> = fc
     level: fc.constantFrom("assert" as const, "deassert" as const),
     trig_mode: fc.constantFrom("edge" as const, "level" as const),
   })
-  .map((fields): Step => ({ do: "msi", ...encodeMsi(fields) }));
+  .map(encodeMsi);
+/** A GSI's ways: pins of different chips, or an MSI. */
+const ways: fc.Arbitrary<({ chip: "pic1" | "pic2" | "ioapic"; pin: number } | { msi: MsiMessage })[]> =
+  fc.oneof(
+    { weight: 3, arbitrary: fc.tuple(wayOfPin("ioapic")) },
+    { weight: 2, arbitrary: fc.tuple(wayOfPin("pic1"), wayOfPin("pic2"), wayOfPin("ioapic")) },
+    { weight: 3, arbitrary: message.map((msi) => [{ msi }]) },
+  );
+const table = fc
+  .uniqueArray(fc.tuple(fc.constantFrom(2, 4, 8, 9, 16, 20, 24, 100), ways), {
+    selector: ([gsi]) => gsi,
+    maxLength: 6,
+  })
+  .map((rows) => rows.flatMap(([gsi, found]) => found.map((way): Route => ({ gsi, ...way }))));
+const route: fc.Arbitrary<Step> = fc.record({
+  do: fc.constant("route" as const),
+  routing: fc.oneof(fc.constant<Routing>("default"), table),
+});
+const msi = message.map((fields): Step => ({ do: "msi", ...fields }));
 const preset: fc.Arbitrary<Step> = fc.record({
   do: fc.constant("preset" as const),
   preset: fc.constantFrom<PresetName>("pic", "ioapic", "ioapic"),
 });
 
 /** What a sequence can be made of besides line changes. */
-const KINDS = ["pic", "ioapic", "lapic", "msi", "preset", "readVcpu"] as const;
+const KINDS = ["pic", "ioapic", "lapic", "msi", "route", "preset", "readVcpu"] as const;
 type Kind = (typeof KINDS)[number];
 
 const anyKinds: fc.Arbitrary<Kind[]> = fc.oneof(
@@ -269,6 +291,7 @@ function anyStep(vcpus: number, kinds: Kind[]): fc.Arbitrary<Step> {
       arbitrary: vcpu.chain((index) => write(fc.constant<ChipId>(`lapic[${index}]`), lapicPatches(index))),
     },
     msi: { weight: 6, arbitrary: msi },
+    route: { weight: 2, arbitrary: route },
     preset: { weight: 1, arbitrary: preset },
     readVcpu: { weight: 3, arbitrary: fc.record({ do: fc.constant("readVcpu" as const), vcpu }) },
   };

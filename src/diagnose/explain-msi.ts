@@ -1,0 +1,42 @@
+import type { Snapshot } from "../abi/snapshot.ts";
+import { decodeMsi } from "../abi/x86/msi.ts";
+import type { MsiRoute } from "../abi/x86/routing.ts";
+import { cpusOf } from "./apic-logic.ts";
+import { hex, vcpuNames } from "./bits.ts";
+import { destinationOf } from "./destination.ts";
+import {
+  addressees,
+  destinationText,
+  MESSAGE_CHECKS,
+  type MessageContext,
+  messageOf,
+} from "./explain-message.ts";
+import { runChecks, type Stage } from "./explanation.ts";
+
+/** What the checks of an MSI route look at. */
+export function msiContext(snapshot: Snapshot, { gsi, msi }: MsiRoute): MessageContext {
+  const entry = decodeMsi(msi);
+  const cpus = cpusOf(snapshot);
+  return {
+    from: "msi",
+    sender: `the MSI of GSI ${gsi}`,
+    entry,
+    evidence: {
+      delivery_mode: `data ${hex(msi.data)}: delivery mode ${entry.delivery_mode} (bits 8-10)`,
+      dest_id: `address ${hex(msi.address)}: destination ${hex(entry.dest_id)} (bits 12-19)`,
+    },
+    cpus,
+    destination: destinationOf(entry, cpus ?? []),
+  };
+}
+
+/** Whether the message of a route reaches a local APIC, and which. */
+export function msiStage(context: MessageContext): Stage {
+  const { entry, evidence, sender } = context;
+  return runChecks("msi", MESSAGE_CHECKS, context, {
+    state: "open",
+    code: "msi-open",
+    text: `${sender} brings ${messageOf(entry)} to ${vcpuNames(addressees(context).map(({ vcpu }) => vcpu))}`,
+    evidence: `${evidence.dest_id}, ${destinationText(entry)}`,
+  });
+}

@@ -1,0 +1,35 @@
+import { HOST_ARCH } from "../abi/arch.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { type Routing, routesOf } from "../abi/x86/routing.ts";
+
+/** Sets of GSIs by the table that they were made from: tables are replaced, never changed. */
+const known = new WeakMap<object, ReadonlySet<number>>();
+
+/**
+ * Insists that a routing takes GSIs somewhere.
+ *
+ * @throws KvmIrqError `bad-gsi` naming the first that goes nowhere.
+ */
+export function checkRouted(routing: Routing, gsis: Iterable<number>): void {
+  const routed = gsisOf(routing);
+  for (const gsi of gsis) {
+    if (routed.has(gsi)) continue;
+    throw new KvmIrqError("bad-gsi", `GSI ${gsi} goes nowhere`, { hint: hintOf(routing) });
+  }
+}
+
+function gsisOf(routing: Routing): ReadonlySet<number> {
+  const routes = routesOf(routing);
+  let gsis = known.get(routes);
+  if (gsis === undefined) {
+    gsis = new Set(routes.map(({ gsi }) => gsi));
+    known.set(routes, gsis);
+  }
+  return gsis;
+}
+
+function hintOf(routing: Routing): string {
+  if (routing !== "default") return "`kvm-irq route show` lists the GSIs that this VM's routing has";
+  const { count, description } = HOST_ARCH.gsis;
+  return `GSIs are 0 to ${count - 1}: ${description}; ranges are written 10-12; \`kvm-irq route set\` makes others`;
+}

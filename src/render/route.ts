@@ -1,0 +1,21 @@
+import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
+import { describeMsi } from "./msi.ts";
+import { table } from "./table.ts";
+import type { View } from "./view.ts";
+
+/** Where GSIs go, a row a GSI. */
+export function renderRouting(routing: Routing, view: View): string {
+  const byGsi = new Map<number, string[]>();
+  for (const route of routesOf(routing)) {
+    byGsi.set(route.gsi, [...(byGsi.get(route.gsi) ?? []), destination(route)]);
+  }
+  const name = routing === "default" ? "KVM's default routing" : "a routing of its own";
+  const rows = [...byGsi]
+    .sort(([a], [b]) => a - b)
+    .map(([gsi, destinations]) => [String(gsi), destinations.join(", ")]);
+  return `${view.paint.bold(name)}\n${table([{ head: "GSI", align: "right" }, { head: "TO" }], rows, view)}`;
+}
+
+function destination(route: Route): string {
+  return "msi" in route ? `MSI: ${describeMsi(route.msi)}` : `${route.chip} pin ${route.pin}`;
+}
