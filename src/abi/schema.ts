@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
 import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
 import {
   DELIVERY_MODES,
@@ -99,6 +100,14 @@ export const snapshotSchema = v.strictObject({
   host: v.looseObject({ kernel: v.string(), arch: v.string() }),
   chips: chipsSchema,
   vcpus: v.exactOptional(v.array(vcpu)),
+  guest: v.exactOptional(
+    v.strictObject({
+      program: v.picklist(Object.keys(GUEST_PROGRAMS) as GuestProgram[]),
+      running: v.boolean(),
+      ended: v.exactOptional(v.string()),
+      handled: v.array(v.strictObject({ vector: u8, count: u32 })),
+    }),
+  ),
   routing: v.exactOptional(v.union([v.literal("default"), v.array(route)])),
 });
 

@@ -1,5 +1,6 @@
 import type { Arch, Chips, VcpuList } from "./arch.ts";
 import type { ChipImage } from "./chip.ts";
+import type { GuestState } from "./guest.ts";
 import type { Routing } from "./x86/routing.ts";
 
 export const SNAPSHOT_FORMAT = "kvm-irq.snapshot";
@@ -34,6 +35,8 @@ export interface Snapshot {
   vcpus?: VcpuList;
   /** Where GSIs went; absent where that could not be told. Never restored. */
   routing?: Routing;
+  /** A guest of ours on vCPU 0, and what it has handled. Never restored. */
+  guest?: GuestState;
 }
 
 /**

@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { GUEST_PROGRAMS, type GuestProgram } from "../abi/guest.ts";
 import type { Backend } from "../machine/machine.ts";
 import { PRESETS, type PresetName } from "../machine/presets.ts";
 import { count } from "../render/format.ts";
@@ -12,6 +13,7 @@ interface Options {
   vcpus: number;
   preset: PresetName;
   backend: Backend;
+  guest?: GuestProgram;
   ttl?: number;
   replace?: true;
 }
@@ -23,7 +25,7 @@ export const create: CommandSpec = {
       .command("create")
       .summary("make a VM with an irqchip, kept alive by a holder process")
       .description(
-        "Makes a VM with an irqchip and vCPUs that never run. A holder process keeps it until `destroy`, so that later commands, each a process of its own, find the same VM.",
+        "Makes a VM with an irqchip and vCPUs that do not run, unless --guest asks for it. A holder process keeps it until `destroy`, so that later commands, each a process of its own, find the same VM.",
       )
       .argument("[name]", "the session's name", checkSessionName, "default")
       .option("--vcpus <n>", "vCPUs, each with a local APIC", wholeNumber(0, HOST_ARCH.maxVcpus), 1)
@@ -38,11 +40,25 @@ export const create: CommandSpec = {
           .default("kvm")
           .env("KVM_IRQ_BACKEND"),
       )
+      .addOption(
+        new Option(
+          "--guest <program>",
+          "run a guest on vCPU 0 that takes interrupts and counts them",
+        ).choices(Object.keys(GUEST_PROGRAMS)),
+      )
       .option("--ttl <duration>", "end after nobody has called for so long", duration)
       .option("--replace", "end a session of that name first")
       .addHelpText(
         "after",
         `\nPresets:\n${Object.entries(PRESETS)
+          .map(([name, what]) => `  ${name.padEnd(7)} ${what}`)
+          .join("\n")}`,
+      )
+      .addHelpText(
+        "after",
+        `\nGuests, which set up their chips themselves, acknowledge and end interrupts:\n${Object.entries(
+          GUEST_PROGRAMS,
+        )
           .map(([name, what]) => `  ${name.padEnd(7)} ${what}`)
           .join("\n")}`,
       )
@@ -54,26 +70,33 @@ export const create: CommandSpec = {
             "kvm-irq create ci --preset ioapic --ttl 10m",
             "every IOAPIC pin open, gone after 10 idle minutes",
           ],
+          ["kvm-irq create --guest ioapic", "one that handles its interrupts, `dump` counts them"],
           ["kvm-irq create smp --vcpus 4 --replace", "four local APICs, in place of an older `smp`"],
         ),
       ),
 
   async run(_context: Context, name: string, options: Options): Promise<Outcome> {
+    if (options.guest !== undefined && (options.preset !== "reset" || options.vcpus === 0)) {
+      throw new KvmIrqError("usage", "a guest needs a vCPU, and sets up its chips itself", {
+        hint: "leave out --preset, and --vcpus 0",
+      });
+    }
     const { createSession, destroySession } = await import("../session/start.ts");
     if (options.replace) await destroySession(name).catch(ignoreMissing);
-    const { ttl, vcpus, preset, backend } = options;
+    const { guest, ttl, vcpus, preset, backend } = options;
     const session = await createSession({
       name,
       backend,
       vcpus,
       preset,
+      ...(guest === undefined ? {} : { guest }),
       ...(ttl === undefined ? {} : { ttlMs: ttl }),
     });
     const { pid } = session;
     return {
       json: session,
       text: () =>
-        `session '${name}': ${count(vcpus, "vCPU")}, preset ${preset}, ${backend === "kvm" ? "KVM" : "software model"}, holder pid ${pid}\n`,
+        `session '${name}': ${count(vcpus, "vCPU")}, ${guest === undefined ? `preset ${preset}` : `guest ${guest}`}, ${backend === "kvm" ? "KVM" : "software model"}, holder pid ${pid}\n`,
     };
   },
 };

@@ -1,17 +1,19 @@
 import { type Command, Option } from "commander";
 import { count as counted } from "../render/format.ts";
-import { pulse as pulseTrain } from "../target/inject.ts";
+import { pulseHandled } from "../target/handled.ts";
+import { type InjectionResult, pulse as pulseTrain } from "../target/inject.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { injectionOutcome } from "./injection.ts";
 import { duration, gsis, wholeNumber } from "./parsers.ts";
 
-type Requirement = "delivered" | "coalesced" | "ignored";
+type Requirement = "delivered" | "coalesced" | "ignored" | "handled";
 
 interface Options {
   count: number;
   interval: number;
   width: number;
   require?: Requirement;
+  timeout: number;
 }
 
 /** Trains shorter than this are over before anyone could read their progress. */
@@ -37,7 +39,14 @@ export const pulse: CommandSpec = {
           "delivered",
           "coalesced",
           "ignored",
+          "handled",
         ]),
+      )
+      .option(
+        "--timeout <duration>",
+        "with --require handled: how long the guest may take for each pulse",
+        duration,
+        1000,
       )
       .addHelpText(
         "after",
@@ -45,6 +54,7 @@ export const pulse: CommandSpec = {
           ["kvm-irq pulse 4", "once"],
           ["kvm-irq pulse 4 10-12 --count 100 --interval 10ms", "four lines, a hundred times a second"],
           ["kvm-irq -s ci pulse 20 --require delivered", "status 1 when it did not arrive"],
+          ["kvm-irq pulse 4 --require handled", "wait for the guest of `create --guest`"],
         ),
       ),
 
@@ -53,16 +63,16 @@ export const pulse: CommandSpec = {
     const { count, interval, width } = options;
     const start = performance.now();
     let done = 0;
-    const results = await pulseTrain(
-      target,
-      { gsis: lines, count, intervalMs: interval, widthMs: width },
-      context.signal,
-      (rounds) => {
-        done = rounds;
-        if (performance.now() - start < PROGRESS_AFTER_MS) return;
-        context.progress(`${rounds} of ${counted(count, "pulse")} (${Math.floor((100 * rounds) / count)} %)`);
-      },
-    );
+    const train = { gsis: lines, count, intervalMs: interval, widthMs: width };
+    const onProgress = (rounds: number) => {
+      done = rounds;
+      if (performance.now() - start < PROGRESS_AFTER_MS) return;
+      context.progress(`${rounds} of ${counted(count, "pulse")} (${Math.floor((100 * rounds) / count)} %)`);
+    };
+    const results: (InjectionResult & { handled?: number })[] =
+      options.require === "handled"
+        ? await pulseHandled(target, train, options.timeout, context.signal, onProgress)
+        : await pulseTrain(target, train, context.signal, onProgress);
     context.progress("");
     const outcome = injectionOutcome(results);
     if (context.signal.aborted && done < count) {

@@ -67,9 +67,12 @@ function routingOf(snapshot: Snapshot, options: ExplainOptions): Routing {
   return options.routing ?? snapshot.routing ?? "default";
 }
 
-/** Whether a guest may run on a snapshot's vCPUs: not on those of a session or a scratch VM. */
+/**
+ * Whether a guest may run on a snapshot's vCPUs: not on those of a session or a scratch VM that has no guest
+ * of ours.
+ */
 function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
-  return options.guest ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
+  return options.guest ?? snapshot.guest?.running ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
 }
 
 const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];

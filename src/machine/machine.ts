@@ -1,4 +1,5 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { GuestState } from "../abi/guest.ts";
 import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
 import { checkRouted } from "./routed.ts";
@@ -35,6 +36,8 @@ export interface Machine {
    * @throws KvmIrqError `bad-msi` for an address outside 0xfeeXXXXX.
    */
   signalMsi(message: MsiMessage): InjectionStatus;
+  /** What runs on vCPU 0; absent when nothing does. */
+  readonly guest: GuestState | undefined;
   close(): void;
 }
 

@@ -143,6 +143,11 @@ export class ModelMachine implements Machine {
     this.#pics.eoi(pic, eoi);
   }
 
+  /** The model's vCPUs never run. */
+  get guest(): undefined {
+    return undefined;
+  }
+
   /** Nothing to give back: a model is memory alone. */
   close(): void {}
 

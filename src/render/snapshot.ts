@@ -1,4 +1,5 @@
 import type { Snapshot } from "../abi/snapshot.ts";
+import { renderGuest } from "./guest.ts";
 import { renderIoapic } from "./ioapic.ts";
 import { renderLapic } from "./lapic.ts";
 import { renderPic } from "./pic.ts";
@@ -8,7 +9,7 @@ import type { View } from "./view.ts";
 
 /** Everything that a snapshot has, a section a chip, and its routing where that is not KVM's default. */
 export function renderSnapshot(snapshot: Snapshot, label: string, view: View): string {
-  const { chips, host, routing, source, vcpus } = snapshot;
+  const { chips, guest, host, routing, source, vcpus } = snapshot;
   const backend =
     source.backend === undefined ? "" : ` (${source.backend === "kvm" ? "KVM" : source.backend})`;
   const sections = [`${view.paint.bold(label)}${backend}, ${host.arch}, kernel ${host.kernel}\n`];
@@ -22,6 +23,7 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
   for (const vcpu of vcpus ?? []) {
     if (!chips.lapic?.some((lapic) => lapic.vcpu === vcpu.vcpu)) sections.push(renderVcpu(vcpu, view));
   }
+  if (guest !== undefined) sections.push(renderGuest(guest, view));
   if (typeof routing === "object") sections.push(renderRouting(routing, view));
   return sections.join("\n");
 }

@@ -52,7 +52,8 @@ export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: ()
   return {
     describe(params) {
       check("describe", params);
-      return { ...info, routing: machine.routing };
+      const { guest, routing } = machine;
+      return { ...info, routing, ...(guest === undefined ? {} : { guest }) };
     },
     readChips(params) {
       const { ids } = check("readChips", params);

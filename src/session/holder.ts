@@ -20,7 +20,7 @@ export async function runHolder(config: HolderConfig): Promise<void> {
   process.title = `${HOLDER_PROGRAM} ${config.name}`;
   process.chdir("/");
   try {
-    const machine = await makeMachine(config.backend, config.vcpus);
+    const machine = await makeMachine(config.backend, config.vcpus, config.guest);
     applyPreset(machine, config.preset);
     await hold(machine, config);
   } catch (error) {

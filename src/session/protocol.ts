@@ -1,4 +1,5 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { GuestProgram, GuestState } from "../abi/guest.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
@@ -11,6 +12,8 @@ export interface HolderConfig {
   backend: Backend;
   vcpus: number;
   preset: PresetName;
+  /** What runs on vCPU 0. */
+  guest?: GuestProgram;
   /** End after nobody has called for so long. */
   ttlMs?: number;
 }
@@ -26,6 +29,7 @@ export interface SessionInfo {
   ttl_ms?: number;
   host: SnapshotHost;
   routing: Routing;
+  guest?: GuestState;
 }
 
 /** The methods of a holder: what each takes and gives. Bytes travel as base64. */

@@ -1,15 +1,22 @@
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import type { GuestProgram, GuestState } from "../abi/guest.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { type Routing, routesOf } from "../abi/x86/routing.ts";
 import { vcpuAt } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { readChip, writeChip } from "./chips.ts";
+import { Guest } from "./guest/guest.ts";
 import { Kvm } from "./kvm.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
 
-/** A scratch VM of the real KVM, owned by this process: an irqchip and vCPUs that never run. */
+/** Where QEMU has it too: just below the BIOS. */
+const TSS_ADDRESS = 0xfffb_d000;
+/** It takes a millisecond. */
+const GUEST_START_MS = 5_000;
+
+/** A scratch VM of the real KVM, owned by this process: an irqchip and vCPUs, which never run without {@link runGuest}. */
 export class KvmMachine implements Machine {
   readonly backend = "kvm";
   readonly apiVersion: number;
@@ -18,6 +25,7 @@ export class KvmMachine implements Machine {
   readonly #vm: Vm;
   readonly #vcpus: Vcpu[] = [];
   #routing: Routing = "default";
+  #guest: Guest | undefined;
 
   /**
    * @param vcpus how many vCPUs to make, numbered from 0; none is allowed.
@@ -42,11 +50,11 @@ export class KvmMachine implements Machine {
   }
 
   readChip(id: ChipId): Uint8Array {
-    return readChip(this.#vm, (index) => vcpuAt(this.#vcpus, index), id);
+    return readChip(this.#vm, (index) => this.#vcpuAtRest(index), id);
   }
 
   writeChip(image: ChipImage): void {
-    writeChip(this.#vm, (index) => vcpuAt(this.#vcpus, index), image);
+    writeChip(this.#vm, (index) => this.#vcpuAtRest(index), image);
   }
 
   get routing(): Routing {
@@ -66,8 +74,34 @@ export class KvmMachine implements Machine {
     return this.#vm.signalMsi(message);
   }
 
+  get guest(): GuestState | undefined {
+    return this.#guest?.state;
+  }
+
+  /**
+   * Starts a guest on vCPU 0, and waits until it has set up its chips.
+   *
+   * @throws KvmIrqError `usage` without a vCPU; `kernel-refused` when the guest does not run.
+   */
+  async runGuest(program: GuestProgram): Promise<void> {
+    const [vcpu] = this.#vcpus;
+    if (vcpu === undefined) throw new KvmIrqError("usage", "a guest needs a vCPU");
+    this.#vm.setTssAddr(TSS_ADDRESS);
+    this.#guest = new Guest(this.#kvm, this.#vm, vcpu, program);
+    await this.#guest.start(GUEST_START_MS);
+  }
+
+  /** A vCPU whose ioctls do not wait. */
+  #vcpuAtRest(index: number): Vcpu {
+    const vcpu = vcpuAt(this.#vcpus, index);
+    if (index === 0) this.#guest?.pause();
+    return vcpu;
+  }
+
   close(): void {
-    for (const vcpu of this.#vcpus) vcpu.close();
+    this.#guest?.close();
+    // The guest closes its own once it has stopped.
+    for (const vcpu of this.#guest === undefined ? this.#vcpus : this.#vcpus.slice(1)) vcpu.close();
     this.#vm?.close();
     this.#kvm.close();
   }

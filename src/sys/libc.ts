@@ -75,6 +75,24 @@ function addressOf(buffer: Buffer): number {
   }) as number;
 }
 
+/**
+ * ioctl(2) on a thread of libuv's pool, for one that blocks. The result comes through the event loop.
+ *
+ * @param argument a number or an address; what is there must stay until then.
+ */
+export async function ioctlOffThread(fd: number, request: number, argument: number): Promise<LibcResult> {
+  const outcome = (await load({
+    library: LIBC,
+    funcName: "ioctl",
+    retType: DataType.I32,
+    paramsType: [I32, I64, I64],
+    paramsValue: [fd, request, argument],
+    errno: true,
+    runInNewThread: true,
+  })) as unknown as Outcome;
+  return { value: outcome.value, errno: outcome.errnoCode };
+}
+
 const ioctlCall = bindLibc("ioctl", [I32, I64, I64]);
 const closeCall = bindLibc("close", [I32]);
 

@@ -13,7 +13,7 @@ import { Vcpu } from "./vcpu.ts";
 import { Vm } from "./vm.ts";
 
 /** A machine whose routing is another's: what it is can't be told, so it is not to be replaced. */
-export type ForeignMachine = Omit<Machine, "routing" | "setRouting">;
+export type ForeignMachine = Omit<Machine, "routing" | "setRouting" | "guest">;
 
 /** A VM inside another process. */
 export interface VmLocation extends Surroundings {

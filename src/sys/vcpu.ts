@@ -48,6 +48,18 @@ export class Vcpu extends KvmFd {
     return this.#read("KVM_GET_SREGS", SIZEOF.kvm_sregs);
   }
 
+  /** KVM_SET_REGS. @param state a `struct kvm_regs`, 144 bytes. */
+  setRegs(state: Uint8Array): void {
+    this.#buffer.bytes.set(state);
+    this.ioctl("KVM_SET_REGS", this.#buffer);
+  }
+
+  /** KVM_SET_SREGS. @param state a `struct kvm_sregs`, 312 bytes. @throws KvmError EINVAL. */
+  setSregs(state: Uint8Array): void {
+    this.#buffer.bytes.set(state);
+    this.ioctl("KVM_SET_SREGS", this.#buffer);
+  }
+
   /** KVM_GET_VCPU_EVENTS: `struct kvm_vcpu_events`, 64 bytes: pending and injected events, shadow. */
   getVcpuEvents(): Uint8Array {
     return this.#read("KVM_GET_VCPU_EVENTS", SIZEOF.kvm_vcpu_events);

@@ -60,6 +60,30 @@ export class Vm extends KvmFd {
   }
 
   /**
+   * KVM_SET_USER_MEMORY_REGION: give the guest memory.
+   *
+   * @param region where the guest has it, how many bytes, and where this process does: whole pages.
+   * @throws KvmError EEXIST when it overlaps another slot's, EINVAL.
+   */
+  setUserMemoryRegion(region: { slot: number; guest: number; size: number; host: number }): void {
+    const buffer = new NativeBuffer(SIZEOF.kvm_userspace_memory_region);
+    buffer.view.setUint32(0, region.slot, true);
+    buffer.view.setBigUint64(8, BigInt(region.guest), true);
+    buffer.view.setBigUint64(16, BigInt(region.size), true);
+    buffer.view.setBigUint64(24, BigInt(region.host), true);
+    this.ioctl("KVM_SET_USER_MEMORY_REGION", buffer);
+  }
+
+  /**
+   * KVM_SET_TSS_ADDR: three pages below 4 GiB that kvm-intel may use. The guest must not.
+   *
+   * @throws KvmError EINVAL.
+   */
+  setTssAddr(address: number): void {
+    this.ioctl("KVM_SET_TSS_ADDR", address);
+  }
+
+  /**
    * KVM_GET_IRQCHIP.
    *
    * @param chip KVM_IRQCHIP_PIC_MASTER (0), KVM_IRQCHIP_PIC_SLAVE (1) or KVM_IRQCHIP_IOAPIC (2).

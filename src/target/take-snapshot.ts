@@ -26,6 +26,7 @@ export async function readTarget(target: Target, words: readonly string[] = []):
   const snapshot = {
     ...makeSnapshot(arch, images, info.source, info.host),
     ...(info.routing === undefined ? {} : { routing: info.routing }),
+    ...(info.guest === undefined ? {} : { guest: info.guest }),
   };
   return { info, arch, images, snapshot };
 }

@@ -1,4 +1,5 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { GuestState } from "../abi/guest.ts";
 import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
@@ -12,6 +13,8 @@ export interface TargetInfo {
   chips: ChipId[];
   /** Where its GSIs go; absent where that can't be told. */
   routing?: Routing;
+  /** A guest of ours that runs on it. */
+  guest?: GuestState;
   /** How a message names the target: "session 'default'", "pid 4242", "snap.json". */
   label: string;
 }

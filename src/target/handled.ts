@@ -1,0 +1,90 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { LineStep } from "../abi/chip.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { handledInAll } from "../abi/guest.ts";
+import { countStatus, type InjectionResult, type PulseTrain } from "./inject.ts";
+import type { Target } from "./target.ts";
+
+/** What became of the pulses of one GSI into a guest that takes interrupts. */
+export type HandledResult = InjectionResult & {
+  /** Pulses after which a handler of the guest ran in time. */
+  handled: number;
+};
+
+/**
+ * Pulses lines one at a time, and waits after each until a handler of the guest has run, whichever vector's.
+ * However it ends, the lines are low.
+ *
+ * @param timeoutMs how long a handler may take; what comes later is not counted.
+ * @param signal ends the train early; what was done until then is returned.
+ * @throws KvmIrqError `unsupported` when the target has no guest of ours.
+ */
+export async function pulseHandled(
+  target: Target,
+  { gsis, count, intervalMs, widthMs }: PulseTrain,
+  timeoutMs: number,
+  signal: AbortSignal,
+  onProgress: (rounds: number) => void = () => {},
+): Promise<HandledResult[]> {
+  await handledBy(target);
+  const results = gsis.map(
+    (gsi): HandledResult => ({ gsi, count: 0, delivered: 0, coalesced: 0, ignored: 0, handled: 0, level: 0 }),
+  );
+  const start = performance.now();
+  for (let done = 0; done < count && !signal.aborted; ) {
+    for (const result of results) await pulseOnce(target, result, widthMs, timeoutMs, signal);
+    onProgress(++done);
+    if (done < count) await pause(start + done * intervalMs - performance.now(), signal);
+  }
+  return results;
+}
+
+async function pulseOnce(
+  target: Target,
+  result: HandledResult,
+  widthMs: number,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const before = await handledBy(target);
+  const { gsi } = result;
+  const deadline = performance.now() + timeoutMs;
+  const rise: LineStep = { gsi, level: 1 };
+  const fall: LineStep = { gsi, level: 0 };
+  const together = widthMs === 0 ? [rise, fall] : [rise];
+  const [status] = await target.setIrqLines(together, { transient: true });
+  await pause(widthMs, signal);
+  if (widthMs > 0) await target.setIrqLines([fall]);
+  if (status !== undefined) countStatus(result, status);
+  while (!signal.aborted) {
+    if ((await handledBy(target)) > before) {
+      result.handled++;
+      return;
+    }
+    if (performance.now() > deadline) return;
+    await pause(POLL_MS, signal);
+  }
+}
+
+/** Between two looks at the guest's counts; a handler that runs at once is seen at the first. */
+const POLL_MS = 1;
+
+async function handledBy(target: Target): Promise<number> {
+  const { guest, label } = await target.describe();
+  if (guest === undefined) {
+    throw new KvmIrqError("unsupported", `${label} has no guest that counts what it handles`, {
+      hint: "`kvm-irq create --guest ioapic` (or pic) makes a session with one",
+    });
+  }
+  if (!guest.running) {
+    throw new KvmIrqError("unsupported", `the guest of ${label} runs no more: ${guest.ended}`, {
+      hint: "make the session anew",
+    });
+  }
+  return handledInAll(guest);
+}
+
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  if (ms <= 0 || signal.aborted) return;
+  await sleep(ms, undefined, { signal }).catch(() => {});
+}
