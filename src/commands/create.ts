@@ -2,7 +2,7 @@ import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "../abi/guest.ts";
-import type { Backend } from "../machine/machine.ts";
+import { type Backend, IRQCHIPS, type Irqchip } from "../machine/machine.ts";
 import { PRESETS, type PresetName } from "../machine/presets.ts";
 import { count } from "../render/format.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
@@ -14,6 +14,7 @@ interface Options {
   preset: PresetName;
   backend: Backend;
   guest?: GuestProgram;
+  irqchip: Irqchip;
   ttl?: number;
   replace?: true;
 }
@@ -39,6 +40,11 @@ export const create: CommandSpec = {
           .choices(["kvm", "model"])
           .default("kvm")
           .env("KVM_IRQ_BACKEND"),
+      )
+      .addOption(
+        new Option("--irqchip <kind>", "what is in the kernel: all controllers, or local APICs alone")
+          .choices(Object.keys(IRQCHIPS))
+          .default("full"),
       )
       .addOption(
         new Option(
@@ -71,6 +77,7 @@ export const create: CommandSpec = {
             "every IOAPIC pin open, gone after 10 idle minutes",
           ],
           ["kvm-irq create --guest ioapic", "one that handles its interrupts, `dump` counts them"],
+          ["kvm-irq create s --irqchip split --preset lapic", "local APICs alone, for MSIs"],
           ["kvm-irq create smp --vcpus 4 --replace", "four local APICs, in place of an older `smp`"],
         ),
       ),
@@ -83,12 +90,14 @@ export const create: CommandSpec = {
     }
     const { createSession, destroySession } = await import("../session/start.ts");
     if (options.replace) await destroySession(name).catch(ignoreMissing);
-    const { guest, ttl, vcpus, preset, backend } = options;
+    refuseSplit(options);
+    const { guest, irqchip, ttl, vcpus, preset, backend } = options;
     const session = await createSession({
       name,
       backend,
       vcpus,
       preset,
+      irqchip,
       ...(guest === undefined ? {} : { guest }),
       ...(ttl === undefined ? {} : { ttlMs: ttl }),
     });
@@ -96,10 +105,25 @@ export const create: CommandSpec = {
     return {
       json: session,
       text: () =>
-        `session '${name}': ${count(vcpus, "vCPU")}, ${guest === undefined ? `preset ${preset}` : `guest ${guest}`}, ${backend === "kvm" ? "KVM" : "software model"}, holder pid ${pid}\n`,
+        `session '${name}': ${count(vcpus, "vCPU")}, ${guest === undefined ? `preset ${preset}` : `guest ${guest}`}, ${backend === "kvm" ? "KVM" : "software model"}${irqchip === "split" ? ", split irqchip" : ""}, holder pid ${pid}\n`,
     };
   },
 };
+
+/** @throws KvmIrqError `usage` for what needs chips that a split irqchip lacks. */
+function refuseSplit({ irqchip, preset, guest }: Options): void {
+  if (irqchip === "full") return;
+  const needs =
+    guest !== undefined
+      ? `guest ${guest}`
+      : preset === "pic" || preset === "ioapic"
+        ? `preset ${preset}`
+        : undefined;
+  if (needs === undefined) return;
+  throw new KvmIrqError("usage", `${needs} needs PICs and an IOAPIC, which a split irqchip has not`, {
+    hint: "with --irqchip split, use --preset lapic, and `kvm-irq msi` or GSIs routed to MSIs",
+  });
+}
 
 function ignoreMissing(error: unknown): void {
   if (error instanceof KvmIrqError && (error.code === "no-session" || error.code === "session-gone")) return;

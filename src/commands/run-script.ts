@@ -1,6 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
-import type { Routing } from "../abi/x86/routing.ts";
-import { checkRouted } from "../machine/routed.ts";
+import { checkRouted, type Routed } from "../machine/routed.ts";
 import type { Target } from "../target/target.ts";
 import type { Context, Outcome, Parsed, Program } from "./command.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
@@ -26,7 +25,7 @@ const REMEMBERED_LINES = 1000;
 /**
  * Checks every line of a script without running any.
  *
- * @param routing where GSIs go on the script's VM, when that is known. A `route` line may change it, so that
+ * @param routed where GSIs go on the script's VM, when that is known. A `route` line may change it, so that
  *   GSIs behind the first such line are left to the VM.
  * @returns how many commands it has.
  * @throws KvmIrqError `bad-input` with the place of the first mistake.
@@ -34,11 +33,11 @@ const REMEMBERED_LINES = 1000;
 export async function checkScript(
   script: Script,
   program: Program,
-  routing: Routing | undefined,
+  routed: Routed | undefined,
 ): Promise<number> {
   const parse = lineParser(script, program);
   let commands = 0;
-  let known = routing;
+  let known = routed;
   for await (const line of script.lines()) {
     const { name, gsis } = parse(line);
     if (name === "route") known = undefined;

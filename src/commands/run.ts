@@ -1,8 +1,8 @@
 import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import type { Routing } from "../abi/x86/routing.ts";
 import { PRESETS } from "../machine/presets.ts";
+import type { Routed } from "../machine/routed.ts";
 import { count } from "../render/format.ts";
 import type { Target } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
@@ -80,9 +80,11 @@ export const run: CommandSpec = {
 };
 
 /** What is known beforehand of the routing of the VM that a script is for. */
-async function routingOf(context: Context, { dryRun }: Options): Promise<Routing | undefined> {
-  if (!namesTarget(context)) return "default";
-  return dryRun ? undefined : (await (await context.target()).describe()).routing;
+async function routingOf(context: Context, { dryRun }: Options): Promise<Routed | undefined> {
+  if (!namesTarget(context)) return { irqchip: "full", routing: "default" };
+  if (dryRun) return undefined;
+  const { irqchip = "full", routing } = await (await context.target()).describe();
+  return routing && { irqchip, routing };
 }
 
 function namesTarget({ globals: { session, pid, snapshot } }: Context): boolean {

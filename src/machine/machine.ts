@@ -7,6 +7,14 @@ import { checkRouted } from "./routed.ts";
 /** Who stands behind a VM: the kernel, or the software model. */
 export type Backend = "kvm" | "model";
 
+/** Which controllers are in the kernel. */
+export const IRQCHIPS = {
+  full: "PICs, IOAPIC and local APICs",
+  split: "local APICs alone; MSIs and GSIs routed to MSIs reach them",
+} as const;
+
+export type Irqchip = keyof typeof IRQCHIPS;
+
 /**
  * A VM with in-kernel interrupt controllers, as the process that owns it sees it: synchronous and one
  * step at a time. `Kvm` machines and the model both are one; a holder serves one over its socket.
@@ -14,6 +22,7 @@ export type Backend = "kvm" | "model";
 export interface Machine {
   readonly backend: Backend;
   readonly vcpus: number;
+  readonly irqchip: Irqchip;
   /** The version that `KVM_GET_API_VERSION` gives; absent for the model. */
   readonly apiVersion?: number;
   /** The bytes of one chip. @throws KvmIrqError when there is no such chip. */
@@ -62,7 +71,7 @@ export function signalMsis(
  */
 export function setRoutedLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
   checkRouted(
-    machine.routing,
+    machine,
     steps.map(({ gsi }) => gsi),
   );
   return setIrqLines(machine, steps);

@@ -10,6 +10,7 @@ export const PRESETS = {
   pic: "as an OS with legacy PICs leaves it: vector bases 0x20 and 0x28, nothing masked",
   ioapic:
     "PICs masked, every IOAPIC pin unmasked with vector 0x30 + pin, 0-15 edge, 16-23 level, local APICs enabled",
+  lapic: "local APICs enabled, the other chips as the kernel makes them",
 } as const;
 
 export type PresetName = keyof typeof PRESETS;
@@ -34,12 +35,19 @@ export function applyPreset(machine: PresetMachine, preset: PresetName): void {
       return;
     case "ioapic":
       changePics(machine, { imr: 0xff });
-      for (let vcpu = 0; vcpu < machine.vcpus; vcpu++) {
-        const lapic = decodeLapic(machine.readChip(`lapic[${vcpu}]`), vcpu);
-        lapic.svr |= SVR_ENABLE;
-        machine.writeChip({ id: `lapic[${vcpu}]`, bytes: encodeLapic(lapic) });
-      }
+      enableLapics(machine);
       unmaskIoapic(machine);
+      return;
+    case "lapic":
+      enableLapics(machine);
+  }
+}
+
+function enableLapics(machine: PresetMachine): void {
+  for (let vcpu = 0; vcpu < machine.vcpus; vcpu++) {
+    const lapic = decodeLapic(machine.readChip(`lapic[${vcpu}]`), vcpu);
+    lapic.svr |= SVR_ENABLE;
+    machine.writeChip({ id: `lapic[${vcpu}]`, bytes: encodeLapic(lapic) });
   }
 }
 

@@ -1,20 +1,29 @@
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { type Routing, routesOf } from "../abi/x86/routing.ts";
+import type { Machine } from "./machine.ts";
+
+/** Where a VM's GSIs go, and what chips they can go to. */
+export type Routed = Pick<Machine, "routing" | "irqchip">;
+
+const SPLIT_HINT =
+  "a split irqchip has local APICs alone: send an MSI (`kvm-irq msi`), or route the GSI to one (`kvm-irq route set GSI=msi:ADDRESS/DATA`)";
 
 /** Sets of GSIs by the table that they were made from: tables are replaced, never changed. */
 const known = new WeakMap<object, ReadonlySet<number>>();
 
 /**
- * Insists that a routing takes GSIs somewhere.
+ * Insists that a VM's routing takes GSIs somewhere.
  *
  * @throws KvmIrqError `bad-gsi` naming the first that goes nowhere.
  */
-export function checkRouted(routing: Routing, gsis: Iterable<number>): void {
+export function checkRouted({ irqchip, routing }: Routed, gsis: Iterable<number>): void {
   const routed = gsisOf(routing);
   for (const gsi of gsis) {
     if (routed.has(gsi)) continue;
-    throw new KvmIrqError("bad-gsi", `GSI ${gsi} goes nowhere`, { hint: hintOf(routing) });
+    throw new KvmIrqError("bad-gsi", `GSI ${gsi} goes nowhere`, {
+      hint: irqchip === "split" ? SPLIT_HINT : hintOf(routing),
+    });
   }
 }
 

@@ -24,6 +24,7 @@ const MOST_VCPUS = 255;
  */
 export class ModelMachine implements Machine {
   readonly backend = "model";
+  readonly irqchip = "full";
   readonly vcpus: number;
   readonly #pics = new PicPair();
   readonly #vcpus: readonly VcpuModel[];

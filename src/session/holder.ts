@@ -20,7 +20,7 @@ export async function runHolder(config: HolderConfig): Promise<void> {
   process.title = `${HOLDER_PROGRAM} ${config.name}`;
   process.chdir("/");
   try {
-    const machine = await makeMachine(config.backend, config.vcpus, config.guest);
+    const machine = await makeMachine(config.backend, config.vcpus, config);
     applyPreset(machine, config.preset);
     await hold(machine, config);
   } catch (error) {
@@ -68,6 +68,7 @@ function describe(machine: Machine, config: HolderConfig): SessionInfo {
     preset: config.preset,
     created_at: new Date().toISOString(),
     ...(config.ttlMs === undefined ? {} : { ttl_ms: config.ttlMs }),
+    irqchip: machine.irqchip,
     routing: machine.routing,
     host: {
       kernel: release(),

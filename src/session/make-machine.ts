@@ -1,19 +1,30 @@
 import { KvmIrqError } from "../abi/error.ts";
 import type { GuestProgram } from "../abi/guest.ts";
-import type { Backend, Machine } from "../machine/machine.ts";
+import type { Backend, Irqchip, Machine } from "../machine/machine.ts";
+
+export interface MachineOptions {
+  /** What is to run on vCPU 0; nothing when not given. */
+  guest?: GuestProgram | undefined;
+  /** Which controllers are in the kernel; all when not given. */
+  irqchip?: Irqchip | undefined;
+}
 
 /**
  * Makes a VM in this process. Loads the FFI only for the real KVM.
  *
- * @param guest what is to run on vCPU 0; nothing when not given.
- * @throws KvmIrqError `unsupported` for a guest on the model; when KVM can't be used here.
+ * @throws KvmIrqError `unsupported` for a guest or split irqchip on the model; when KVM can't be used here.
  */
 export async function makeMachine(
   backend: Backend,
   vcpus: number,
-  guest?: GuestProgram | undefined,
+  { guest, irqchip = "full" }: MachineOptions = {},
 ): Promise<Machine> {
   if (backend === "model") {
+    if (irqchip === "split") {
+      throw new KvmIrqError("unsupported", "the software model has no split irqchip", {
+        hint: "use the kernel's KVM: `--backend kvm`",
+      });
+    }
     if (guest !== undefined) {
       throw new KvmIrqError("unsupported", "the software model runs no guest", {
         hint: "its vCPUs never run; use the kernel's KVM: `--backend kvm`",
@@ -23,7 +34,7 @@ export async function makeMachine(
     return new ModelMachine(vcpus);
   }
   const { KvmMachine } = await import("../sys/kvm-machine.ts");
-  const machine = new KvmMachine(vcpus);
+  const machine = new KvmMachine(vcpus, irqchip);
   try {
     if (guest !== undefined) await machine.runGuest(guest);
     return machine;

@@ -3,7 +3,7 @@ import type { GuestProgram, GuestState } from "../abi/guest.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
-import type { Backend } from "../machine/machine.ts";
+import type { Backend, Irqchip } from "../machine/machine.ts";
 import type { PresetName } from "../machine/presets.ts";
 
 /** What `create` asks a holder to be. Goes to the holder's process as its one argument, in JSON. */
@@ -14,6 +14,7 @@ export interface HolderConfig {
   preset: PresetName;
   /** What runs on vCPU 0. */
   guest?: GuestProgram;
+  irqchip?: Irqchip;
   /** End after nobody has called for so long. */
   ttlMs?: number;
 }
@@ -28,6 +29,7 @@ export interface SessionInfo {
   created_at: string;
   ttl_ms?: number;
   host: SnapshotHost;
+  irqchip: Irqchip;
   routing: Routing;
   guest?: GuestState;
 }

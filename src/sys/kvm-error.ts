@@ -17,6 +17,10 @@ const MEANINGS: Partial<Record<IoctlName, Record<string, string>>> = {
     EINVAL: "the irqchip must be made before the first vCPU",
     ENOTTY: "this kernel has no in-kernel irqchip for this architecture",
   },
+  KVM_ENABLE_CAP: {
+    EEXIST: "this VM has an irqchip already",
+    EINVAL: "it comes too late, after the first vCPU, or the capability is not known",
+  },
   KVM_CREATE_VCPU: {
     EEXIST: "this VM has a vCPU of that number",
     EINVAL: "the vCPU number is beyond what this kernel allows",

@@ -1,15 +1,26 @@
+import { HOST_ARCH } from "../abi/arch.ts";
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { GuestProgram, GuestState } from "../abi/guest.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
-import { type Routing, routesOf } from "../abi/x86/routing.ts";
+import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
 import { vcpuAt } from "../machine/checks.ts";
-import type { Machine } from "../machine/machine.ts";
+import type { Irqchip, Machine } from "../machine/machine.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { Guest } from "./guest/guest.ts";
 import { Kvm } from "./kvm.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
+
+/** A split irqchip's routing is empty by default, and has no chips to go to. */
+function splitRouting(routing: Routing): readonly Route[] {
+  if (routing === "default") return [];
+  const pin = routing.find((route) => "chip" in route);
+  if (pin === undefined) return routing;
+  throw new KvmIrqError("bad-route", `GSI ${pin.gsi} can't go to ${pin.chip}: a split irqchip has none`, {
+    hint: "its GSIs can be routed to MSIs alone; nothing was changed",
+  });
+}
 
 /** Where QEMU has it too: just below the BIOS. */
 const TSS_ADDRESS = 0xfffb_d000;
@@ -21,18 +32,22 @@ export class KvmMachine implements Machine {
   readonly backend = "kvm";
   readonly apiVersion: number;
   readonly vcpus: number;
+  readonly irqchip: Irqchip;
   readonly #kvm: Kvm;
   readonly #vm: Vm;
   readonly #vcpus: Vcpu[] = [];
-  #routing: Routing = "default";
+  #routing: Routing;
   #guest: Guest | undefined;
 
   /**
    * @param vcpus how many vCPUs to make, numbered from 0; none is allowed.
+   * @param irqchip which controllers are in the kernel.
    * @throws KvmIrqError when KVM can't be used here or refuses.
    */
-  constructor(vcpus: number) {
+  constructor(vcpus: number, irqchip: Irqchip = "full") {
     this.vcpus = vcpus;
+    this.irqchip = irqchip;
+    this.#routing = irqchip === "split" ? [] : "default";
     this.#kvm = Kvm.open();
     try {
       this.apiVersion = this.#kvm.apiVersion();
@@ -41,7 +56,8 @@ export class KvmMachine implements Machine {
         throw new KvmIrqError("usage", `this kernel gives a VM at most ${most} vCPUs, not ${vcpus}`);
       }
       this.#vm = this.#kvm.createVm();
-      this.#vm.createIrqchip();
+      if (irqchip === "split") this.#vm.enableSplitIrqchip(HOST_ARCH.gsis.count);
+      else this.#vm.createIrqchip();
       for (let id = 0; id < vcpus; id++) this.#vcpus.push(this.#vm.createVcpu(id));
     } catch (error) {
       this.close();
@@ -62,8 +78,9 @@ export class KvmMachine implements Machine {
   }
 
   setRouting(routing: Routing): void {
-    this.#vm.setRouting(routesOf(routing));
-    this.#routing = routing;
+    const wanted = this.irqchip === "split" ? splitRouting(routing) : routing;
+    this.#vm.setRouting(routesOf(wanted));
+    this.#routing = wanted;
   }
 
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {

@@ -12,8 +12,11 @@ import { StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
 import { Vcpu } from "./vcpu.ts";
 import { Vm } from "./vm.ts";
 
-/** A machine whose routing is another's: what it is can't be told, so it is not to be replaced. */
-export type ForeignMachine = Omit<Machine, "routing" | "setRouting" | "guest">;
+/**
+ * A machine of another process. What its irqchip and routing are can't be told, so the routing is not to be
+ * replaced.
+ */
+export type ForeignMachine = Omit<Machine, "irqchip" | "routing" | "setRouting" | "guest">;
 
 /** A VM inside another process. */
 export interface VmLocation extends Surroundings {

@@ -50,6 +50,22 @@ export class Vm extends KvmFd {
   }
 
   /**
+   * KVM_ENABLE_CAP with KVM_CAP_SPLIT_IRQCHIP: a local APIC for each vCPU made afterwards, and no PICs or
+   * IOAPIC. The routing is then empty, and takes MSIs alone.
+   *
+   * @param pins how many IOAPIC pins userspace means to have, 0 to 4096; KVM tells it of EOIs on those.
+   * @throws KvmIrqError `kvm-capability`. KvmError EEXIST when there is an irqchip, EINVAL when there is a
+   *   vCPU already.
+   */
+  enableSplitIrqchip(pins: number): void {
+    this.#kvm?.requireExtension("KVM_CAP_SPLIT_IRQCHIP");
+    const cap = new NativeBuffer(SIZEOF.kvm_enable_cap);
+    cap.view.setUint32(0, CAP.KVM_CAP_SPLIT_IRQCHIP, true);
+    cap.view.setBigUint64(8, BigInt(pins), true);
+    this.ioctl("KVM_ENABLE_CAP", cap);
+  }
+
+  /**
    * KVM_CREATE_VCPU.
    *
    * @param id 0 up to KVM_CAP_MAX_VCPUS; it becomes the local APIC's id. vCPU 0 is the bootstrap processor.

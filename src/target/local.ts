@@ -1,10 +1,16 @@
 import { release } from "node:os";
 import { HOST_ARCH } from "../abi/arch.ts";
-import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import {
+  type ChipId,
+  type ChipImage,
+  type InjectionStatus,
+  type LineStep,
+  parseChipId,
+} from "../abi/chip.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
-import { type Machine, readChips, setRoutedLines, signalMsis } from "../machine/machine.ts";
+import { type Irqchip, type Machine, readChips, setRoutedLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
@@ -17,11 +23,12 @@ export class LocalTarget implements Target {
   }
 
   async describe(): Promise<TargetInfo> {
-    const { backend, vcpus, routing } = this.#machine;
+    const { backend, vcpus, irqchip, routing } = this.#machine;
     return {
       source: { kind: "scratch", backend, pid: process.pid },
       host: hostOf(this.#machine),
-      chips: machineChips(vcpus),
+      chips: machineChips(vcpus, irqchip),
+      irqchip,
       routing,
       label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",
     };
@@ -53,8 +60,10 @@ export class LocalTarget implements Target {
 }
 
 /** What a machine of this host's architecture can be asked for. */
-export function machineChips(vcpus: number): ChipId[] {
-  return [...HOST_ARCH.chips(vcpus), ...Array.from({ length: vcpus }, (_, n): ChipId => `vcpu[${n}]`)];
+export function machineChips(vcpus: number, irqchip: Irqchip): ChipId[] {
+  const chips = HOST_ARCH.chips(vcpus);
+  const kept = irqchip === "full" ? chips : chips.filter((id) => parseChipId(id).kind === "lapic");
+  return [...kept, ...Array.from({ length: vcpus }, (_, n): ChipId => `vcpu[${n}]`)];
 }
 
 /** This host, as a snapshot of a machine on it names it. */

@@ -20,11 +20,15 @@ export class SessionTarget implements Target {
   }
 
   async describe(): Promise<TargetInfo> {
-    const { name, backend, pid, vcpus, host, routing, guest } = await this.#client.call("describe", {});
+    const { name, backend, pid, vcpus, host, irqchip, routing, guest } = await this.#client.call(
+      "describe",
+      {},
+    );
     return {
       source: { kind: "session", name, backend, pid },
       host,
-      chips: machineChips(vcpus),
+      chips: machineChips(vcpus, irqchip),
+      irqchip,
       routing,
       ...(guest === undefined ? {} : { guest }),
       label: `session '${name}'`,

@@ -3,6 +3,7 @@ import type { GuestState } from "../abi/guest.ts";
 import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
+import type { Irqchip } from "../machine/machine.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 
 /** Where a VM is and what it has, without touching it. */
@@ -11,6 +12,8 @@ export interface TargetInfo {
   host: SnapshotHost;
   /** What {@link Target.readChips} can be asked for: chips, and vCPUs (`vcpu[n]`) where they can be seen. */
   chips: ChipId[];
+  /** Which controllers are in the kernel; absent where that can't be told. */
+  irqchip?: Irqchip;
   /** Where its GSIs go; absent where that can't be told. */
   routing?: Routing;
   /** A guest of ours that runs on it. */

@@ -108,7 +108,7 @@ describe("in a shell script", () => {
       ).stdout.trim();
     expect(complete("pu")).toBe("pulse");
     expect(complete("create", "--pre")).toBe("--preset");
-    expect(complete("create", "--preset", "")).toBe("reset pic ioapic");
+    expect(complete("create", "--preset", "")).toBe("reset pic ioapic lapic");
     expect(complete("destroy", "def")).toBe("default");
     expect(complete("completion", "")).toContain("bash zsh fish");
   });

@@ -52,6 +52,7 @@ const PIC_COMMAND_PORT = { pic1: 0x20, pic2: 0xa0 } as const;
 /** A VM of the real KVM whose vCPU 0 runs a guest, a few instructions at a time, in real mode. */
 export class GuestMachine implements Machine, Cpu {
   readonly backend = "kvm";
+  readonly irqchip = "full";
   readonly vcpus: number;
   readonly #kvm = Kvm.open();
   readonly #vm: Vm;
