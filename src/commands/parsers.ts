@@ -60,6 +60,15 @@ export function gsis(text: string, previous: number[] | undefined): number[] {
   return [...new Set([...(previous ?? []), ...range])];
 }
 
+/** One GSI. */
+export function gsi(text: string): number {
+  const [one, another] = gsis(text, undefined);
+  if (another === undefined) return one!;
+  throw new KvmIrqError("bad-gsi", `${text} is more than one GSI`, {
+    hint: "this command takes one at a time",
+  });
+}
+
 /** A word of `--chip`, repeatable and in lists with commas. */
 export function chips(text: string, previous: string[] | undefined): string[] {
   const words = text.split(",");

@@ -10,6 +10,7 @@ import { doctor } from "./doctor.ts";
 import { dump } from "./dump.ts";
 import { expect } from "./expect.ts";
 import { hold } from "./hold.ts";
+import { irqfd } from "./irqfd.ts";
 import { list } from "./list.ts";
 import { msi } from "./msi.ts";
 import { pulse } from "./pulse.ts";
@@ -30,6 +31,7 @@ const COMMANDS: Readonly<Record<string, CommandSpec>> = {
   release,
   msi,
   route,
+  irqfd,
   dump,
   restore,
   set,

@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { GuestState } from "../abi/guest.ts";
+import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
 import { checkRouted } from "./routed.ts";
@@ -45,6 +46,14 @@ export interface Machine {
    * @throws KvmIrqError `bad-msi` for an address outside 0xfeeXXXXX.
    */
   signalMsi(message: MsiMessage): InjectionStatus;
+  /**
+   * Binds eventfds to GSIs, kicks and unbinds them.
+   *
+   * @returns every irqfd there is afterwards.
+   * @throws KvmIrqError `bad-gsi` for a GSI that has an irqfd already, has none, or goes nowhere;
+   *   `unsupported` for a machine without eventfds.
+   */
+  irqfd(action: IrqfdAction): IrqfdState[];
   /** What runs on vCPU 0; absent when nothing does. */
   readonly guest: GuestState | undefined;
   close(): void;

@@ -144,6 +144,13 @@ export class ModelMachine implements Machine {
     this.#pics.eoi(pic, eoi);
   }
 
+  /** @throws KvmIrqError `unsupported`: there is no kernel to watch an eventfd. */
+  irqfd(): never {
+    throw new KvmIrqError("unsupported", "the software model has no irqfds", {
+      hint: "use the kernel's KVM: `kvm-irq create --backend kvm`",
+    });
+  }
+
   /** The model's vCPUs never run. */
   get guest(): undefined {
     return undefined;

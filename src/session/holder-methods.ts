@@ -20,6 +20,17 @@ const route = v.union([
   v.strictObject({ gsi: u32, msi: message }),
 ]);
 
+const irqfdAction = v.variant("do", [
+  v.strictObject({ do: v.literal("bind"), gsi: u32, resample: v.boolean() }),
+  v.strictObject({
+    do: v.literal("kick"),
+    gsi: u32,
+    count: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_STEPS)),
+  }),
+  v.strictObject({ do: v.literal("unbind"), gsi: u32 }),
+  v.strictObject({ do: v.literal("list") }),
+]);
+
 const PARAMS = {
   describe: v.strictObject({}),
   readChips: v.strictObject({ ids: v.array(chipId) }),
@@ -32,6 +43,7 @@ const PARAMS = {
   signalMsis: v.strictObject({
     messages: v.pipe(v.array(message), v.maxLength(MAX_STEPS)),
   }),
+  irqfd: v.strictObject({ action: irqfdAction }),
   destroy: v.strictObject({}),
 } as const;
 
@@ -80,6 +92,9 @@ export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: ()
     setRouting(params) {
       machine.setRouting(check("setRouting", params).routing);
       return {};
+    },
+    irqfd(params) {
+      return { irqfds: machine.irqfd(check("irqfd", params).action) };
     },
     destroy(params) {
       check("destroy", params);

@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { GuestProgram, GuestState } from "../abi/guest.ts";
+import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
@@ -45,6 +46,7 @@ export interface HolderMethods {
   };
   signalMsis: { params: { messages: readonly MsiMessage[] }; result: { statuses: InjectionStatus[] } };
   setRouting: { params: { routing: Routing }; result: Record<string, never> };
+  irqfd: { params: { action: IrqfdAction }; result: { irqfds: IrqfdState[] } };
   destroy: { params: Record<string, never>; result: Record<string, never> };
 }
 

@@ -2,12 +2,15 @@ import { HOST_ARCH } from "../abi/arch.ts";
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { GuestProgram, GuestState } from "../abi/guest.ts";
+import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
 import { vcpuAt } from "../machine/checks.ts";
 import type { Irqchip, Machine } from "../machine/machine.ts";
+import { checkRouted } from "../machine/routed.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { Guest } from "./guest/guest.ts";
+import { Irqfds } from "./irqfds.ts";
 import { Kvm } from "./kvm.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
@@ -37,6 +40,7 @@ export class KvmMachine implements Machine {
   readonly #vm: Vm;
   readonly #vcpus: Vcpu[] = [];
   #routing: Routing;
+  readonly #irqfds: Irqfds;
   #guest: Guest | undefined;
 
   /**
@@ -56,6 +60,7 @@ export class KvmMachine implements Machine {
         throw new KvmIrqError("usage", `this kernel gives a VM at most ${most} vCPUs, not ${vcpus}`);
       }
       this.#vm = this.#kvm.createVm();
+      this.#irqfds = new Irqfds(this.#vm);
       if (irqchip === "split") this.#vm.enableSplitIrqchip(HOST_ARCH.gsis.count);
       else this.#vm.createIrqchip();
       for (let id = 0; id < vcpus; id++) this.#vcpus.push(this.#vm.createVcpu(id));
@@ -91,6 +96,11 @@ export class KvmMachine implements Machine {
     return this.#vm.signalMsi(message);
   }
 
+  irqfd(action: IrqfdAction): IrqfdState[] {
+    if (action.do === "bind") checkRouted(this, [action.gsi]);
+    return this.#irqfds.run(action);
+  }
+
   get guest(): GuestState | undefined {
     return this.#guest?.state;
   }
@@ -117,6 +127,7 @@ export class KvmMachine implements Machine {
 
   close(): void {
     this.#guest?.close();
+    this.#irqfds?.close();
     // The guest closes its own once it has stopped.
     for (const vcpu of this.#guest === undefined ? this.#vcpus : this.#vcpus.slice(1)) vcpu.close();
     this.#vm?.close();

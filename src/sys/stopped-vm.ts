@@ -16,7 +16,7 @@ import { Vm } from "./vm.ts";
  * A machine of another process. What its irqchip and routing are can't be told, so the routing is not to be
  * replaced.
  */
-export type ForeignMachine = Omit<Machine, "irqchip" | "routing" | "setRouting" | "guest">;
+export type ForeignMachine = Omit<Machine, "irqchip" | "routing" | "setRouting" | "irqfd" | "guest">;
 
 /** A VM inside another process. */
 export interface VmLocation extends Surroundings {

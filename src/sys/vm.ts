@@ -13,6 +13,8 @@ import { Vcpu } from "./vcpu.ts";
 const IRQCHIP_HEADER = 8;
 
 const EPERM = 1;
+/** `KVM_IRQFD_FLAG_*` of `<linux/kvm.h>`. */
+const IRQFD_FLAGS = { DEASSIGN: 1, RESAMPLE: 2 } as const;
 
 /** A VM: its interrupt controllers and their lines. */
 export class Vm extends KvmFd {
@@ -168,6 +170,27 @@ export class Vm extends KvmFd {
     const table = new NativeBuffer(bytes.length);
     table.bytes.set(bytes);
     this.ioctl("KVM_SET_GSI_ROUTING", table);
+  }
+
+  /**
+   * KVM_IRQFD: let writes to an eventfd raise a GSI, or take that back.
+   *
+   * @param resampleFd an eventfd that KVM writes to when the interrupt gets its EOI, the line being lowered;
+   *   without it each write is a pulse.
+   * @throws KvmError EBUSY when the eventfd is bound already, EINVAL for a resample without an IOAPIC.
+   */
+  irqfd(
+    fd: number,
+    gsi: number,
+    { resampleFd, deassign = false }: { resampleFd?: number | undefined; deassign?: boolean },
+  ): void {
+    const { DEASSIGN, RESAMPLE } = IRQFD_FLAGS;
+    const irqfd = new NativeBuffer(SIZEOF.kvm_irqfd);
+    irqfd.view.setUint32(0, fd, true);
+    irqfd.view.setUint32(4, gsi, true);
+    irqfd.view.setUint32(8, (deassign ? DEASSIGN : 0) | (resampleFd === undefined ? 0 : RESAMPLE), true);
+    irqfd.view.setUint32(12, resampleFd ?? 0, true);
+    this.ioctl("KVM_IRQFD", irqfd);
   }
 
   /**

@@ -73,6 +73,10 @@ export class FileTarget implements Target {
     throw this.#readOnly();
   }
 
+  irqfd(): never {
+    throw this.#readOnly();
+  }
+
   async close(): Promise<void> {}
 
   #readOnly(): KvmIrqError {

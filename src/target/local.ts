@@ -7,6 +7,7 @@ import {
   type LineStep,
   parseChipId,
 } from "../abi/chip.ts";
+import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
@@ -52,6 +53,10 @@ export class LocalTarget implements Target {
 
   async setRouting(routing: Routing): Promise<void> {
     this.#machine.setRouting(routing);
+  }
+
+  async irqfd(action: IrqfdAction): Promise<IrqfdState[]> {
+    return this.#machine.irqfd(action);
   }
 
   async close(): Promise<void> {

@@ -148,6 +148,12 @@ export class ProcessTarget implements Target {
     });
   }
 
+  async irqfd(): Promise<never> {
+    throw new KvmIrqError("unsupported", "irqfds of another process's VM are its VMM's own", {
+      hint: "bind and kick them on a session, or `pulse` the GSI",
+    });
+  }
+
   async close(): Promise<void> {
     this.#endGuard();
   }

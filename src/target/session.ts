@@ -1,4 +1,5 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
+import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
 import { SessionClient } from "../session/client.ts";
@@ -54,6 +55,10 @@ export class SessionTarget implements Target {
 
   async setRouting(routing: Routing): Promise<void> {
     await this.#client.call("setRouting", { routing });
+  }
+
+  async irqfd(action: IrqfdAction): Promise<IrqfdState[]> {
+    return (await this.#client.call("irqfd", { action })).irqfds;
   }
 
   async close(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { GuestState } from "../abi/guest.ts";
+import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
@@ -59,6 +60,8 @@ export interface Target {
    * @throws KvmIrqError `bad-msi` when one has an address outside 0xfeeXXXXX; then none is sent.
    */
   signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]>;
+  /** Binds eventfds to GSIs, kicks and unbinds them. @returns every irqfd there is afterwards. */
+  irqfd(action: IrqfdAction): Promise<IrqfdState[]>;
   close(): Promise<void>;
   /** Where calls stop threads of another process: those that the last one stopped, and for how long. */
   readonly lastStops?: readonly ThreadStop[];

@@ -101,6 +101,11 @@ export class GuestMachine implements Machine, Cpu {
     this.#routing = routing;
   }
 
+  /** Nobody asks this one. */
+  irqfd(): never {
+    throw new Error("no irqfds");
+  }
+
   /** This guest runs a few instructions at a time, and keeps no counts. */
   get guest(): undefined {
     return undefined;
