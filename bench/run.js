@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { guestLatencies, percentile } from "./guest-latency.js";
 import { ioctlRates } from "./ioctl-rate.js";
 import { pairedTimes } from "./paired.js";
 
@@ -33,7 +34,10 @@ console.log(
 try {
   wholeProcesses();
   await holderMemory();
-  if (haveKvm) await rates();
+  if (haveKvm) {
+    await rates();
+    await latency();
+  }
 } finally {
   spawnSync(node, [program, "destroy", "--all"], { env });
   rmSync(folder, { recursive: true, force: true });
@@ -86,5 +90,18 @@ async function rates() {
   console.log("\nKVM_IRQ_LINE_STATUS, calls a second");
   for (const { name, perSecond } of await ioctlRates()) {
     console.log(`${name.padEnd(22)} ${Math.round(perSecond).toLocaleString("en").padStart(9)}`);
+  }
+}
+
+async function latency() {
+  console.log("\nfrom a line's rise to the guest's handler, median and p99");
+  const [library, inC] = await guestLatencies();
+  const base = inC && percentile(inC.times, 50);
+  for (const { name, times } of [library, inC].filter(Boolean)) {
+    const [median, p99] = [50, 99].map((percent) => percentile(times, percent));
+    const ratio = base === undefined ? "" : `  ${(median / base).toFixed(2)} x`;
+    console.log(
+      `${name.padEnd(22)} ${median.toFixed(1).padStart(7)} us ${p99.toFixed(1).padStart(8)} us${ratio}`,
+    );
   }
 }

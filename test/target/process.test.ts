@@ -81,6 +81,19 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
     await target.close();
   });
 
+  it("sends MSIs, and leaves the VMM's routing and irqfds alone", async () => {
+    const { pid } = await startStatic();
+    const target = await openProcess({ pid });
+    const to = (apic: number) => ({ address: 0xfee0_0000 + apic * 0x1000, data: 0x71 });
+    expect(await target.signalMsis([to(0), to(9)])).toEqual([1, 0]);
+    const [lapic] = await target.readChips(["lapic[0]"]);
+    expect(decodeLapic(lapic!.bytes, 0).irr).toContain(0x71);
+    await expect(target.signalMsis([{ address: 0, data: 0 }])).rejects.toMatchObject({ code: "bad-msi" });
+    await expect(target.setRouting()).rejects.toMatchObject({ code: "unsupported" });
+    await expect(target.irqfd()).rejects.toMatchObject({ code: "unsupported" });
+    await target.close();
+  });
+
   it("gives back what it had written when a later chip is refused", async () => {
     const { pid, chips } = await startStatic();
     const target = await openProcess({ pid });

@@ -84,15 +84,16 @@ export class Guest {
   }
 
   get state(): GuestState {
-    const handled = Array.from({ length: VECTORS }, (_, vector) => ({
-      vector,
-      count: this.#read32(GUEST_LAYOUT.counts + vector * 4),
-    }));
+    const handled: GuestState["handled"] = [];
+    for (let vector = 0; vector < VECTORS; vector++) {
+      const count = this.#read32(GUEST_LAYOUT.counts + vector * 4);
+      if (count > 0) handled.push({ vector, count });
+    }
     return {
       program: this.program,
       running: this.#ended === undefined,
       ...(this.#ended === undefined ? {} : { ended: this.#ended }),
-      handled: handled.filter(({ count }) => count > 0),
+      handled,
     };
   }
 
