@@ -65,7 +65,7 @@ export const msi: CommandSpec = {
         examples(
           ["kvm-irq msi --address 0xfee00000 --data 0x41", "vector 0x41 to APIC 0"],
           ["kvm-irq msi --vector 0x41 --dest 1 --require delivered", "composed; status 1 when not taken"],
-          ["kvm-irq msi --address 0xfee0100c --data 0x4931 --decode", "what it means, nothing sent"],
+          ["kvm-irq msi --address 0xfee0100c --data 0x4131 --decode", "what it means, nothing sent"],
         ),
       ),
 
