@@ -27,12 +27,12 @@ const NEXT = /^(?:\.([A-Za-z0-9_]+)|\[(?:(\d+)(?:-(\d+))?|(\*))\])/;
 const OPTIONAL_FIELDS = new Set(["pad", "reserved"]);
 
 /**
- * Parses a path. A leading `chips.` may be left out.
+ * Parses a path. A leading `chips.` may be left out, and `vcpu[0]`, as `--chip` has it, is `vcpus[0]`.
  *
  * @throws KvmIrqError `bad-path`.
  */
 export function parsePath(text: string): Path {
-  const start = text.replace(/^chips\./, "");
+  const start = text.replace(/^chips\./, "").replace(/^vcpu(?=\[|$)/, "vcpus");
   const first = FIRST.exec(start)?.[0];
   if (first === undefined) throw badPath(text);
   const steps: Step[] = [{ key: first }];
@@ -48,6 +48,16 @@ export function parsePath(text: string): Path {
     rest = rest.slice(whole.length);
   }
   return { text, steps };
+}
+
+/** Whether a path names a field, given by its exact path, or something that it is part of. */
+export function covers({ steps }: Path, field: Path): boolean {
+  return steps.every((step, at) => {
+    const other = field.steps[at];
+    if (other === undefined) return false;
+    if ("key" in step) return "key" in other && step.key === other.key;
+    return "from" in other && step.from <= other.from && other.to <= step.to;
+  });
 }
 
 function badPath(text: string): KvmIrqError {

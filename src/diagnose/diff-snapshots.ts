@@ -1,4 +1,5 @@
 import type { Chips, VcpuList } from "../abi/arch.ts";
+import { covers, parsePath } from "../abi/path.ts";
 import { bitsOf } from "./bits.ts";
 import { type Difference, diffState } from "./diff.ts";
 
@@ -13,20 +14,21 @@ interface State {
 }
 
 /**
- * What differs between two snapshots' chips and vCPUs (`vcpu[0].rflags`), field by field; registers with the
+ * What differs between two snapshots' chips and vCPUs (`vcpus[0].rflags`), field by field; registers with the
  * bits that were set and cleared, lists of vectors with those that came and went.
  *
+ * @throws KvmIrqError `bad-path` for something to ignore that is not a path.
  * @returns in the order of the fields; empty when they are the same.
  */
 export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions = {}): Difference[] {
-  const ignored = ignore.map(pathPattern);
+  const ignored = ignore.map(parsePath);
   return diffState(fieldsOf(a), fieldsOf(b))
-    .filter(({ path }) => !ignored.some((pattern) => pattern.test(path)))
+    .filter(({ path }) => !ignored.some((one) => covers(one, parsePath(path))))
     .map((difference) => ({ ...difference, ...changes(difference) }));
 }
 
 function fieldsOf({ chips, vcpus }: State): object {
-  return vcpus === undefined ? chips : { ...chips, vcpu: vcpus };
+  return vcpus === undefined ? chips : { ...chips, vcpus };
 }
 
 /** Registers whose bits each mean something by themselves, by the last part of their path. */
@@ -62,11 +64,4 @@ function apart(from: readonly number[], to: readonly number[]): { set: number[];
     set: to.filter((item) => !from.includes(item)),
     cleared: from.filter((item) => !to.includes(item)),
   };
-}
-
-function pathPattern(path: string): RegExp {
-  const literal = path
-    .replace(/[\\^$.*+?()[\]{}|]/g, String.raw`\$&`)
-    .replaceAll(String.raw`\[\*\]`, String.raw`\[\d+\]`);
-  return new RegExp(`^${literal}(?![^.[])`);
 }

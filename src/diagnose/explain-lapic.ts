@@ -45,7 +45,7 @@ function hardwareDisabled({ cpu }: CpuContext) {
     state: "blocked" as const,
     code: "lapic-hardware-disabled",
     text: `the local APIC of vCPU ${cpu.vcpu} is off (apic_base bit ${APIC_BASE_ENABLE_BIT})`,
-    evidence: `vcpu[${cpu.vcpu}].apic_base bit ${APIC_BASE_ENABLE_BIT} clear`,
+    evidence: `vcpus[${cpu.vcpu}].apic_base bit ${APIC_BASE_ENABLE_BIT} clear`,
     remedy: "the guest has to set the global enable bit of IA32_APIC_BASE",
   };
 }
@@ -160,7 +160,7 @@ function acceptedIntr(cpu: Cpu): StageResult {
         state: "open",
         code: "lint0-virtual-wire",
         text: `the local APIC of vCPU ${cpu.vcpu} is off: INTR goes straight to the vCPU`,
-        evidence: `vcpu[${cpu.vcpu}].apic_base bit ${APIC_BASE_ENABLE_BIT} clear`,
+        evidence: `vcpus[${cpu.vcpu}].apic_base bit ${APIC_BASE_ENABLE_BIT} clear`,
       }
     : {
         state: "open",

@@ -47,7 +47,7 @@ function takesIt(state: VcpuState): StageResult {
     state: "open",
     code: halted ? "vcpu-halted" : "vcpu-open",
     text: `vCPU ${state.vcpu} ${halted ? "is halted, which this ends" : "takes it"}`,
-    evidence: `vcpu[${state.vcpu}].mp_state = ${state.mp_state}, rflags bit ${IF_BIT} ${hasBit(state.rflags, IF_BIT) ? "set" : "clear"}`,
+    evidence: `vcpus[${state.vcpu}].mp_state = ${state.mp_state}, rflags bit ${IF_BIT} ${hasBit(state.rflags, IF_BIT) ? "set" : "clear"}`,
   };
 }
 
@@ -69,7 +69,7 @@ function held(state: VcpuState, code: string, what: string, evidence: string, un
     state: "held",
     code,
     text: `vCPU ${state.vcpu} ${what}`,
-    evidence: `vcpu[${state.vcpu}].${evidence}`,
+    evidence: `vcpus[${state.vcpu}].${evidence}`,
     until,
   };
 }

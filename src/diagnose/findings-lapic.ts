@@ -14,7 +14,7 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
         if (off === undefined || cpu.lapic.irr.length === 0) continue;
         yield {
           sentence: `the local APIC of vCPU ${cpu.vcpu} is ${off} and has vector ${listed(cpu.lapic.irr.map(hex))} pending`,
-          evidence: `lapic[${cpu.vcpu}].irr = [${cpu.lapic.irr.map(hex).join(", ")}], ${off === "off" ? `vcpu[${cpu.vcpu}].apic_base bit 11 clear` : `lapic[${cpu.vcpu}].svr bit 8 clear`}`,
+          evidence: `lapic[${cpu.vcpu}].irr = [${cpu.lapic.irr.map(hex).join(", ")}], ${off === "off" ? `vcpus[${cpu.vcpu}].apic_base bit 11 clear` : `lapic[${cpu.vcpu}].svr bit 8 clear`}`,
           remedy:
             off === "off"
               ? "turn the local APIC on again; whoever turned it off should have let it drain first"
@@ -34,7 +34,7 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
           continue;
         yield {
           sentence: `vCPU ${cpu.vcpu} is halted with interrupts on while vector ${hex(vector)} is pending: nobody woke it`,
-          evidence: `vcpu[${cpu.vcpu}].mp_state = halted, rflags bit 9 set, lapic[${cpu.vcpu}].irr has ${hex(vector)}, ppr below it`,
+          evidence: `vcpus[${cpu.vcpu}].mp_state = halted, rflags bit 9 set, lapic[${cpu.vcpu}].irr has ${hex(vector)}, ppr below it`,
           remedy:
             "read again: a vCPU just being woken looks the same for microseconds; if it stays, the wake-up was lost, and any further interrupt shows whether it ever comes back",
         };

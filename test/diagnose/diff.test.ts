@@ -32,7 +32,7 @@ describe("diff", () => {
     const after = state();
     after.vcpus[0]!.efer = "0xffff000000000500";
     expect(diffSnapshots(state(), after)).toMatchObject([
-      { path: "vcpu[0].efer", set: Array.from({ length: 16 }, (_, n) => 48 + n), cleared: [] },
+      { path: "vcpus[0].efer", set: Array.from({ length: 16 }, (_, n) => 48 + n), cleared: [] },
     ]);
   });
 
