@@ -1,7 +1,8 @@
-import { InvalidArgumentError } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { MAX_ROUTES } from "../abi/x86/routing.ts";
+import { ROUTING_PROFILES } from "../diagnose/routing.ts";
 import { badChip } from "../target/take-snapshot.ts";
 
 /** Parsers of option and argument values. Each takes the text and throws what is wrong with it. */
@@ -76,4 +77,12 @@ export function chips(text: string, previous: string[] | undefined): string[] {
     if (HOST_ARCH.chipFilter(word) === undefined) throw badChip(word, HOST_ARCH);
   }
   return [...(previous ?? []), ...words];
+}
+
+/** `--routing`: a table by name. Without it a session's or snapshot's own counts, else KVM's default. */
+export function routingOption(): Option {
+  return new Option(
+    "--routing <name>",
+    "which GSI goes where, for a VM that does not say (default: its own routing, else KVM's default)",
+  ).choices(Object.keys(ROUTING_PROFILES));
 }

@@ -1,5 +1,4 @@
 import { KvmIrqError } from "../abi/error.ts";
-import type { Route } from "../diagnose/routing.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import type { View } from "../render/view.ts";
 import { PANELS, type Panel, renderStill, renderWatch } from "../render/watch.ts";
@@ -12,7 +11,6 @@ export interface LiveOptions {
   label: string;
   panel: Panel;
   intervalMs: number;
-  routes: readonly Route[];
   /** Aborted to end the view. */
   signal: AbortSignal;
   /** Takes what is to stay on the shell's screen: the last state of a target that ended. */

@@ -1,15 +1,15 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
-import { ROUTING_PROFILES, type RoutingName, routesOf } from "../diagnose/routing.ts";
+import { type Command, InvalidArgumentError } from "commander";
+import type { RoutingName } from "../diagnose/routing.ts";
 import type { Panel } from "../render/watch.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
-import { chips, duration } from "./parsers.ts";
+import { chips, duration, routingOption } from "./parsers.ts";
 import type { WatchSource } from "./watch-source.ts";
 
 interface Options {
   interval: number;
   chip?: string[];
   ignore?: string[];
-  routing: RoutingName;
+  routing?: RoutingName;
 }
 
 /** Oftener than this nobody could follow, and a process that is attached to would feel it. */
@@ -27,11 +27,7 @@ export const watch: CommandSpec = {
       .option("--interval <duration>", "from one reading to the next", interval, 500)
       .option("--chip <chip>", "read only these: pic1, pic2, pic, ioapic, lapic, lapic[N]; repeatable", chips)
       .option("--ignore <path>", "changes of no interest, as lapic[*].esr; repeatable", collect)
-      .addOption(
-        new Option("--routing <name>", "which GSI goes to which pin")
-          .choices(Object.keys(ROUTING_PROFILES))
-          .default("default"),
-      )
+      .addOption(routingOption())
       .addHelpText(
         "after",
         `
@@ -52,7 +48,7 @@ ${examples(
       routing: options.routing,
       ignore: options.ignore ?? [],
     });
-    if (context.globals.snapshot !== undefined) return still(source, info.label, options.routing);
+    if (context.globals.snapshot !== undefined) return still(source, info.label);
     const { json } = context.globals;
     if (json || process.stdout.isTTY !== true || process.env["TERM"] === "dumb") {
       const { writeLines } = await import("./watch-lines.ts");
@@ -65,7 +61,6 @@ ${examples(
       label: info.label,
       panel: firstPanel(options.chip),
       intervalMs: options.interval,
-      routes: routesOf(options.routing),
       signal: context.signal,
       write: (text) => context.write(text),
     });
@@ -74,16 +69,12 @@ ${examples(
 };
 
 /** A file never changes: it is shown once. */
-async function still(source: WatchSource, label: string, routing: RoutingName): Promise<Outcome> {
+async function still(source: WatchSource, label: string): Promise<Outcome> {
   const observation = await source.next();
   const { watchLine } = await import("./watch-lines.ts");
   return {
     json: watchLine(observation, source.cost()),
-    text: async (view) =>
-      (await import("../render/watch.ts")).renderStill(
-        { label, observation, routes: routesOf(routing) },
-        view,
-      ),
+    text: async (view) => (await import("../render/watch.ts")).renderStill({ label, observation }, view),
   };
 }
 

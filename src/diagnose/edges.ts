@@ -2,10 +2,10 @@ import type { Chips } from "../abi/arch.ts";
 import type { RedirectionEntry } from "../abi/x86/ioapic.ts";
 import type { LapicState } from "../abi/x86/lapic.ts";
 import type { PicState } from "../abi/x86/pic.ts";
+import type { PinRoute } from "../abi/x86/routing.ts";
 import { hasBit } from "./bits.ts";
-import { hasVector } from "./explain-ioapic.ts";
+import { hasVector } from "./explain-message.ts";
 import { CASCADE_PIN } from "./pic-logic.ts";
-import type { Route } from "./routing.ts";
 
 /**
  * The GSIs whose line rose between two readings, as far as the chips tell. A rise that leaves no trace is
@@ -15,9 +15,10 @@ import type { Route } from "./routing.ts";
  * Traces are, at a PIC: line level (`last_irr`), IRR or ISR newly set; at the IOAPIC: IRR newly set, remote
  * IRR newly set, or for an edge the pin's vector newly in a local APIC's IRR or ISR.
  *
+ * @param routes where GSIs go, as far as that is pins: an MSI leaves no trace of its GSI.
  * @returns each GSI once, lowest first.
  */
-export function risenGsis(before: Chips, after: Chips, routes: readonly Route[]): number[] {
+export function risenGsis(before: Chips, after: Chips, routes: readonly PinRoute[]): number[] {
   const risen = routes.filter(({ chip, pin }) =>
     chip === "ioapic" ? ioapicPinRose(before, after, pin) : picInputRose(before, after, chip, pin),
   );

@@ -21,7 +21,7 @@ import {
   wayVerdict,
 } from "./explanation.ts";
 import { answersFor, vectorOf } from "./pic-logic.ts";
-import { type Routing, routesOf, routingName } from "./routing.ts";
+import { type Routing, routesOf, routingName, routingOf } from "./routing.ts";
 
 export interface ExplainOptions {
   /** Where GSIs go. When not given: as the snapshot says, else KVM's default. */
@@ -37,7 +37,7 @@ export interface ExplainOptions {
  * @param gsi any GSI; one that is routed nowhere has no ways and is blocked.
  */
 export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOptions = {}): Explanation {
-  const routing = routingOf(snapshot, options);
+  const routing = routingOf(snapshot, options.routing);
   const guest = mayRun(snapshot, options);
   const routes = routesOf(routing).filter((route) => route.gsi === gsi);
   const picRoute = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
@@ -59,12 +59,8 @@ export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOpti
 
 /** {@link explainGsi} for every GSI that the routing takes somewhere, lowest first. */
 export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Explanation[] {
-  const gsis = new Set(routesOf(routingOf(snapshot, options)).map(({ gsi }) => gsi));
+  const gsis = new Set(routesOf(routingOf(snapshot, options.routing)).map(({ gsi }) => gsi));
   return [...gsis].sort((a, b) => a - b).map((gsi) => explainGsi(snapshot, gsi, options));
-}
-
-function routingOf(snapshot: Snapshot, options: ExplainOptions): Routing {
-  return options.routing ?? snapshot.routing ?? "default";
 }
 
 /**

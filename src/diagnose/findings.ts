@@ -5,7 +5,7 @@ import { type Finding, type FindingKind, findKind } from "./finding.ts";
 import { IOAPIC_FINDINGS } from "./findings-ioapic.ts";
 import { LAPIC_FINDINGS } from "./findings-lapic.ts";
 import { PIC_FINDINGS } from "./findings-pic.ts";
-import { routesOf } from "./routing.ts";
+import { pinRoutesOf, routingOf } from "./routing.ts";
 
 /** Every kind of finding there is, each with its stable code and severity. */
 export const FINDING_KINDS: readonly FindingKind[] = [...IOAPIC_FINDINGS, ...PIC_FINDINGS, ...LAPIC_FINDINGS];
@@ -29,7 +29,7 @@ export function findings(
     previous,
     cpus: cpus ?? [],
     hasLapics: cpus !== undefined,
-    routes: routesOf(options.routing ?? snapshot.routing ?? "default").filter((route) => "chip" in route),
+    routes: pinRoutesOf(routingOf(snapshot, options.routing)),
   };
   return FINDING_KINDS.flatMap((kind) => findKind(kind, context)).sort(
     (a, b) => GRAVEST_FIRST.indexOf(a.severity) - GRAVEST_FIRST.indexOf(b.severity),

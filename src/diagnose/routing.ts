@@ -1,4 +1,5 @@
-import { DEFAULT_ROUTES, pcRoutes, type Route } from "../abi/x86/routing.ts";
+import type { Snapshot } from "../abi/snapshot.ts";
+import { DEFAULT_ROUTES, type PinRoute, pcRoutes, type Route } from "../abi/x86/routing.ts";
 
 /** A routing table by name, or one of the caller's own. */
 export type Routing = RoutingName | readonly Route[];
@@ -22,6 +23,16 @@ export const ROUTING_PROFILES = {
 /** The table that a {@link Routing} stands for. */
 export function routesOf(routing: Routing): readonly Route[] {
   return typeof routing === "string" ? ROUTING_PROFILES[routing].routes : routing;
+}
+
+/** The routing to go by: the one that was given, else the snapshot's own, else KVM's default. */
+export function routingOf(snapshot: Pick<Snapshot, "routing">, given: Routing | undefined): Routing {
+  return given ?? snapshot.routing ?? "default";
+}
+
+/** Where GSIs go, as far as that is pins. */
+export function pinRoutesOf(routing: Routing): PinRoute[] {
+  return routesOf(routing).filter((route) => "chip" in route);
 }
 
 /** How a message names a routing. */

@@ -1,14 +1,17 @@
 import type { Snapshot } from "../abi/snapshot.ts";
+import type { PinRoute } from "../abi/x86/routing.ts";
 import type { Difference } from "./diff.ts";
 import { diffSnapshots } from "./diff-snapshots.ts";
 import { risenGsis } from "./edges.ts";
 import type { Finding } from "./finding.ts";
 import { findings as findAll } from "./findings.ts";
-import { type Routing, routesOf } from "./routing.ts";
+import { pinRoutesOf, type Routing, routingOf } from "./routing.ts";
 
 /** A reading of a VM that is watched, and what is new in it. */
 export interface Observation {
   snapshot: Snapshot;
+  /** Where its GSIs go, as far as that is pins. */
+  routes: readonly PinRoute[];
   /** 1 for the first. */
   reading: number;
   /** What differs from the reading before, but for what changes all the time. */
@@ -25,13 +28,14 @@ export interface Observation {
 }
 
 export interface WatchOptions {
-  routing?: Routing;
+  /** When not given: as the snapshot says, else KVM's default. */
+  routing?: Routing | undefined;
   /** Further paths whose changes are of no interest, as {@link diffSnapshots} takes them. */
   ignore?: readonly string[];
 }
 
 /** What differs in any two readings of a VM that runs: the timer counts down, and vCPUs move on. */
-const RESTLESS = ["lapic[*].timer_current", "vcpu[*]"];
+const RESTLESS = ["lapic[*].timer_current", "vcpus[*]"];
 
 /**
  * Takes one more reading of a VM that is watched.
@@ -41,16 +45,18 @@ const RESTLESS = ["lapic[*].timer_current", "vcpu[*]"];
 export function observe(
   previous: Observation | undefined,
   snapshot: Snapshot,
-  { routing = "default", ignore = [] }: WatchOptions = {},
+  { routing, ignore = [] }: WatchOptions = {},
 ): Observation {
   const before = previous?.snapshot;
+  const routes = pinRoutesOf(routingOf(snapshot, routing));
   const found = findAll(snapshot, before, { routing });
   const had = previous?.findings ?? [];
-  const risen = before === undefined ? [] : risenGsis(before.chips, snapshot.chips, routesOf(routing));
+  const risen = before === undefined ? [] : risenGsis(before.chips, snapshot.chips, routes);
   const edges = new Map(previous?.edges);
   for (const gsi of risen) edges.set(gsi, (edges.get(gsi) ?? 0) + 1);
   return {
     snapshot,
+    routes,
     reading: (previous?.reading ?? 0) + 1,
     changes:
       before === undefined ? [] : diffSnapshots(before, snapshot, { ignore: [...RESTLESS, ...ignore] }),

@@ -1,4 +1,4 @@
-import type { Route } from "../diagnose/routing.ts";
+import type { PinRoute } from "../abi/x86/routing.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import type { View } from "./view.ts";
 
@@ -10,13 +10,12 @@ export interface Marks {
   /** Whether a field, or anything below it, changed. */
   changed(path: string): boolean;
   /** The rises that were seen of the GSIs that go to a pin, highlighted when there is a new one. */
-  edges(chip: Route["chip"], pin: number): string;
+  edges(chip: PinRoute["chip"], pin: number): string;
 }
 
 /** The marks for one reading. */
 export function marksOf(
-  { changes, edges, risen }: Pick<Observation, "changes" | "edges" | "risen">,
-  routes: readonly Route[],
+  { changes, edges, risen, routes }: Pick<Observation, "changes" | "edges" | "risen" | "routes">,
   view: View,
 ): Marks {
   const { paint } = view;

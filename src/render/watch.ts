@@ -1,5 +1,4 @@
 import type { Chips } from "../abi/arch.ts";
-import type { Route } from "../diagnose/routing.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import { crop, plain, scrollTo, width } from "./fit.ts";
 import { count, time } from "./format.ts";
@@ -23,7 +22,6 @@ export interface Cost {
 export interface WatchFrame {
   label: string;
   observation: Observation;
-  routes: readonly Route[];
   panel: Panel;
   intervalMs: number;
   paused: boolean;
@@ -55,7 +53,7 @@ export function renderWatch(frame: WatchFrame, view: View, rows: number): { line
   const heading = [titleLine(frame, view), tabsLine(frame, view)];
   const room = Math.max(0, rows - heading.length - 1);
   const findings = findingLines(frame.observation, view);
-  const marks = marksOf(frame.observation, frame.routes, view);
+  const marks = marksOf(frame.observation, view);
   const reserved = Math.min(findings.length, ROOM_FOR_FINDINGS);
   const chips = [...panelLines(frame, room - reserved - 1, marks), view.paint.dim(EDGES_NOTE)];
   const body = [...chips, ...findings];
@@ -79,11 +77,11 @@ export function renderWatch(frame: WatchFrame, view: View, rows: number): { line
  * @param rows what the chips may take; pins of the IOAPIC are left out and counted when that is little.
  */
 export function renderStill(
-  { label, observation, routes }: Pick<WatchFrame, "label" | "observation" | "routes">,
+  { label, observation }: Pick<WatchFrame, "label" | "observation">,
   view: View,
   rows = Number.POSITIVE_INFINITY,
 ): string {
-  const marks = marksOf(observation, routes, view);
+  const marks = marksOf(observation, view);
   const findings = findingLines(observation, view);
   const room = rows - findings.length - 1;
   const lines = [

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Snapshot } from "../../src/abi/snapshot.ts";
 import { risenGsis } from "../../src/diagnose/edges.ts";
-import { routesOf } from "../../src/diagnose/routing.ts";
+import { pinRoutesOf } from "../../src/diagnose/routing.ts";
 import { hasNews, observe } from "../../src/diagnose/watch.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
 import { MACHINES } from "../support/machines.ts";
@@ -77,7 +77,11 @@ const READINGS: [what: string, before: Change, after: Change, risen: number[]][]
 
 describe("the lines that rose between two readings", () => {
   const risen = (before: Change, after: Change, routing: "default" | "qemu" = "default") =>
-    risenGsis(snapshotWith("ioapic", before).chips, snapshotWith("ioapic", after).chips, routesOf(routing));
+    risenGsis(
+      snapshotWith("ioapic", before).chips,
+      snapshotWith("ioapic", after).chips,
+      pinRoutesOf(routing),
+    );
 
   it.each(READINGS)("%s", (_, before, after, expected) => {
     expect(risen(before, after)).toEqual(expected);

@@ -1,7 +1,6 @@
 import { stripVTControlCharacters } from "node:util";
 import { Chalk } from "chalk";
 import { describe, expect, it } from "vitest";
-import { routesOf } from "../../src/diagnose/routing.ts";
 import { observe } from "../../src/diagnose/watch.ts";
 import { crop, pad, plain, scrollTo, sideBySide } from "../../src/render/fit.ts";
 import { costText, PANELS, renderStill, renderWatch, type WatchFrame } from "../../src/render/watch.ts";
@@ -14,7 +13,6 @@ const snapshot = (change: (chips: AllChips) => void = () => {}, vcpus = 1) =>
 const frame = (change: Partial<WatchFrame> = {}): WatchFrame => ({
   label: "session 'ci'",
   observation: observe(undefined, snapshot()),
-  routes: routesOf("default"),
   panel: "ioapic",
   intervalMs: 500,
   paused: false,
