@@ -24,7 +24,7 @@ export async function main(argv: readonly string[]): Promise<void> {
       process.stdout.write(parsed.help);
       return;
     }
-    context = new ProcessContext(parsed.globals, program);
+    context = new ProcessContext(parsed, program);
     const outcome = await parsed.run(context);
     await show(outcome, context);
     process.exitCode = outcome.status ?? 0;

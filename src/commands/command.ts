@@ -31,6 +31,8 @@ export interface Parsed {
   /** The command's name. */
   name: string;
   scriptable: boolean;
+  /** Whether it changes its target. */
+  writes: boolean;
   /** The GSIs that it drives. */
   gsis: readonly number[];
   globals: GlobalOptions;
@@ -45,12 +47,19 @@ export interface Program {
   syntax(): Command[];
 }
 
+export interface TargetOptions {
+  /** The layout of raw bytes in a file. */
+  layout?: RawLayout | undefined;
+  /** Whether it is going to be changed, when the command line alone did not tell. */
+  writes?: boolean;
+}
+
 /** What a command runs in: the world outside, as little of it as commands need. */
 export interface Context {
   globals: GlobalOptions;
   program: Program;
   /** Opens the target that the options name. Closed by whoever made the context. */
-  target(options?: { layout?: RawLayout | undefined }): Promise<Target>;
+  target(options?: TargetOptions): Promise<Target>;
   /** Aborted by SIGINT or SIGTERM; a command then ends early and cleanly, with status 130. */
   signal: AbortSignal;
   /** A line for the person at the terminal, on stderr. */
@@ -69,6 +78,8 @@ export interface CommandSpec {
   scriptable?: true;
   /** Declares arguments and options. Bad values are refused here, before anything runs. */
   declare(program: Command): Command;
+  /** Whether it changes its target; a VM of another process is not changed without a question. */
+  writes?: true | ((...parsed: never[]) => boolean);
   /** The GSIs that it drives, so that a script can be checked before it runs. */
   gsis?(...parsed: never[]): readonly number[];
   /** Runs it with what commander parsed: the arguments in order, then the options. */

@@ -7,6 +7,7 @@ import { duration, gsis } from "./parsers.ts";
 /** `hold <gsi...>`: level 1 and leave it. */
 export const hold: CommandSpec = {
   scriptable: true,
+  writes: true,
   gsis: (lines: number[]) => lines,
   declare: (program: Command) =>
     program

@@ -15,6 +15,7 @@ const MOST_KICKS = 10_000;
 /** `irqfd bind|kick|unbind|list`: eventfds that raise GSIs. */
 export const irqfd: CommandSpec = {
   scriptable: true,
+  writes: (action: IrqfdAction["do"]) => action !== "list",
   gsis: (_action: string, gsi: number | undefined) => (gsi === undefined ? [] : [gsi]),
   declare: (program: Command) =>
     program

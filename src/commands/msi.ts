@@ -27,6 +27,7 @@ const U32 = 0xffff_ffff;
 /** `msi`: a message straight to local APICs, by its address and data or composed. */
 export const msi: CommandSpec = {
   scriptable: true,
+  writes: ({ decode }: Options) => decode !== true,
   declare: (program: Command) =>
     program
       .command("msi")

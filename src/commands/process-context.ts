@@ -1,19 +1,24 @@
-import type { RawLayout } from "../abi/raw.ts";
 import type { View } from "../render/view.ts";
 import { openTarget } from "../target/open.ts";
 import type { Target } from "../target/target.ts";
-import type { Context, GlobalOptions, Program } from "./command.ts";
+import type { Context, GlobalOptions, Parsed, Program, TargetOptions } from "./command.ts";
 
 /** The context of a command that is a process of its own: the shell's stdout, stderr and signals. */
 export class ProcessContext implements Context {
   readonly globals: GlobalOptions;
   readonly program: Program;
+  readonly #writes: boolean;
   readonly #abort = new AbortController();
   #target: Promise<Target> | undefined;
+  #entered = false;
+  /** Whether the VM of another process may be changed. */
+  #agreed: boolean;
   #progressShown = false;
 
-  constructor(globals: GlobalOptions, program: Program) {
+  constructor({ globals, writes }: Pick<Parsed, "globals" | "writes">, program: Program) {
     this.globals = globals;
+    this.#writes = writes;
+    this.#agreed = globals.yes === true;
     this.program = program;
     const interrupt = () => {
       // A second Ctrl-C means it: whatever the command waits for, it ends.
@@ -28,10 +33,21 @@ export class ProcessContext implements Context {
     return this.#abort.signal;
   }
 
-  target(options: { layout?: RawLayout | undefined } = {}): Promise<Target> {
+  target({ layout, writes = this.#writes }: TargetOptions = {}): Promise<Target> {
     const { session, pid, vmFd, snapshot } = this.globals;
-    this.#target ??= openTarget({ session, pid, vmFd, snapshot, ...options });
-    return this.#target;
+    this.#target ??= openTarget({ session, pid, vmFd, snapshot, layout });
+    return pid === undefined ? this.#target : this.#enter(this.#target, writes);
+  }
+
+  /** A process is not ours: its VM is not changed without a word from its owner. */
+  async #enter(opening: Promise<Target>, writes: boolean): Promise<Target> {
+    const target = await opening;
+    const { askToChange, recommendSession } = await import("./admit.ts");
+    if (!this.#entered) await recommendSession(target, this);
+    this.#entered = true;
+    if (writes && !this.#agreed) await askToChange(target, this);
+    this.#agreed ||= writes;
+    return target;
   }
 
   notice(line: string): void {

@@ -13,6 +13,7 @@ import { hold } from "./hold.ts";
 import { irqfd } from "./irqfd.ts";
 import { list } from "./list.ts";
 import { msi } from "./msi.ts";
+import { wholeNumber } from "./parsers.ts";
 import { pulse } from "./pulse.ts";
 import { release } from "./release.ts";
 import { restore } from "./restore.ts";
@@ -66,6 +67,13 @@ function buildProgram(
       "the target: a session (default: $KVM_IRQ_SESSION, else `default`)",
       checkSessionName,
     )
+    .option(
+      "--pid <pid>",
+      "the target: a VM inside this process (QEMU, Firecracker, ...)",
+      wholeNumber(1, 2 ** 22),
+    )
+    .option("--vm-fd <n>", "which VM, for a process with several", wholeNumber(0, 2 ** 20))
+    .option("--yes", "change a VM of --pid without asking")
     .option("--snapshot <file>", "the target: a saved snapshot or raw bytes, read only")
     .option("--json", "machine output: JSON on stdout, errors as JSON on stderr")
     .option("--debug", "show where an error came from")
@@ -92,6 +100,7 @@ function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed)
     onParsed({
       name: command.name(),
       scriptable: spec.scriptable === true,
+      writes: typeof spec.writes === "function" ? spec.writes(...values) : spec.writes === true,
       gsis: spec.gsis?.(...values) ?? [],
       globals: program.opts<GlobalOptions>(),
       run: (context) => spec.run(context, ...values),

@@ -22,6 +22,7 @@ const PROGRESS_AFTER_MS = 300;
 /** `pulse <gsi...>`: level 1, then 0. */
 export const pulse: CommandSpec = {
   scriptable: true,
+  writes: true,
   gsis: (lines: number[]) => lines,
   declare: (program: Command) =>
     program

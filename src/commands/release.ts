@@ -7,6 +7,7 @@ import { gsis } from "./parsers.ts";
 /** `release <gsi...>`: level 0. */
 export const release: CommandSpec = {
   scriptable: true,
+  writes: true,
   gsis: (lines: number[]) => lines,
   declare: (program: Command) =>
     program

@@ -15,6 +15,7 @@ interface Options {
 /** `restore <file|->`: put a snapshot back. */
 export const restore: CommandSpec = {
   scriptable: true,
+  writes: (_file: string, { dryRun }: Options) => dryRun !== true,
   declare: (program: Command) =>
     program
       .command("restore")

@@ -9,6 +9,7 @@ type Action = "show" | "set" | "reset";
 /** `route show|set|reset`: where a VM's GSIs go. */
 export const route: CommandSpec = {
   scriptable: true,
+  writes: (action: Action) => action !== "show",
   declare: (program: Command) =>
     program
       .command("route")

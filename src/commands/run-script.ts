@@ -27,25 +27,27 @@ const REMEMBERED_LINES = 1000;
  *
  * @param routed where GSIs go on the script's VM, when that is known. A `route` line may change it, so that
  *   GSIs behind the first such line are left to the VM.
- * @returns how many commands it has.
+ * @returns how many commands it has, and whether one of them changes the VM.
  * @throws KvmIrqError `bad-input` with the place of the first mistake.
  */
 export async function checkScript(
   script: Script,
   program: Program,
   routed: Routed | undefined,
-): Promise<number> {
+): Promise<{ commands: number; writes: boolean }> {
   const parse = lineParser(script, program);
   let commands = 0;
+  let changes = false;
   let known = routed;
   for await (const line of script.lines()) {
-    const { name, gsis } = parse(line);
+    const { name, gsis, writes } = parse(line);
     if (name === "route") known = undefined;
     const table = known;
     if (table !== undefined) atLine(script.label, line.number, () => checkRouted(table, gsis));
+    changes ||= writes;
     commands++;
   }
-  return commands;
+  return { commands, writes: changes };
 }
 
 /** Runs a script's lines in order on one target, and gives back each as it is done. */

@@ -63,14 +63,18 @@ export const run: CommandSpec = {
       throw new KvmIrqError("usage", "--output goes with --format tap or junit");
     }
     const script = openScript(path);
-    const commands = await checkScript(script, context.program, await routingOf(context, options));
+    const { commands, writes } = await checkScript(
+      script,
+      context.program,
+      await routingOf(context, options),
+    );
     if (options.dryRun) {
       return {
         json: { script: script.label, commands },
         text: () => `${script.label}: ${count(commands, "command")}, no mistakes\n`,
       };
     }
-    const target = await chooseTarget(context, options);
+    const target = await chooseTarget(context, options, writes);
     try {
       return await runOn(target, script, context, options);
     } finally {
@@ -92,8 +96,8 @@ function namesTarget({ globals: { session, pid, snapshot } }: Context): boolean 
 }
 
 /** A VM of the script's own, unless the command line names a target. */
-async function chooseTarget(context: Context, options: Options): Promise<Target> {
-  if (namesTarget(context)) return context.target();
+async function chooseTarget(context: Context, options: Options, writes: boolean): Promise<Target> {
+  if (namesTarget(context)) return context.target({ writes });
   return scratchTarget(options, ({ message }) => context.notice(`${message}: using the software model`));
 }
 

@@ -12,6 +12,7 @@ const collect = (text: string, previous: Assignment[] | undefined) => [
 /** `set <path=value...>`: change single fields. */
 export const set: CommandSpec = {
   scriptable: true,
+  writes: true,
   declare: (program: Command) =>
     program
       .command("set")

@@ -14,7 +14,7 @@ export function explainFailure(pid: number, error: unknown): unknown {
     return refused(
       pid,
       `process ${pid} did not stop in time, and was let go`,
-      "try again, or with a longer `--timeout`",
+      "try again when it is less busy",
       error,
     );
   }

@@ -1,0 +1,41 @@
+import { createInterface } from "node:readline/promises";
+import { KvmIrqError } from "../abi/error.ts";
+import { ProcessTarget } from "../target/process.ts";
+import type { Target } from "../target/target.ts";
+import type { Context } from "./command.ts";
+
+/** Says of a session's holder that is reached as a process that there is a better way. */
+export async function recommendSession(target: Target, { notice }: Pick<Context, "notice">): Promise<void> {
+  if (!(target instanceof ProcessTarget) || !target.isHolder) return;
+  const { label } = await target.describe();
+  notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
+}
+
+/**
+ * Asks whether the VM of another process may be changed.
+ *
+ * @throws KvmIrqError `needs-confirmation` without a terminal to ask at, `interrupted` unless the answer is yes.
+ */
+export async function askToChange(target: Target, { signal }: Pick<Context, "signal">): Promise<void> {
+  const { label, source } = await target.describe();
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw new KvmIrqError("needs-confirmation", `this would change the VM of ${label}`, {
+      hint: "add --yes if that is meant",
+      details: { pid: source.pid },
+    });
+  }
+  const answer = await ask(`This changes the VM of ${label}. Go on? [y/N] `, signal);
+  if (!/^\s*y(es)?\s*$/i.test(answer)) throw new KvmIrqError("interrupted", "nothing was changed");
+}
+
+/** The line that is typed; empty when the input ends or the signal comes. */
+async function ask(question: string, signal: AbortSignal): Promise<string> {
+  // Not as a terminal: Ctrl-C stays a signal.
+  const prompt = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
+  try {
+    const ended = new Promise<string>((resolve) => prompt.once("close", () => resolve("")));
+    return await Promise.race([prompt.question(question, { signal }).catch(() => ""), ended]);
+  } finally {
+    prompt.close();
+  }
+}
