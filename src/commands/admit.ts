@@ -5,10 +5,10 @@ import type { Target } from "../target/target.ts";
 import type { Context } from "./command.ts";
 
 /** Says of a session's holder that is reached as a process that there is a better way. */
-export async function recommendSession(target: Target, { notice }: Pick<Context, "notice">): Promise<void> {
+export async function recommendSession(target: Target, context: Pick<Context, "notice">): Promise<void> {
   if (!(target instanceof ProcessTarget) || !target.isHolder) return;
   const { label } = await target.describe();
-  notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
+  context.notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
 }
 
 /**
@@ -32,10 +32,11 @@ export async function askToChange(target: Target, { signal }: Pick<Context, "sig
 async function ask(question: string, signal: AbortSignal): Promise<string> {
   // Not as a terminal: Ctrl-C stays a signal.
   const prompt = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
-  try {
-    const ended = new Promise<string>((resolve) => prompt.once("close", () => resolve("")));
-    return await Promise.race([prompt.question(question, { signal }).catch(() => ""), ended]);
-  } finally {
-    prompt.close();
-  }
+  const ended = new Promise<undefined>((resolve) => prompt.once("close", () => resolve(undefined)));
+  const typed = prompt.question(question, { signal }).catch(() => undefined);
+  const answer = await Promise.race([typed, ended]);
+  // Nobody has ended the line that the question is on.
+  if (answer === undefined) process.stderr.write("\n");
+  prompt.close();
+  return answer ?? "";
 }

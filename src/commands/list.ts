@@ -1,34 +1,48 @@
 import type { Command } from "commander";
+import { programName, type VmProcess } from "../target/processes.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 
-/** `list`: sessions. */
+/** `list`: sessions, and every other VM on this host. */
 export const list: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("list")
-      .summary("the sessions there are")
-      .description("Lists the sessions of this user. Those whose holder died are swept up, and named.")
+      .summary("sessions, and every other VM on this host")
+      .description(
+        "Lists the sessions of this user, and the VMs inside other processes of this host, which --pid reaches. Sessions whose holder died are swept up, and named. Processes that this user may not look into are left out.",
+      )
       .addHelpText(
         "after",
         examples(
-          ["kvm-irq list", "a table"],
-          ["kvm-irq list --json | jq -r '.sessions[].name'", "names alone"],
+          ["kvm-irq list", "tables"],
+          ["kvm-irq list --json | jq -r '.sessions[].name'", "names of sessions alone"],
+          ["kvm-irq list --json | jq '.vms[] | select(.attachable).pid'", "the VMs that --pid can reach"],
         ),
       ),
 
   async run(context: Context): Promise<Outcome> {
     const { listSessions } = await import("../session/start.ts");
+    const { findVms } = await import("../target/processes.ts");
     const { sessions, swept } = await listSessions();
     for (const name of swept) context.notice(`session '${name}' is gone: its holder died; swept up`);
+    const holders = new Set(sessions.map((entry) => ("info" in entry ? entry.info.pid : entry.silent.pid)));
+    const vms = (await findVms()).filter(({ pid }) => !holders.has(pid));
     return {
       json: {
         sessions: sessions.map((entry) => ("info" in entry ? entry.info : { ...entry.silent, silent: true })),
+        vms: vms.map(vmFields),
       },
-      text: async (view) => {
-        if (sessions.length === 0) return "no sessions\n";
-        const { renderSessions } = await import("../render/sessions.ts");
-        return renderSessions(sessions, view);
-      },
+      text: async (view) => (await import("../render/list.ts")).renderList(sessions, vms, view),
     };
   },
 };
+
+/** A VM as programs get it. The arguments of its process are left out: some hold secrets. */
+function vmFields(vm: VmProcess) {
+  const { pid, name, vm_fd, vcpus, uid, user, attachable } = vm;
+  const permission = attachable.allowed
+    ? { attachable: true }
+    : { attachable: false, reason: attachable.reason, hint: attachable.hint };
+  const command = programName(vm);
+  return { pid, command, ...(name && { name }), vm_fd, vcpus, uid, ...(user && { user }), ...permission };
+}

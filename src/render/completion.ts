@@ -21,7 +21,7 @@ const TAKES_SESSIONS = new Set(["destroy"]);
 const TAKES_FILES = new Set(["restore", "run", "diff"]);
 
 /** The names of living sessions, for the shell to ask for when it needs them. */
-const SESSIONS = `kvm-irq list 2>/dev/null | awk 'NR > 1 { print $1 }'`;
+const SESSIONS = `kvm-irq list 2>/dev/null | awk 'NF == 0 { exit } NR > 1 { print $1 }'`;
 
 /**
  * A completion script.

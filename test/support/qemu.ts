@@ -6,6 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
+import { encodeRedirectionEntry, type IoapicState } from "../../src/abi/x86/ioapic.ts";
+import type { PicState } from "../../src/abi/x86/pic.ts";
 
 /** A QEMU under KVM that runs its BIOS, and its monitor (QMP): the oracle for what attaching shows. */
 export class Qemu {
@@ -55,6 +57,16 @@ export class Qemu {
     return (await this.execute("human-monitor-command", { "command-line": line })) as string;
   }
 
+  /** What a monitor command prints, and what `ours` gives at a time at which it prints the same before and after. */
+  async beside<T>(line: string, ours: () => T | Promise<T>): Promise<[string, T]> {
+    for (let tries = 0; tries < 50; tries++) {
+      const before = await this.monitor(line);
+      const answer = await ours();
+      if ((await this.monitor(line)) === before) return [before, answer];
+    }
+    throw new Error("the guest's chips never kept still");
+  }
+
   async end(): Promise<void> {
     this.#socket.destroy();
     if (this.#child.exitCode === null && this.#child.signalCode === null) {
@@ -81,6 +93,28 @@ export interface QemuPic {
   read_reg_select: number;
   elcr: number;
   special_fully_nested_mode: number;
+}
+
+/** The same of chips that this program decoded. */
+export function picsOf({
+  pic1,
+  pic2,
+  ioapic,
+}: {
+  pic1: PicState;
+  pic2: PicState;
+  ioapic: IoapicState;
+}): QemuPics {
+  const pins = ioapic.redirtbl.map((entry) => {
+    const { low, high } = encodeRedirectionEntry(entry);
+    return (BigInt(high) << 32n) | BigInt(low);
+  });
+  return { pic1: picRegisters(pic1), pic2: picRegisters(pic2), pins };
+}
+
+function picRegisters(state: PicState): QemuPic {
+  const { irr, imr, isr, priority_add, irq_base, read_reg_select, elcr, special_fully_nested_mode } = state;
+  return { irr, imr, isr, priority_add, irq_base, read_reg_select, elcr, special_fully_nested_mode };
 }
 
 /** Reads what `info pic` printed. */

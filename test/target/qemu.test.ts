@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { ChipId } from "../../src/abi/chip.ts";
-import { decodeIoapic, encodeIoapic, encodeRedirectionEntry } from "../../src/abi/x86/ioapic.ts";
+import { decodeIoapic, encodeIoapic } from "../../src/abi/x86/ioapic.ts";
 import { decodeLapic } from "../../src/abi/x86/lapic.ts";
-import { decodePic, type PicState } from "../../src/abi/x86/pic.ts";
+import { decodePic } from "../../src/abi/x86/pic.ts";
 import { decodeVcpu } from "../../src/abi/x86/vcpu.ts";
 import { openProcess, type ProcessTarget } from "../../src/target/process.ts";
 import { findVmsOf } from "../../src/target/processes.ts";
 import { haveQemu, leftovers } from "../support/attach.ts";
-import { parseInfoLapic, parseInfoPic, Qemu, type QemuPic } from "../support/qemu.ts";
+import { parseInfoLapic, parseInfoPic, picsOf, Qemu } from "../support/qemu.ts";
 
 const VCPUS = [0, 1, 2, 3] as const;
 
@@ -25,38 +25,21 @@ describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev
     await qemu?.end();
   });
 
-  /** What both say at a moment at which QEMU's answer is the same before and after. */
-  async function bothSay<T>(ask: () => Promise<string>, ours: () => Promise<T>): Promise<[string, T]> {
-    for (let tries = 0; tries < 50; tries++) {
-      const before = await ask();
-      const answer = await ours();
-      if ((await ask()) === before) return [before, answer];
-    }
-    throw new Error("the guest's chips never kept still");
-  }
-
   async function comparePics(): Promise<void> {
-    const ids: ChipId[] = ["pic1", "pic2", "ioapic"];
-    const [text, images] = await bothSay(
-      () => qemu.monitor("info pic"),
-      () => target.readChips(ids),
+    const [text, [pic1, pic2, ioapic]] = await qemu.beside("info pic", async () =>
+      (await target.readChips(["pic1", "pic2", "ioapic"])).map(({ bytes }) => bytes),
     );
     const theirs = parseInfoPic(text);
-    expect(picRegisters(decodePic(images[0]!.bytes))).toEqual(theirs.pic1);
-    expect(picRegisters(decodePic(images[1]!.bytes))).toEqual(theirs.pic2);
-    const pins = decodeIoapic(images[2]!.bytes).redirtbl.map((entry) => {
-      const { low, high } = encodeRedirectionEntry(entry);
-      return (BigInt(high) << 32n) | BigInt(low);
-    });
     expect(theirs.pins).toHaveLength(24);
-    expect(pins).toEqual(theirs.pins);
+    expect(picsOf({ pic1: decodePic(pic1!), pic2: decodePic(pic2!), ioapic: decodeIoapic(ioapic!) })).toEqual(
+      theirs,
+    );
   }
 
   async function compareLapics(): Promise<void> {
     for (const vcpu of VCPUS) {
-      const [text, [image]] = await bothSay(
-        () => qemu.monitor(`info lapic ${vcpu}`),
-        () => target.readChips([`lapic[${vcpu}]`]),
+      const [text, [image]] = await qemu.beside(`info lapic ${vcpu}`, () =>
+        target.readChips([`lapic[${vcpu}]`]),
       );
       const theirs = parseInfoLapic(text);
       expect(Object.keys(theirs)).toHaveLength(13);
@@ -132,8 +115,3 @@ describe.skipIf(!haveQemu)("attaching to a QEMU that emulates its chips", () => 
     }
   }, 60_000);
 });
-
-function picRegisters(state: PicState): QemuPic {
-  const { irr, imr, isr, priority_add, irq_base, read_reg_select, elcr, special_fully_nested_mode } = state;
-  return { irr, imr, isr, priority_add, irq_base, read_reg_select, elcr, special_fully_nested_mode };
-}

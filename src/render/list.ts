@@ -1,0 +1,65 @@
+import type { SessionEntry } from "../session/start.ts";
+import { programName, type VmProcess } from "../target/processes.ts";
+import { plain } from "./fit.ts";
+import { time } from "./format.ts";
+import { table } from "./table.ts";
+import type { View } from "./view.ts";
+
+/** Sessions, then the VMs of other processes, a row each, with a blank line between. */
+export function renderList(sessions: readonly SessionEntry[], vms: readonly VmProcess[], view: View): string {
+  const own = sessions.length === 0 ? "no sessions\n" : renderSessions(sessions, view);
+  return vms.length === 0 ? own : `${own}\n${renderVms(vms, view)}`;
+}
+
+function renderSessions(sessions: readonly SessionEntry[], view: View): string {
+  return table(
+    [
+      { head: "NAME" },
+      { head: "BACKEND" },
+      { head: "PID", align: "right" },
+      { head: "VCPUS", align: "right" },
+      { head: "PRESET", expendable: 2 },
+      { head: "AGE", align: "right", expendable: 1 },
+      { head: "TTL", align: "right", expendable: 1 },
+    ],
+    sessions.map((entry) => {
+      if ("silent" in entry) return [entry.silent.name, view.paint.red("silent"), String(entry.silent.pid)];
+      const { name, backend, pid, vcpus, preset, created_at, ttl_ms } = entry.info;
+      const age = time(Math.max(0, Date.now() - Date.parse(created_at)));
+      const ttl = ttl_ms === undefined ? "-" : time(ttl_ms);
+      return [name, backend, String(pid), String(vcpus), preset, age, ttl];
+    }),
+    view,
+  );
+}
+
+function renderVms(vms: readonly VmProcess[], view: View): string {
+  const rows = table(
+    [
+      { head: "PROCESS" },
+      { head: "PID", align: "right" },
+      { head: "VM FD", align: "right", expendable: 1 },
+      { head: "VCPUS", align: "right" },
+      { head: "GUEST" },
+      { head: "USER", expendable: 2 },
+      { head: "ATTACH" },
+    ],
+    vms.map((vm) => {
+      const { pid, vm_fd, vcpus, name, uid, user, attachable } = vm;
+      return [
+        plain(programName(vm)),
+        String(pid),
+        String(vm_fd),
+        vcpus === null ? "?" : String(vcpus),
+        name === undefined ? "-" : plain(name),
+        user ?? String(uid),
+        attachable.allowed ? `--pid ${pid}` : view.paint.yellow("no"),
+      ];
+    }),
+    view,
+  );
+  const reasons = vms.flatMap(({ attachable }) =>
+    attachable.allowed ? [] : [`${attachable.reason}: ${attachable.hint}\n`],
+  );
+  return rows + [...new Set(reasons)].join("");
+}
