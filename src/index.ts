@@ -1,6 +1,6 @@
 /**
- * kvm-irq as a library: the KVM ioctls of the interrupt controllers, codecs for what they carry, and the
- * snapshot format.
+ * kvm-irq as a library: the KVM ioctls of the interrupt controllers, codecs for what they carry, the
+ * snapshot format, the chips in software, VMs inside other processes, and what explains their state.
  */
 
 export { type Chips, HOST_ARCH } from "./abi/arch.ts";
@@ -22,10 +22,22 @@ export { checkMsi, decodeMsi, encodeMsi, type Msi, type MsiMessage } from "./abi
 export { decodePic, encodePic, type PicState } from "./abi/x86/pic.ts";
 export { DEFAULT_ROUTES, type MsiRoute, type PinRoute, type Route, type Routing } from "./abi/x86/routing.ts";
 export { decodeVcpu, type VcpuState } from "./abi/x86/vcpu.ts";
+export type { Difference } from "./diagnose/diff.ts";
+export { type DiffOptions, diffSnapshots } from "./diagnose/diff-snapshots.ts";
+export { type ExplainOptions, explainAll, explainGsi } from "./diagnose/explain.ts";
+export type { Explanation, Stage, Way } from "./diagnose/explanation.ts";
+export type { Finding } from "./diagnose/finding.ts";
+export { findings } from "./diagnose/findings.ts";
 export type { Backend, Machine } from "./machine/machine.ts";
 export { applyPreset, type PresetName } from "./machine/presets.ts";
+export { ModelMachine } from "./model/machine.ts";
 export { Kvm } from "./sys/kvm.ts";
 export { KvmError } from "./sys/kvm-error.ts";
 export { KvmMachine } from "./sys/kvm-machine.ts";
 export { Vcpu } from "./sys/vcpu.ts";
 export { Vm } from "./sys/vm.ts";
+export { LocalTarget } from "./target/local.ts";
+export { openProcess, type ProcessOptions } from "./target/process.ts";
+export { findVms, type VmProcess } from "./target/processes.ts";
+export { readTarget } from "./target/take-snapshot.ts";
+export type { Target, TargetInfo } from "./target/target.ts";
