@@ -19,7 +19,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   let context: ProcessContext | undefined;
   try {
     const program = makeProgram(KVM_IRQ_VERSION);
-    const parsed = program.parse(argv);
+    const parsed = await program.parse(argv);
     if ("help" in parsed) {
       process.stdout.write(parsed.help);
       return;

@@ -42,9 +42,9 @@ export interface Parsed {
 /** The program that a command is part of, for those that run others or tell what there is. */
 export interface Program {
   /** Checks a command line without running it. @throws KvmIrqError what is wrong with it. */
-  parse(argv: readonly string[]): Parsed | { help: string };
+  parse(argv: readonly string[]): Promise<Parsed | { help: string }>;
   /** The program and its commands as commander knows them. */
-  syntax(): Command[];
+  syntax(): Promise<Command[]>;
 }
 
 export interface TargetOptions {

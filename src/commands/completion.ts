@@ -25,6 +25,7 @@ export const completion: CommandSpec = {
   async run(context: Context, shell: Shell): Promise<Outcome> {
     const { completionScript } = await import("../render/completion.ts");
     const { describeSyntax } = await import("./describe-syntax.ts");
-    return { bytes: Buffer.from(completionScript(shell, context.program.syntax().map(describeSyntax))) };
+    const commands = await context.program.syntax();
+    return { bytes: Buffer.from(completionScript(shell, commands.map(describeSyntax))) };
   },
 };

@@ -67,7 +67,7 @@ export const demo: CommandSpec = {
 
 /** Runs one stop of the tour, shows it unless JSON was asked for, and gives its result back. */
 async function takeStep(outer: Context, context: Context, say: string, argv: string[]): Promise<unknown> {
-  const parsed = outer.program.parse(argv);
+  const parsed = await outer.program.parse(argv);
   if ("help" in parsed) return undefined;
   const { json, text } = await parsed.run(context);
   if (outer.globals.json) return json;

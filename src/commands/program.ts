@@ -2,59 +2,44 @@ import { Command, CommanderError } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
 import type { CommandSpec, GlobalOptions, Parsed, Program } from "./command.ts";
-import { completion } from "./completion.ts";
-import { create } from "./create.ts";
-import { demo } from "./demo.ts";
-import { destroy } from "./destroy.ts";
-import { doctor } from "./doctor.ts";
-import { dump } from "./dump.ts";
-import { expect } from "./expect.ts";
-import { hold } from "./hold.ts";
-import { irqfd } from "./irqfd.ts";
-import { list } from "./list.ts";
-import { msi } from "./msi.ts";
 import { wholeNumber } from "./parsers.ts";
-import { pulse } from "./pulse.ts";
-import { release } from "./release.ts";
-import { restore } from "./restore.ts";
-import { route } from "./route.ts";
-import { run } from "./run.ts";
-import { set } from "./set.ts";
-import { watch } from "./watch.ts";
 
-/** Every command, in the order in which `--help` shows them. */
-const COMMANDS: Readonly<Record<string, CommandSpec>> = {
-  create,
-  list,
-  destroy,
-  pulse,
-  hold,
-  release,
-  msi,
-  route,
-  irqfd,
-  dump,
-  restore,
-  set,
-  expect,
-  watch,
-  run,
-  doctor,
-  demo,
-  completion,
+/**
+ * Every command, in the order in which `--help` shows them. A call needs one of them, and loading all
+ * would take longer than most of them run.
+ */
+const COMMANDS: Readonly<Record<string, () => Promise<CommandSpec>>> = {
+  create: async () => (await import("./create.ts")).create,
+  list: async () => (await import("./list.ts")).list,
+  destroy: async () => (await import("./destroy.ts")).destroy,
+  pulse: async () => (await import("./pulse.ts")).pulse,
+  hold: async () => (await import("./hold.ts")).hold,
+  release: async () => (await import("./release.ts")).release,
+  msi: async () => (await import("./msi.ts")).msi,
+  route: async () => (await import("./route.ts")).route,
+  irqfd: async () => (await import("./irqfd.ts")).irqfd,
+  dump: async () => (await import("./dump.ts")).dump,
+  restore: async () => (await import("./restore.ts")).restore,
+  set: async () => (await import("./set.ts")).set,
+  expect: async () => (await import("./expect.ts")).expect,
+  watch: async () => (await import("./watch.ts")).watch,
+  run: async () => (await import("./run.ts")).run,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+  demo: async () => (await import("./demo.ts")).demo,
+  completion: async () => (await import("./completion.ts")).completion,
 };
 
 /**
  * The program as commander knows it.
  *
- * @param names the commands to declare; a call needs one of them, and every one costs start-up time.
+ * @param names the commands to declare.
  * @param onParsed gets what a command line asks for.
  */
-function buildProgram(
+async function buildProgram(
   version: string,
   names: readonly string[],
   onParsed: (parsed: Parsed) => void,
-): Command {
+): Promise<Command> {
   const program = new Command("kvm-irq")
     .description(
       "Drives, shows and explains KVM's in-kernel interrupt controllers: PICs, IOAPIC, local APICs.",
@@ -79,7 +64,8 @@ function buildProgram(
     .option("--debug", "show where an error came from")
     .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
     .addHelpText("after", EPILOGUE);
-  for (const name of names) declare(program, COMMANDS[name]!, onParsed);
+  const specs = await Promise.all(names.map((name) => COMMANDS[name]!()));
+  for (const spec of specs) declare(program, spec, onParsed);
   return program;
 }
 
@@ -112,17 +98,20 @@ function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed)
 export function makeProgram(version: string): Program {
   return {
     parse: (argv) => parseCommandLine(version, argv),
-    syntax() {
-      const program = buildProgram(version, Object.keys(COMMANDS), () => {});
+    async syntax() {
+      const program = await buildProgram(version, Object.keys(COMMANDS), () => {});
       return [program, ...program.commands];
     },
   };
 }
 
-function parseCommandLine(version: string, argv: readonly string[]): Parsed | { help: string } {
+async function parseCommandLine(
+  version: string,
+  argv: readonly string[],
+): Promise<Parsed | { help: string }> {
   let result: Parsed | undefined;
   let said = "";
-  const program = buildProgram(version, neededCommands(argv), (parsed) => {
+  const program = await buildProgram(version, neededCommands(argv), (parsed) => {
     result = parsed;
   });
   for (const command of [program, ...program.commands]) {

@@ -40,10 +40,10 @@ export async function checkScript(
   let changes = false;
   let known = routed;
   for await (const line of script.lines()) {
-    const { name, gsis, writes } = parse(line);
+    const { name, gsis, writes } = await parse(line);
     if (name === "route") known = undefined;
     const table = known;
-    if (table !== undefined) atLine(script.label, line.number, () => checkRouted(table, gsis));
+    if (table !== undefined) await atLine(script.label, line.number, () => checkRouted(table, gsis));
     changes ||= writes;
     commands++;
   }
@@ -55,7 +55,7 @@ export async function* runScript(script: Script, outer: Context, target: Target)
   const parse = lineParser(script, outer.program);
   for await (const line of script.lines()) {
     if (outer.signal.aborted) return;
-    const parsed = parse(line);
+    const parsed = await parse(line);
     const json = outer.globals.json ?? parsed.globals.json;
     const context = new StepContext(outer, target, json === undefined ? {} : { json });
     yield await runStep(`${script.label}:${line.number}`, line, parsed, context);
@@ -83,20 +83,20 @@ async function runStep(
 }
 
 /** Parses lines, each different one once as long as there are not too many of them. */
-function lineParser(script: Script, program: Program): (line: ScriptLine) => Parsed {
+function lineParser(script: Script, program: Program): (line: ScriptLine) => Promise<Parsed> {
   const known = new Map<string, Parsed>();
-  return ({ number, text, words }) => {
+  return async ({ number, text, words }) => {
     const before = known.get(text);
     if (before !== undefined) return before;
-    const parsed = atLine(script.label, number, () => parseLine(program, words));
+    const parsed = await atLine(script.label, number, () => parseLine(program, words));
     if (known.size >= REMEMBERED_LINES) known.clear();
     known.set(text, parsed);
     return parsed;
   };
 }
 
-function parseLine(program: Program, words: readonly string[]): Parsed {
-  const parsed = program.parse(words);
+async function parseLine(program: Program, words: readonly string[]): Promise<Parsed> {
+  const parsed = await program.parse(words);
   if ("help" in parsed) throw new KvmIrqError("usage", "help has no place in a script");
   if (!parsed.scriptable) {
     throw new KvmIrqError("usage", `\`${parsed.name}\` has no place in a script`, {

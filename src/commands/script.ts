@@ -79,7 +79,7 @@ async function* wordLines(
   let number = 0;
   for await (const text of lines) {
     number++;
-    const words = atLine(label, number, () => splitWords(text));
+    const words = await atLine(label, number, () => splitWords(text));
     if (words.length > 0) yield { number, text: text.trim(), words };
   }
 }
@@ -89,9 +89,9 @@ async function* wordLines(
  *
  * @throws KvmIrqError `bad-input`.
  */
-export function atLine<T>(label: string, number: number, action: () => T): T {
+export async function atLine<T>(label: string, number: number, action: () => T | Promise<T>): Promise<T> {
   try {
-    return action();
+    return await action();
   } catch (error) {
     if (!(error instanceof KvmIrqError)) throw error;
     throw new KvmIrqError("bad-input", `${label}:${number}: ${error.message}`, {
