@@ -3,15 +3,15 @@ import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "../abi/guest.ts";
 import { type Backend, IRQCHIPS, type Irqchip } from "../machine/machine.ts";
-import { PRESETS, type PresetName } from "../machine/presets.ts";
+import { PRESETS } from "../machine/presets.ts";
+import type { Start } from "../machine/start.ts";
 import { count } from "../render/format.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { duration, wholeNumber } from "./parsers.ts";
+import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
 
-interface Options {
-  vcpus: number;
-  preset: PresetName;
+interface Options extends StartOptions {
   backend: Backend;
   guest?: GuestProgram;
   irqchip: Irqchip;
@@ -35,6 +35,7 @@ export const create: CommandSpec = {
           .choices(Object.keys(PRESETS))
           .default("reset"),
       )
+      .addOption(fromOption("guest", "irqchip"))
       .addOption(
         new Option("--backend <backend>", "the kernel's KVM, or the software model")
           .choices(["kvm", "model"])
@@ -77,26 +78,29 @@ export const create: CommandSpec = {
             "every IOAPIC pin open, gone after 10 idle minutes",
           ],
           ["kvm-irq create --guest ioapic", "one that handles its interrupts, `dump` counts them"],
+          ["kvm-irq create what-if --backend model --from snap.json", "a saved VM, to play with"],
           ["kvm-irq create s --irqchip split --preset lapic", "local APICs alone, for MSIs"],
           ["kvm-irq create smp --vcpus 4 --replace", "four local APICs, in place of an older `smp`"],
         ),
       ),
 
-  async run(_context: Context, name: string, options: Options): Promise<Outcome> {
+  async run(context: Context, name: string, options: Options): Promise<Outcome> {
     if (options.guest !== undefined && (options.preset !== "reset" || options.vcpus === 0)) {
       throw new KvmIrqError("usage", "a guest needs a vCPU, and sets up its chips itself", {
         hint: "leave out --preset, and --vcpus 0",
       });
     }
+    const { vcpus, start } = await chooseStart(context, options);
     const { createSession, destroySession } = await import("../session/start.ts");
     if (options.replace) await destroySession(name).catch(ignoreMissing);
     refuseSplit(options);
-    const { guest, irqchip, ttl, vcpus, preset, backend } = options;
+    const { startToWire } = await import("../session/protocol.ts");
+    const { guest, irqchip, ttl, backend } = options;
     const session = await createSession({
       name,
       backend,
       vcpus,
-      preset,
+      start: startToWire(start),
       irqchip,
       ...(guest === undefined ? {} : { guest }),
       ...(ttl === undefined ? {} : { ttlMs: ttl }),
@@ -105,10 +109,15 @@ export const create: CommandSpec = {
     return {
       json: session,
       text: () =>
-        `session '${name}': ${count(vcpus, "vCPU")}, ${guest === undefined ? `preset ${preset}` : `guest ${guest}`}, ${backend === "kvm" ? "KVM" : "software model"}${irqchip === "split" ? ", split irqchip" : ""}, holder pid ${pid}\n`,
+        `session '${name}': ${count(vcpus, "vCPU")}, ${describeStart(start, guest)}, ${backend === "kvm" ? "KVM" : "software model"}${irqchip === "split" ? ", split irqchip" : ""}, holder pid ${pid}\n`,
     };
   },
 };
+
+function describeStart(start: Start, guest: GuestProgram | undefined): string {
+  if (guest !== undefined) return `guest ${guest}`;
+  return typeof start === "string" ? `preset ${start}` : `from ${start.label}`;
+}
 
 /** @throws KvmIrqError `usage` for what needs chips that a split irqchip lacks. */
 function refuseSplit({ irqchip, preset, guest }: Options): void {

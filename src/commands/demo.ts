@@ -44,7 +44,7 @@ export const demo: CommandSpec = {
       ),
 
   async run(context: Context, { backend }: Pick<ScratchOptions, "backend">): Promise<Outcome> {
-    const target = await scratchTarget({ backend, vcpus: 1, preset: "ioapic" }, ({ message }) => {
+    const target = await scratchTarget({ backend, vcpus: 1, start: "ioapic" }, ({ message }) => {
       context.notice(`${message}: using the software model`);
     });
     try {

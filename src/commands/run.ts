@@ -3,17 +3,19 @@ import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { PRESETS } from "../machine/presets.ts";
 import type { Routed } from "../machine/routed.ts";
+import type { Start } from "../machine/start.ts";
 import { count } from "../render/format.ts";
 import type { Target } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
 import { jsonReporter, type Reporter, testReporter, textReporter } from "./run-report.ts";
 import { checkScript, runScript } from "./run-script.ts";
-import { type ScratchOptions, scratchTarget } from "./scratch.ts";
+import { scratchTarget } from "./scratch.ts";
 import { openScript, type Script } from "./script.ts";
+import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
 import { toFile } from "./to-file.ts";
 
-interface Options extends ScratchOptions {
+interface Options extends StartOptions {
   keepGoing?: true;
   dryRun?: true;
   quiet?: true;
@@ -39,6 +41,7 @@ export const run: CommandSpec = {
       )
       .addOption(new Option("--preset <state>", "its state").choices(Object.keys(PRESETS)).default("reset"))
       .option("--vcpus <n>", "its vCPUs", wholeNumber(0, HOST_ARCH.maxVcpus), 1)
+      .addOption(fromOption())
       .option("--keep-going", "go on after a failure; the first one's status is that of the whole")
       .option("--dry-run", "check the whole script and run nothing")
       .option("-q, --quiet", "show only what failed")
@@ -53,6 +56,7 @@ export const run: CommandSpec = {
         examples(
           ["kvm-irq run level.kvmirq --preset ioapic", "on a VM made for it"],
           ["kvm-irq -s ci run level.kvmirq --keep-going", "on a living session, to the end"],
+          ["kvm-irq run what-if.kvmirq --backend model --from snap.json", "on a saved VM, in software"],
           ["printf 'pulse 4\\nexpect pic1.irr&0x10\\n' | kvm-irq run -", "from a pipe"],
           ["kvm-irq run level.kvmirq --format junit -o report.xml", "for a CI system"],
         ),
@@ -62,19 +66,23 @@ export const run: CommandSpec = {
     if (options.output !== undefined && options.format === "text") {
       throw new KvmIrqError("usage", "--output goes with --format tap or junit");
     }
+    refuseFrom(path, options, context);
     const script = openScript(path);
-    const { commands, writes } = await checkScript(
-      script,
-      context.program,
-      await routingOf(context, options),
-    );
+    const made = namesTarget(context) ? undefined : await chooseStart(context, options);
+    const routed = made === undefined ? await routingOf(context, options) : routingAtStart(made);
+    const { commands, writes } = await checkScript(script, context.program, routed);
     if (options.dryRun) {
       return {
         json: { script: script.label, commands },
         text: () => `${script.label}: ${count(commands, "command")}, no mistakes\n`,
       };
     }
-    const target = await chooseTarget(context, options, writes);
+    const target =
+      made === undefined
+        ? await context.target({ writes })
+        : await scratchTarget({ ...made, backend: options.backend }, ({ message }) =>
+            context.notice(`${message}: using the software model`),
+          );
     try {
       return await runOn(target, script, context, options);
     } finally {
@@ -83,9 +91,26 @@ export const run: CommandSpec = {
   },
 };
 
-/** What is known beforehand of the routing of the VM that a script is for. */
+/** @throws KvmIrqError `usage` where `--from` says what something else says already. */
+function refuseFrom(path: string, { from }: Options, context: Context): void {
+  if (from === undefined) return;
+  if (namesTarget(context)) {
+    throw new KvmIrqError("usage", "--from is for the VM made for the script, and a target is named", {
+      hint: "`kvm-irq restore FILE` puts a snapshot into a living session",
+    });
+  }
+  if (from === "-" && path === "-") {
+    throw new KvmIrqError("usage", "script and snapshot can't both come from standard input");
+  }
+}
+
+/** Where the GSIs go of a VM made for a script. */
+function routingAtStart({ start }: { start: Start }): Routed {
+  return { irqchip: "full", routing: (typeof start === "string" ? undefined : start.routing) ?? "default" };
+}
+
+/** What is known beforehand of the routing of a target that was named. */
 async function routingOf(context: Context, { dryRun }: Options): Promise<Routed | undefined> {
-  if (!namesTarget(context)) return { irqchip: "full", routing: "default" };
   if (dryRun) return undefined;
   const { irqchip = "full", routing } = await (await context.target()).describe();
   return routing && { irqchip, routing };
@@ -93,12 +118,6 @@ async function routingOf(context: Context, { dryRun }: Options): Promise<Routed 
 
 function namesTarget({ globals: { session, pid, snapshot } }: Context): boolean {
   return session !== undefined || pid !== undefined || snapshot !== undefined;
-}
-
-/** A VM of the script's own, unless the command line names a target. */
-async function chooseTarget(context: Context, options: Options, writes: boolean): Promise<Target> {
-  if (namesTarget(context)) return context.target({ writes });
-  return scratchTarget(options, ({ message }) => context.notice(`${message}: using the software model`));
 }
 
 async function runOn(target: Target, script: Script, context: Context, options: Options): Promise<Outcome> {

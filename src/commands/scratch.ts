@@ -1,6 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
 import type { Backend, Machine } from "../machine/machine.ts";
-import { applyPreset, type PresetName } from "../machine/presets.ts";
+import { applyStart, type Start } from "../machine/start.ts";
 import { makeMachine } from "../session/make-machine.ts";
 import { LocalTarget } from "../target/local.ts";
 
@@ -8,7 +8,7 @@ export interface ScratchOptions {
   /** `auto` takes KVM where it works, else the model. */
   backend: Backend | "auto";
   vcpus: number;
-  preset: PresetName;
+  start: Start;
 }
 
 /**
@@ -18,12 +18,12 @@ export interface ScratchOptions {
  * @throws KvmIrqError when KVM was asked for by name and can't be used.
  */
 export async function scratchTarget(
-  { backend, vcpus, preset }: ScratchOptions,
+  { backend, vcpus, start }: ScratchOptions,
   onFallback: (reason: KvmIrqError) => void = () => {},
 ): Promise<LocalTarget> {
   const machine =
     backend === "auto" ? await kvmElseModel(vcpus, onFallback) : await makeMachine(backend, vcpus);
-  applyPreset(machine, preset);
+  applyStart(machine, start);
   return new LocalTarget(machine);
 }
 

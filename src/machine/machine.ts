@@ -54,6 +54,8 @@ export interface Machine {
    *   `unsupported` for a machine without eventfds.
    */
   irqfd(action: IrqfdAction): IrqfdState[];
+  /** Puts a vCPU that has not run yet into a state; absent where that can't be done. */
+  loadVcpu?(image: ChipImage): void;
   /** What runs on vCPU 0; absent when nothing does. */
   readonly guest: GuestState | undefined;
   close(): void;

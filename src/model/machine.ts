@@ -85,6 +85,10 @@ export class ModelMachine implements Machine {
     }
   }
 
+  loadVcpu({ id, bytes }: ChipImage): void {
+    vcpuAt(this.#vcpus, parseChipId(id).vcpu).load(bytes);
+  }
+
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
     checkGsi(gsi);
     let status = -1;

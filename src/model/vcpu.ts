@@ -1,6 +1,6 @@
 import { viewOf } from "../abi/u64.ts";
 import type { RedirectionEntry } from "../abi/x86/ioapic.ts";
-import { MP_STATES, VCPU_IMAGE } from "../abi/x86/vcpu.ts";
+import { decodeVcpu, mpStateNumber, putVcpu, VCPU_IMAGE, type VcpuState } from "../abi/x86/vcpu.ts";
 import type { Behaviour } from "./behaviour.ts";
 import { Lapic } from "./lapic.ts";
 
@@ -11,7 +11,7 @@ export interface InterruptMessage
   redirection_hint?: boolean;
 }
 
-type MpState = (typeof MP_STATES)[number];
+type MpState = VcpuState["mp_state"];
 
 /** The kernel queues one NMI behind the one that is being taken (two while none is). */
 const MOST_NMIS = 2;
@@ -29,6 +29,8 @@ export class VcpuModel {
   #sipi: number | undefined;
   /** The vector that started this vCPU, which sets where it begins. */
   #startedBy: number | undefined;
+  /** The state that this vCPU was put into; without one it has the registers of a reset. */
+  #loaded: VcpuState | undefined;
 
   constructor(index: number, behaviour: Behaviour) {
     this.index = index;
@@ -74,6 +76,15 @@ export class VcpuModel {
     return { taken: true, fixed: false };
   }
 
+  /** Puts this vCPU into the state of an image, which its local APIC is no part of. */
+  load(image: Uint8Array): void {
+    const state = decodeVcpu(image, this.index);
+    this.#loaded = state;
+    this.#mpState = state.mp_state;
+    this.#nmis = state.nmi.pending;
+    this.#smi = state.smi.pending;
+  }
+
   /**
    * The image of this vCPU (see `VCPU_IMAGE`). Reading it makes the vCPU take a pending INIT and startup
    * interrupt, because KVM_GET_MP_STATE, its last part, does that.
@@ -83,12 +94,13 @@ export class VcpuModel {
   read(): { image: Uint8Array; reset: boolean } {
     const image = new Uint8Array(VCPU_IMAGE.size);
     writeRegisters(image, this.index === 0, this.#startedBy);
+    if (this.#loaded !== undefined) putVcpu(image, this.#loaded);
     image[VCPU_IMAGE.sregs + SREGS.cr8] = this.lapic.priorityClass;
     const nmis = this.#behaviour.countsNmis ? this.#nmis : Math.min(this.#nmis, 1);
     writeEvents(image, { nmis, smi: this.#smi, init: this.#init });
     const reset = this.#takeInit();
     this.#takeSipi();
-    viewOf(image).setUint32(VCPU_IMAGE.mp_state, MP_STATES.indexOf(this.#mpState), true);
+    viewOf(image).setUint32(VCPU_IMAGE.mp_state, mpStateNumber(this.#mpState), true);
     return { image, reset };
   }
 
@@ -98,6 +110,7 @@ export class VcpuModel {
     this.#nmis = 0;
     this.#smi = false;
     this.#startedBy = undefined;
+    this.#loaded = undefined;
     this.#mpState = this.index === 0 ? "runnable" : "init_received";
     this.lapic.reset();
     return true;
@@ -106,6 +119,7 @@ export class VcpuModel {
   #takeSipi(): void {
     if (this.#sipi !== undefined && this.#mpState === "init_received") {
       this.#startedBy = this.#sipi;
+      this.#loaded = undefined;
       this.#mpState = "runnable";
     }
     this.#sipi = undefined;

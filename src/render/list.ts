@@ -18,16 +18,16 @@ function renderSessions(sessions: readonly SessionEntry[], view: View): string {
       { head: "BACKEND" },
       { head: "PID", align: "right" },
       { head: "VCPUS", align: "right" },
-      { head: "PRESET", expendable: 2 },
+      { head: "START", expendable: 2 },
       { head: "AGE", align: "right", expendable: 1 },
       { head: "TTL", align: "right", expendable: 1 },
     ],
     sessions.map((entry) => {
       if ("silent" in entry) return [entry.silent.name, view.paint.red("silent"), String(entry.silent.pid)];
-      const { name, backend, pid, vcpus, preset, created_at, ttl_ms } = entry.info;
+      const { name, backend, pid, vcpus, preset, from, created_at, ttl_ms } = entry.info;
       const age = time(Math.max(0, Date.now() - Date.parse(created_at)));
       const ttl = ttl_ms === undefined ? "-" : time(ttl_ms);
-      return [name, backend, String(pid), String(vcpus), preset, age, ttl];
+      return [name, backend, String(pid), String(vcpus), preset ?? from ?? "-", age, ttl];
     }),
     view,
   );

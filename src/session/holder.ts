@@ -3,10 +3,10 @@ import { release } from "node:os";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Machine } from "../machine/machine.ts";
-import { applyPreset } from "../machine/presets.ts";
+import { applyStart } from "../machine/start.ts";
 import { createHolderServer } from "./holder-server.ts";
 import { makeMachine } from "./make-machine.ts";
-import { HOLDER_PROGRAM, type HolderConfig, type SessionInfo } from "./protocol.ts";
+import { HOLDER_PROGRAM, type HolderConfig, type SessionInfo, startFromWire } from "./protocol.ts";
 import { claim } from "./registry.ts";
 
 /** The pipe on which the holder tells `create` that it is ready, or why it can't be. */
@@ -21,7 +21,7 @@ export async function runHolder(config: HolderConfig): Promise<void> {
   process.chdir("/");
   try {
     const machine = await makeMachine(config.backend, config.vcpus, config);
-    applyPreset(machine, config.preset);
+    applyStart(machine, startFromWire(config.start));
     await hold(machine, config);
   } catch (error) {
     const known = error instanceof KvmIrqError ? error : new KvmIrqError("internal", String(error));
@@ -65,7 +65,7 @@ function describe(machine: Machine, config: HolderConfig): SessionInfo {
     backend: machine.backend,
     pid: process.pid,
     vcpus: machine.vcpus,
-    preset: config.preset,
+    ...(typeof config.start === "string" ? { preset: config.start } : { from: config.start.label }),
     created_at: new Date().toISOString(),
     ...(config.ttlMs === undefined ? {} : { ttl_ms: config.ttlMs }),
     irqchip: machine.irqchip,

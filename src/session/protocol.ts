@@ -6,13 +6,14 @@ import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
 import type { Backend, Irqchip } from "../machine/machine.ts";
 import type { PresetName } from "../machine/presets.ts";
+import type { SavedState, Start } from "../machine/start.ts";
 
-/** What `create` asks a holder to be. Goes to the holder's process as its one argument, in JSON. */
+/** What `create` asks a holder to be. Goes to the holder's process on its stdin, in JSON. */
 export interface HolderConfig {
   name: string;
   backend: Backend;
   vcpus: number;
-  preset: PresetName;
+  start: PresetName | WireState;
   /** What runs on vCPU 0. */
   guest?: GuestProgram;
   irqchip?: Irqchip;
@@ -26,7 +27,9 @@ export interface SessionInfo {
   backend: Backend;
   pid: number;
   vcpus: number;
-  preset: PresetName;
+  /** The state that it started in by name, or the file that the state came from. */
+  preset?: PresetName;
+  from?: string;
   created_at: string;
   ttl_ms?: number;
   host: SnapshotHost;
@@ -55,6 +58,9 @@ export interface WireImage {
   base64: string;
 }
 
+/** A saved state on its way to a holder. */
+export type WireState = Omit<SavedState, "images"> & { images: WireImage[] };
+
 /** JSON-RPC's code for an error of the server's own; its `data` is a `KvmIrqError` as JSON. */
 export const APPLICATION_ERROR = -32000;
 
@@ -64,6 +70,14 @@ export function toWire({ id, bytes }: ChipImage): WireImage {
 
 export function fromWire({ id, base64 }: WireImage): ChipImage {
   return { id, bytes: Buffer.from(base64, "base64") };
+}
+
+export function startToWire(start: Start): PresetName | WireState {
+  return typeof start === "string" ? start : { ...start, images: start.images.map(toWire) };
+}
+
+export function startFromWire(start: PresetName | WireState): Start {
+  return typeof start === "string" ? start : { ...start, images: start.images.map(fromWire) };
 }
 
 /** The file name of the holder's program, by which a holder is known in a process list. */

@@ -59,10 +59,13 @@ function sessionExists(name: string): KvmIrqError {
 
 async function startHolder(config: HolderConfig): Promise<ReadyMessage> {
   const program = fileURLToPath(new URL(`./${HOLDER_PROGRAM}.cjs`, import.meta.url));
-  const child = spawn(process.execPath, [program, JSON.stringify(config)], {
+  const child = spawn(process.execPath, [program], {
     detached: true,
-    stdio: ["ignore", "ignore", "pipe", "pipe"],
+    stdio: ["pipe", "ignore", "pipe", "pipe"],
   });
+  // A holder that ends early says why on its own pipe.
+  child.stdin?.on("error", () => {});
+  child.stdin?.end(JSON.stringify(config));
   try {
     return await readyMessage(child);
   } finally {

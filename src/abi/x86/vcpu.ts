@@ -20,6 +20,9 @@ export const MP_STATES = ["runnable", "uninitialized", "init_received", "halted"
 export const SHADOW_MOV_SS = 1;
 export const SHADOW_STI = 2;
 
+/** IA32_APIC_BASE's x2APIC mode. */
+export const APIC_BASE_X2APIC = 1 << 10;
+
 /** RFLAGS.IF. */
 export const RFLAGS_IF = 1 << 9;
 
@@ -78,6 +81,12 @@ export function decodeVcpu(bytes: Uint8Array, vcpu: number): VcpuState {
  */
 export function encodeVcpu(state: VcpuState): Uint8Array {
   const bytes = new Uint8Array(VCPU_IMAGE.size);
+  putVcpu(bytes, state);
+  return bytes;
+}
+
+/** Writes decoded state into a vCPU image. What {@link VcpuState} does not name stays as it is. */
+export function putVcpu(bytes: Uint8Array, state: VcpuState): void {
   const view = viewOf(bytes);
   const { regs, sregs, events, mp_state } = VCPU_IMAGE;
   writeU64(view, regs + 128, state.rip);
@@ -87,11 +96,16 @@ export function encodeVcpu(state: VcpuState): Uint8Array {
   writeU64(view, sregs + 264, state.efer);
   writeU64(view, sregs + 272, state.apic_base);
   const { exception, interrupt, nmi, smi } = state;
-  bytes.set([Number(exception.injected), exception.nr, 0, Number(exception.pending)], events);
+  bytes.set([Number(exception.injected), exception.nr], events);
+  bytes[events + 3] = Number(exception.pending);
   bytes.set([Number(interrupt.injected), interrupt.nr, Number(interrupt.soft), interrupt.shadow], events + 8);
   bytes.set([Number(nmi.injected), nmi.pending, Number(nmi.masked)], events + 12);
   bytes.set([Number(smi.smm), Number(smi.pending)], events + 24);
-  const known = MP_STATES.indexOf(state.mp_state as (typeof MP_STATES)[number]);
-  view.setUint32(mp_state, known === -1 ? Number(state.mp_state.slice("unknown-".length)) : known, true);
-  return bytes;
+  view.setUint32(mp_state, mpStateNumber(state.mp_state), true);
+}
+
+/** The number of a state as KVM_GET_MP_STATE gives it. */
+export function mpStateNumber(state: VcpuState["mp_state"]): number {
+  const known = MP_STATES.indexOf(state as (typeof MP_STATES)[number]);
+  return known === -1 ? Number(state.slice("unknown-".length)) : known;
 }
