@@ -18,7 +18,9 @@ export function textReporter(context: Context, quiet: boolean): Reporter {
         if (outcome.bytes !== undefined) context.write(outcome.bytes);
         else if (outcome.text !== undefined) context.write(await outcome.text(await context.view()));
       }
-      if (result.status !== 0) context.notice(`${result.place}: ${result.line.text}: ${failureOf(result)}`);
+      if (result.status === 0) return;
+      context.notice(`${result.place}: ${result.line.text}: ${failureOf(result)}`);
+      if (result.error?.hint !== undefined) context.notice(`hint: ${result.error.hint}`);
     },
     end: async () => "",
   };

@@ -27,7 +27,8 @@ export function renderTap(tests: readonly ReportedTest[]): string {
     lines.push("  ---", `  message: ${JSON.stringify(failure.message)}`);
     if (failure.details !== "") {
       lines.push(
-        "  details: |",
+        // The 2 says how far it is indented: its first line may be more so.
+        "  details: |2",
         ...failure.details
           .trimEnd()
           .split("\n")
@@ -50,8 +51,8 @@ export async function renderJunit(suiteName: string, tests: readonly ReportedTes
       .testCase()
       .className(command)
       .name(`${place} ${name}`)
-      .time(ms / 1000);
+      .time(Number((ms / 1000).toFixed(6)));
     if (failure !== undefined) test.failure(failure.message).stacktrace(failure.details);
   }
-  return builder.build();
+  return `${builder.build()}\n`;
 }

@@ -1,0 +1,324 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { parse, type TestSuites } from "junit2json";
+import { Parser } from "tap-parser";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { finished, PROGRAM, User, until } from "../support/cli.ts";
+
+const user = new User();
+beforeAll(() => {
+  user.ok(["create", "living", "--preset", "ioapic"]);
+  user.ok(["create", "other", "--preset", "ioapic"]);
+});
+afterAll(() => {
+  expect(user.dispose().filter((path) => !/\.(kvmirq|json|xml|tap|cjs)$/.test(path))).toEqual([]);
+});
+
+/** Writes a script. @returns its path. */
+function script(name: string, ...lines: string[]): string {
+  const path = join(user.folder, `${name}.kvmirq`);
+  writeFileSync(path, `${lines.join("\n")}\n`);
+  return path;
+}
+const run = (path: string, ...options: string[]) => user.run(["run", path, "--preset", "ioapic", ...options]);
+const objects = (stdout: string) =>
+  stdout
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+/** GSIs 0 to 23 in turn, each pulsed and looked for. */
+const longScript = (lines: number) =>
+  Array.from({ length: lines / 2 }, (_, n) => `pulse ${n % 24}\nexpect lapic[0].irr=${0x30 + (n % 24)}`);
+
+describe("run", () => {
+  it("runs a script's lines in order on a VM of its own, and leaves nothing behind", () => {
+    const before = user.json(["list"]).sessions;
+    const path = script(
+      "order",
+      "hold 20",
+      "expect ioapic.irr&0x100000",
+      "release 20",
+      "expect ioapic.irr=0",
+    );
+    const { status, stdout, stderr } = run(path);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout.match(/^(GSI|ok)/gm)).toEqual(["GSI", "ok", "GSI", "ok"]);
+    expect(user.json(["list"]).sessions).toEqual(before);
+    // The next one starts from the preset again.
+    expect(run(script("anew", "expect lapic[0].irr=[]")).status).toBe(0);
+  });
+
+  it("takes comments, blank lines and a shell's quotes", () => {
+    const path = script(
+      "words",
+      "# a comment",
+      "",
+      "   \t",
+      `  pulse '4'   "5" 1\\0   # three of them`,
+      `expect 'lapic[0].irr=0x34' "lapic[0].irr=0x35"`,
+      "expect lapic[0].irr=0x3a#not-a-comment",
+    );
+    const { status, stdout, stderr } = run(path, "--json");
+    const results = objects(stdout);
+    expect(results.map(({ line, command }) => [line, command])).toEqual([
+      [4, ["pulse", "4", "5", "10"]],
+      [5, ["expect", "lapic[0].irr=0x34", "lapic[0].irr=0x35"]],
+      [6, ["expect", "lapic[0].irr=0x3a#not-a-comment"]],
+    ]);
+    expect({ status, stderr }).toEqual({ status: 2, stderr: "" });
+    expect(results[2].error).toMatchObject({ code: "bad-path" });
+  });
+
+  it("stops at the first line that fails, with its status, and says where", () => {
+    const path = script("fails", "pulse 4", "expect lapic[0].irr=0x99", "pulse 5");
+    const { status, stdout, stderr } = run(path);
+    expect(status).toBe(1);
+    expect(stderr).toBe(`${path}:2: expect lapic[0].irr=0x99: a condition does not hold\n`);
+    expect(stdout.match(/^GSI/gm)).toHaveLength(1);
+  });
+
+  it.each([
+    ["a condition that does not hold", "expect pic1.irr=1", 1],
+    ["a requirement that is not met", "pulse 4 --require coalesced", 1],
+    ["a path that is not there", "expect pic1.nope=1", 2],
+    ["a chip that is not there", "dump --chip lapic[7]", 2],
+    ["a file that is not there", "restore nowhere.json", 4],
+    ["a bad snapshot", `restore ${JSON.stringify(PROGRAM)}`, 6],
+  ])("ends %s with status %3$d as the command by itself does", (_, line, status) => {
+    const path = script("status", line);
+    expect(run(path).status).toBe(status);
+    const words = line.replaceAll('"', "").split(" ");
+    expect(user.run(["-s", "other", ...words]).status).toBe(status);
+  });
+
+  it("with --keep-going goes to the end, with the first failure's status", () => {
+    const path = script("keep", "expect pic1.nope=1", "pulse 4", "expect lapic[0].irr=0x99", "pulse 5");
+    const { status, stdout, stderr } = run(path, "--keep-going");
+    expect(status).toBe(2);
+    expect(stdout.match(/^GSI/gm)).toHaveLength(2);
+    expect(stderr).toMatch(/^.*keep\.kvmirq:1: .*\nhint: .*\n.*keep\.kvmirq:3: .*\n$/);
+  });
+
+  it("with --json gives an object a line: the command, its result, its status and its time", () => {
+    const path = script("json", "pulse 20", "# nothing", "expect lapic[0].irr=0x44", "expect pic1.nope=1");
+    const { status, stdout } = run(path, "--json");
+    expect(status).toBe(2);
+    expect(objects(stdout)).toEqual([
+      {
+        line: 1,
+        command: ["pulse", "20"],
+        status: 0,
+        ms: expect.any(Number),
+        result: { results: [expect.objectContaining({ gsi: 20, delivered: 1 })] },
+      },
+      {
+        line: 3,
+        command: ["expect", "lapic[0].irr=0x44"],
+        status: 0,
+        ms: expect.any(Number),
+        result: expect.objectContaining({ met: true }),
+      },
+      {
+        line: 4,
+        command: ["expect", "pic1.nope=1"],
+        status: 2,
+        ms: expect.any(Number),
+        error: expect.objectContaining({ code: "bad-path", message: "there is no pic1.nope" }),
+      },
+    ]);
+  });
+
+  it("with --quiet shows what failed and nothing else", () => {
+    const path = script("quiet", "pulse 4", "dump", "expect pic1.imr=0", "pulse 5");
+    const { stdout, stderr } = run(path, "--quiet", "--keep-going");
+    expect(stdout).toMatch(/^ +FIELD.*\nnot ok .*\n$/);
+    expect(stderr).toContain(`${path}:3: `);
+  });
+
+  it("with --dry-run checks the whole script and runs nothing", () => {
+    const path = script("dry", "pulse 4", "expect lapic[0].irr=0x99");
+    expect(user.ok(["-s", "living", "run", path, "--dry-run"])).toBe(`${path}: 2 commands, no mistakes\n`);
+    expect(user.json(["run", path, "--dry-run"])).toEqual({ script: path, commands: 2 });
+    expect(user.json(["-s", "living", "dump"]).chips.lapic[0].irr).toEqual([]);
+    expect(user.run(["run", script("dry-bad", "pulse 4", "pulse 99"), "--dry-run"]).status).toBe(6);
+  });
+
+  it.each([
+    ["a GSI that goes nowhere", "pulse 24", "GSI 24 goes nowhere"],
+    ["an unknown command", "puls 4", "unknown command 'puls'"],
+    ["an unknown option", "pulse 4 --loud", "unknown option '--loud'"],
+    ["a bad value", "pulse 4 --count many", "--count"],
+    ["a missing argument", "pulse", "missing required argument"],
+    ["a path that is none", "expect pic1..irr=1", "is not a path"],
+    ["an open quote", `expect "pic1.irr=1`, 'a quote (") is not closed'],
+    ["a script in a script", "run other.kvmirq", "`run` has no place in a script"],
+    ["another VM", "create other", "`create` has no place in a script"],
+    ["another target", "-s other dump", "--session has no place in a script"],
+    ["a command without an end", "watch", "`watch` has no place in a script"],
+    ["help", "pulse --help", "help has no place in a script"],
+  ])("refuses %s in the last line before the first has run", (_, line, message) => {
+    const path = script("mistake", "pulse 4", "", line);
+    const { status, stdout, stderr } = user.run(["-s", "living", "run", path]);
+    expect({ status, stdout }).toEqual({ status: 6, stdout: "" });
+    expect(stderr).toContain(`${path}:3: `);
+    expect(stderr).toContain(message);
+    expect(user.json(["-s", "living", "dump"]).chips.lapic[0].irr).toEqual([]);
+  });
+
+  it("reads standard input too, and names it in messages", () => {
+    const input = "pulse 4\nexpect pic1.imr=0";
+    const { status, stderr } = user.run(["run", "-", "--preset", "ioapic"], { input });
+    expect(status).toBe(1);
+    expect(stderr).toContain("standard input:2: expect pic1.imr=0: a condition does not hold");
+    expect(user.run(["run", "-"], { input: "" }).status).toBe(0);
+    expect(user.run(["run", "nowhere.kvmirq"])).toMatchObject({ status: 4, stdout: "" });
+  });
+
+  it("takes a living session with -s, and leaves its state there", () => {
+    user.ok(["-s", "living", "run", script("living", "hold 21", "pulse 4", "expect lapic[0].irr=0x34")]);
+    const { lapic, ioapic } = user.json(["-s", "living", "dump"]).chips;
+    expect([lapic[0].irr, ioapic.irr]).toEqual([[0x34, 0x45], 1 << 21]);
+    user.ok(["-s", "living", "release", "21"]);
+    expect(user.run(["-s", "nobody", "run", script("one", "dump")]).status).toBe(4);
+  });
+
+  it("reads a snapshot with --snapshot, and changes nothing there", () => {
+    const path = join(user.folder, "taken.json");
+    user.ok(["-s", "living", "dump", "--json", "-o", path]);
+    const read = (line: string) => user.run(["--snapshot", path, "run", script("read", line)]).status;
+    expect([read("expect lapic[0].irr=0x34"), read("expect lapic[0].irr=0x35"), read("pulse 4")]).toEqual([
+      0, 1, 2,
+    ]);
+  });
+
+  it.each([
+    { signal: "SIGINT", line: "pulse 22 --width 60s" },
+    { signal: "SIGTERM", line: "hold 22 --for 60s" },
+    { signal: "SIGKILL", line: "pulse 22 --width 60s" },
+  ] as const)("ended by $signal in the middle of `$line` leaves the line low", async ({ signal, line }) => {
+    const path = script("interrupted", line, "pulse 5");
+    const child = user.start(["-s", "living", "run", path]);
+    const result = finished(child);
+    const high = () => (user.json(["-s", "living", "dump"]).chips.ioapic.irr & (1 << 22)) !== 0;
+    await until("the line is high", high);
+    child.kill(signal);
+    const { status } = await result;
+    expect(status).toBe(signal === "SIGKILL" ? null : 130);
+    await until("the line is low", () => !high());
+    // What came behind was not run.
+    expect(user.json(["-s", "living", "dump"]).chips.lapic[0].irr).not.toContain(0x35);
+  });
+
+  it("interrupted between lines runs none of the others", async () => {
+    const child = user.start([
+      "run",
+      script("waiting", "expect pic1.irr=1 --timeout 1h", "pulse 5"),
+      "--json",
+    ]);
+    const result = finished(child);
+    await sleep(700);
+    child.kill("SIGINT");
+    const { status, stdout } = await result;
+    expect(status).toBe(130);
+    expect(objects(stdout)).toMatchObject([{ line: 1, status: 130 }]);
+  });
+
+  it("runs 10,000 lines in little more memory than 1,000", { timeout: 60_000 }, () => {
+    const [small, large] = [1_000, 10_000].map((lines) => {
+      const path = script(`long-${lines}`, ...longScript(lines));
+      const { peakKb, stdout } = measured(["run", path, "--preset", "ioapic", "--json"]);
+      expect(stdout.match(/"status":0/g)).toHaveLength(lines);
+      return peakKb;
+    });
+    // Some 30 MB are the collector's, which takes its time; a line that stayed would be seen long before.
+    expect(large! - small!).toBeLessThan(64 * 1024);
+  });
+});
+
+/** Runs the program and tells the most memory that it had at once, as proc(5) has it at its end. */
+function measured(args: string[]): { stdout: string; peakKb: number } {
+  const [hook, file] = ["peak.cjs", "peak.json"].map((name) => join(user.folder, name));
+  writeFileSync(
+    hook!,
+    `const { readFileSync, writeFileSync } = require("node:fs");
+     process.on("exit", () => writeFileSync(${JSON.stringify(file)}, readFileSync("/proc/self/status")));`,
+  );
+  const stdout = user.ok(args, { env: { NODE_OPTIONS: `--require=${hook}` } });
+  return { stdout, peakKb: Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(file!, "utf8"))![1]) };
+}
+
+describe("a report for CI", () => {
+  const path = () =>
+    script(
+      "report",
+      "pulse 4 --require delivered",
+      "expect lapic[0].irr=0x34  # so far so good",
+      "expect lapic[0].irr=0x99 pic1.imr=0xff",
+      "pulse 4 --require coalesced",
+      "expect pic1.nope=1",
+      "expect 'pic1.imr<256' # <&>",
+    );
+  /** The steps that are tests: every `expect`, and whatever else failed. */
+  const TESTS = [
+    { line: 2, ok: true },
+    { line: 3, ok: false, message: "a condition does not hold" },
+    { line: 4, ok: false, message: "status 1" },
+    { line: 5, ok: false, message: "there is no pic1.nope" },
+    { line: 6, ok: true },
+  ];
+
+  it("in TAP is what a TAP parser reads as the tests that there were", () => {
+    const { status, stdout } = run(path(), "--keep-going", "--format", "tap");
+    expect(status).toBe(1);
+    const points: { ok: boolean; name: string; message: unknown }[] = [];
+    const parser = new Parser({ strict: true });
+    parser.on("assert", ({ ok, name, diag }) => points.push({ ok, name, message: diag?.message }));
+    parser.end(stdout);
+    expect(parser).toMatchObject({
+      count: 5,
+      pass: 2,
+      fail: 3,
+      planStart: 1,
+      planEnd: 5,
+      failures: { length: 3 },
+    });
+    expect(points.map(({ ok, message }) => ({ ok, message }))).toEqual(
+      TESTS.map(({ ok, message }) => ({ ok, message })),
+    );
+    expect(points.map(({ name }) => Number(/report\.kvmirq:(\d+) /.exec(name)?.[1]))).toEqual(
+      TESTS.map(({ line }) => line),
+    );
+    expect(stdout).toMatch(/not ok +lapic\[0\]\.irr +=\s0x99/);
+  });
+
+  it("in JUnit's XML is what a reader of that finds", async () => {
+    const file = join(user.folder, "report.xml");
+    const { status, stdout } = run(path(), "--keep-going", "--format", "junit", "-o", file);
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+    const report = await parse(readFileSync(file, "utf8"));
+    const [suite] = (report as TestSuites).testsuite!;
+    expect(suite).toMatchObject({ name: path(), tests: 5, failures: 3 });
+    expect(suite!.testcase!.map(({ classname }) => classname)).toEqual([
+      ...["expect", "expect", "pulse", "expect", "expect"],
+    ]);
+    expect(suite!.testcase!.map(({ failure }) => failure?.[0]?.message)).toEqual(
+      TESTS.map(({ message }) => message),
+    );
+    expect(suite!.testcase!.map(({ name }) => name)[4]).toBe(`${path()}:6 expect 'pic1.imr<256' # <&>`);
+    expect(suite!.testcase!.every(({ time }) => time! > 0 && time! < 60)).toBe(true);
+  });
+
+  it("is written for a script that stopped early too, and of none that was refused", () => {
+    const file = join(user.folder, "early.tap");
+    expect(run(path(), "--format", "tap", "-o", file).status).toBe(1);
+    expect(readFileSync(file, "utf8")).toMatch(/^TAP version 14\n1\.\.2\nok 1 - .*\nnot ok 2 - /);
+    const none = join(user.folder, "none.tap");
+    expect(run(script("refused", "puls"), "--format", "tap", "-o", none).status).toBe(6);
+    expect(existsSync(none)).toBe(false);
+  });
+
+  it("goes to a file with --format alone", () => {
+    expect(run(path(), "-o", join(user.folder, "text.tap")).status).toBe(2);
+  });
+});
