@@ -6,7 +6,11 @@ export type U64 = number | `0x${string}`;
 
 /** Reads a little-endian u64. */
 export function readU64(view: DataView, offset: number): U64 {
-  const value = view.getBigUint64(offset, true);
+  return toU64(view.getBigUint64(offset, true));
+}
+
+/** The form of a number that JSON keeps exact. */
+export function toU64(value: bigint): U64 {
   return value <= Number.MAX_SAFE_INTEGER ? Number(value) : `0x${value.toString(16)}`;
 }
 

@@ -28,6 +28,7 @@ export const set: CommandSpec = {
           ["kvm-irq set 'ioapic.redirtbl[4].mask=false' 'ioapic.redirtbl[4].vector=0x34'", "open a pin"],
           ["kvm-irq set 'ioapic.redirtbl[16-23].trig_mode=level' 'lapic[*].svr=0x1ff'", "ranges and all"],
           ["kvm-irq set 'lapic[0].irr=0x34,0x35'", "a list of vectors; [] for none"],
+          [`kvm-irq set 'lapic[0].reserved={"0x3f0":1}'`, "all words without a name; {} for none"],
         ),
       ),
 

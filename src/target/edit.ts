@@ -2,6 +2,7 @@ import { archNamed, type Chips } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { chipOfPath, type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
 import { checkChips } from "../abi/schema.ts";
+import { toU64, type U64 } from "../abi/u64.ts";
 import { readTarget } from "./take-snapshot.ts";
 import type { Target } from "./target.ts";
 
@@ -75,17 +76,19 @@ function assign(chips: Chips, { path, text }: Assignment): void {
   for (const field of resolvePath(chips, path)) field.set(parseValue(field, text));
 }
 
-/** A value of the kind that the field has now. */
+/** A value of the kind that the field has now; words without a name are given as JSON. */
 function parseValue({ path, value }: Field, text: string): unknown {
+  if (text.startsWith("{")) return parseWords(path, text);
   if (typeof value === "boolean") {
     const truth = { true: true, "1": true, false: false, "0": false }[text];
     if (truth === undefined) throw badValue(path, text, "true or false");
     return truth;
   }
   if (Array.isArray(value) && value.every((element) => typeof element === "number")) {
-    const list = text.replace(/^\[|\]$/g, "");
+    const list = text.replace(/^\[|\]$/g, "").trim();
     if (list === "") return [];
-    return [...new Set(list.split(",").map((element) => parseNumber(path, element)))].sort((x, y) => x - y);
+    const vectors = list.split(",").map((element) => Number(parseNumber(path, element)));
+    return [...new Set(vectors)].sort((x, y) => x - y);
   }
   if (typeof value === "number") return parseNumber(path, text);
   if (typeof value === "string" && value.startsWith("0x")) return parseNumber(path, text);
@@ -95,12 +98,19 @@ function parseValue({ path, value }: Field, text: string): unknown {
   });
 }
 
-function parseNumber(path: string, text: string): number {
+function parseWords(path: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw badValue(path, text, 'words by their offset, such as {"0x3f0":1}');
+  }
+}
+
+/** A field of fewer bits refuses what is too large for it when the whole chip is checked. */
+function parseNumber(path: string, text: string): U64 {
   if (!/^(0x[0-9a-fA-F]+|0b[01]+|\d+)$/.test(text.trim()))
     throw badValue(path, text, "a number (10, 0x0a or 0b1010)");
-  const value = Number(text);
-  if (!Number.isSafeInteger(value)) throw badValue(path, text, "a number below 2^53");
-  return value;
+  return toU64(BigInt(text.trim()));
 }
 
 function badValue(path: string, text: string, wanted: string): KvmIrqError {

@@ -55,7 +55,8 @@ export function firstDisagreement(
   for (const [index, step] of steps.entries()) {
     script.push(...scriptLines(kernel, step));
     const what =
-      outcomeDifference(step, run(kernel, step), run(model, step)) ?? chipDifference(kernel, model, chips);
+      outcomeDifference(step, takeStep(kernel, step), takeStep(model, step)) ??
+      chipDifference(kernel, model, chips);
     if (what !== undefined) return { step: index, what, script };
   }
   return undefined;
@@ -64,7 +65,7 @@ export function firstDisagreement(
 type Outcome = number | null | Uint8Array | undefined;
 
 /** Does one step. @returns the status of a line, the image of a vCPU, else nothing. */
-function run(machine: Machine, step: Step): Outcome {
+export function takeStep(machine: Machine, step: Step): Outcome {
   switch (step.do) {
     case "line":
       return machine.setIrqLine(step.gsi, step.level);

@@ -1,6 +1,6 @@
 import type { ChipId } from "../../src/abi/chip.ts";
 import { X86_64 } from "../../src/abi/x86/arch.ts";
-import type { Route } from "../../src/abi/x86/routing.ts";
+import { type Route, routesOf } from "../../src/abi/x86/routing.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { applyPreset, type PresetMachine } from "../../src/machine/presets.ts";
 import { patchedBytes } from "./differential.ts";
@@ -13,13 +13,13 @@ import type { Step } from "./steps.ts";
 export function scriptLines(machine: Machine, step: Step): string[] {
   switch (step.do) {
     case "line":
-      return [`${step.level === 1 ? "hold" : "release"} ${step.gsi}`];
+      return [lineCommand(machine, step)];
     case "msi":
       return [`msi --address 0x${step.address.toString(16)} --data 0x${step.data.toString(16)}`];
     case "route":
       return [step.routing === "default" ? "route reset" : `route set ${routeWords(step.routing).join(" ")}`];
     case "readVcpu":
-      return ["dump"];
+      return [`dump --chip vcpu[${step.vcpu}]`];
     // A script has no word for what the CPU does.
     case "acknowledge":
     case "eoi":
@@ -34,6 +34,12 @@ export function scriptLines(machine: Machine, step: Step): string[] {
       return lines;
     }
   }
+}
+
+/** A GSI that goes nowhere does nothing, and `run` refuses it. */
+function lineCommand({ routing }: Machine, { gsi, level }: Step & { do: "line" }): string {
+  const command = `${level === 1 ? "hold" : "release"} ${gsi}`;
+  return routesOf(routing).some((route) => route.gsi === gsi) ? command : `# ${command}: it goes nowhere`;
 }
 
 /** The words of `route set` that make a table. */
@@ -62,7 +68,7 @@ function setCommand(chip: ChipId, before: Uint8Array, after: Uint8Array): string
   const changed = [...wanted].filter(([path, value]) => old.get(path) !== value);
   const gone = [...old.keys()]
     .filter((path) => !wanted.has(path))
-    .map((path): [string, string] => [path, "0"]);
+    .map((path): [string, string] => [path, /^lapic\S*\.reserved$/.test(path) ? "{}" : "0"]);
   const assignments = [...changed, ...gone];
   if (assignments.length === 0) assignments.push([...wanted].find(([path]) => !path.endsWith(".vcpu"))!);
   return `set ${assignments.map(([path, value]) => quoted(`${path}=${value}`)).join(" ")}`;
