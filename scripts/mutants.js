@@ -73,7 +73,7 @@ const MUTANTS = [
   {
     name: "remote IRR is never set",
     file: "ioapic.ts",
-    find: "entry.remote_irr = true;",
+    find: "if (level && delivery.status !== 0) entry.remote_irr = true;",
     replace: "",
   },
   {

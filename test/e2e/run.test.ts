@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -292,6 +293,25 @@ describe("a report for CI", () => {
     expect(stdout).toMatch(/not ok +lapic\[0\]\.irr +=\s0x99/);
   });
 
+  it.skipIf(spawnSync("prove", ["--version"]).status !== 0)(
+    "in TAP is what Perl's prove takes (skipped without it)",
+    () => {
+      const prove = (file: string) => {
+        const call = `${process.execPath} ${PROGRAM} run --preset ioapic --keep-going --format tap`;
+        const { status, stdout } = spawnSync("prove", ["-e", call, file], {
+          env: user.env,
+          encoding: "utf8",
+        });
+        return { status, stdout };
+      };
+      expect(prove(script("good", "pulse 4", "expect lapic[0].irr=0x34"))).toMatchObject({ status: 0 });
+      const { status, stdout } = prove(path());
+      expect(status).toBe(1);
+      expect(stdout).toContain("Tests: 5 Failed: 3)");
+      expect(stdout).not.toContain("Parse errors");
+    },
+  );
+
   it("in JUnit's XML is what a reader of that finds", async () => {
     const file = join(user.folder, "report.xml");
     const { status, stdout } = run(path(), "--keep-going", "--format", "junit", "-o", file);
@@ -312,7 +332,7 @@ describe("a report for CI", () => {
   it("is written for a script that stopped early too, and of none that was refused", () => {
     const file = join(user.folder, "early.tap");
     expect(run(path(), "--format", "tap", "-o", file).status).toBe(1);
-    expect(readFileSync(file, "utf8")).toMatch(/^TAP version 14\n1\.\.2\nok 1 - .*\nnot ok 2 - /);
+    expect(readFileSync(file, "utf8")).toMatch(/^TAP version 13\n1\.\.2\nok 1 - .*\nnot ok 2 - /);
     const none = join(user.folder, "none.tap");
     expect(run(script("refused", "puls"), "--format", "tap", "-o", none).status).toBe(6);
     expect(existsSync(none)).toBe(false);
