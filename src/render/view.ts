@@ -3,12 +3,13 @@ import { Chalk, type ChalkInstance, supportsColor } from "chalk";
 /** How text for people is to look: the colours, and the room there is. */
 export interface View {
   paint: ChalkInstance;
-  /** Columns of the terminal; without one there is no limit. */
+  /** Columns of the terminal; without one there is no limit but `COLUMNS`. */
   columns: number;
 }
 
 /**
- * The view for a stream: colour follows `FORCE_COLOR`, then `NO_COLOR`, then the terminal.
+ * The view for a stream: colour follows `FORCE_COLOR`, then `NO_COLOR`, then the terminal; the width
+ * follows the terminal, else `COLUMNS`.
  *
  * @param stream where the text goes.
  */
@@ -20,8 +21,14 @@ export function viewFor(stream: { isTTY?: boolean; columns?: number }, env = pro
   const level = asked ? Math.max(able, 1) : refused || stream.isTTY !== true ? 0 : able;
   return {
     paint: new Chalk({ level: level as 0 | 1 | 2 | 3 }),
-    columns: stream.isTTY === true ? (stream.columns ?? 80) : Number.POSITIVE_INFINITY,
+    columns: stream.isTTY === true ? (stream.columns ?? 80) : wantedColumns(env),
   };
+}
+
+/** `COLUMNS`, which shells keep to themselves: where it is exported, somebody wants that width. */
+function wantedColumns(env: NodeJS.ProcessEnv): number {
+  const columns = Number(env["COLUMNS"]);
+  return Number.isInteger(columns) && columns > 0 ? columns : Number.POSITIVE_INFINITY;
 }
 
 /** The view for what goes into a file: no colour, no limit. */
