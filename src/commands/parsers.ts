@@ -79,10 +79,10 @@ export function chips(text: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), ...words];
 }
 
-/** `--routing`: a table by name. Without it a session's or snapshot's own counts, else KVM's default. */
+/** `--routing`: a table by name. Without it, routingOf of src/diagnose/routing.ts decides. */
 export function routingOption(): Option {
   return new Option(
     "--routing <name>",
-    "which GSI goes where, for a VM that does not say (default: its own routing, else KVM's default)",
+    "which GSI goes where (default: a session's own; QEMU's for a QEMU process; else KVM's default)",
   ).choices(Object.keys(ROUTING_PROFILES));
 }

@@ -27,6 +27,37 @@ export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions =
     .map((difference) => ({ ...difference, ...changes(difference) }));
 }
 
+/**
+ * The chips, by the names that paths begin with, that one of two snapshots has and the other lacks. State of
+ * vCPUs counts where both have some.
+ *
+ * @param ignore as in {@link DiffOptions}.
+ */
+export function unmatchedChips(
+  a: State,
+  b: State,
+  { ignore = [] }: DiffOptions = {},
+): { onlyA: string[]; onlyB: string[] } {
+  const ignored = ignore.map(parsePath);
+  const vcpus = a.vcpus !== undefined && b.vcpus !== undefined;
+  const namesOf = (state: State) =>
+    chipNames(state, vcpus).filter((name) => !ignored.some((one) => covers(one, parsePath(name))));
+  const [inA, inB] = [namesOf(a), namesOf(b)];
+  return {
+    onlyA: inA.filter((name) => !inB.includes(name)),
+    onlyB: inB.filter((name) => !inA.includes(name)),
+  };
+}
+
+function chipNames({ chips, vcpus }: State, withVcpus: boolean): string[] {
+  const { lapic = [], ...single } = chips;
+  return [
+    ...Object.keys(single),
+    ...lapic.map(({ vcpu }) => `lapic[${vcpu}]`),
+    ...(withVcpus ? (vcpus ?? []).map(({ vcpu }) => `vcpus[${vcpu}]`) : []),
+  ];
+}
+
 function fieldsOf({ chips, vcpus }: State): object {
   return vcpus === undefined ? chips : { ...chips, vcpus };
 }

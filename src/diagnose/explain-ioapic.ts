@@ -40,7 +40,7 @@ function masked({ pin, entry }: IoapicContext) {
     code: "ioapic-masked",
     text: `IOAPIC pin ${pin} is masked (redirtbl[${pin}] bit 16)`,
     evidence: `ioapic.redirtbl[${pin}].mask = true (redirtbl[${pin}] bit 16)`,
-    remedy: `unmask it in the guest, or \`kvm-irq set ioapic.redirtbl[${pin}].mask=false\``,
+    remedy: `unmask it in the guest, or \`kvm-irq set 'ioapic.redirtbl[${pin}].mask=false'\``,
   };
 }
 
@@ -69,7 +69,7 @@ function waitsForEoi(context: IoapicContext): StageResult | undefined {
     code: "ioapic-remote-irr-stuck",
     text: `${wait}, which no local APIC has pending or in service`,
     evidence: `${evidence}, vector ${hex(entry.vector)} in no lapic[n].irr or .isr`,
-    remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set ioapic.redirtbl[${pin}].remote_irr=false\``,
+    remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set 'ioapic.redirtbl[${pin}].remote_irr=false'\``,
   };
 }
 

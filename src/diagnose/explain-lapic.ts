@@ -57,7 +57,7 @@ function softwareDisabled({ cpu, deliveryMode }: CpuContext) {
     code: "lapic-software-disabled",
     text: `the local APIC of vCPU ${cpu.vcpu} is software-disabled (svr bit 8)`,
     evidence: `lapic[${cpu.vcpu}].svr = 0x${cpu.lapic.svr.toString(16)} (bit 8 clear)`,
-    remedy: `the guest has to set bit 8 of the spurious-interrupt vector register, or \`kvm-irq set lapic[${cpu.vcpu}].svr=0x${(cpu.lapic.svr | 0x100).toString(16)}\``,
+    remedy: `the guest has to set bit 8 of the spurious-interrupt vector register, or \`kvm-irq set 'lapic[${cpu.vcpu}].svr=0x${(cpu.lapic.svr | 0x100).toString(16)}'\``,
   };
 }
 
@@ -172,7 +172,7 @@ function acceptedIntr(cpu: Cpu): StageResult {
 
 function closedLint0(cpu: Cpu): StageResult {
   const lvt = `lapic[${cpu.vcpu}].lvt_lint0 = 0x${cpu.lapic.lvt_lint0.toString(16)}`;
-  const remedy = `the guest has to set LINT0 to ExtINT, unmasked (0x700), or \`kvm-irq set lapic[${cpu.vcpu}].lvt_lint0=0x700\``;
+  const remedy = `the guest has to set LINT0 to ExtINT, unmasked (0x700), or \`kvm-irq set 'lapic[${cpu.vcpu}].lvt_lint0=0x700'\``;
   return lint0(cpu) === "masked"
     ? {
         state: "blocked",

@@ -1,8 +1,8 @@
 import { hex, vcpuNames } from "./bits.ts";
 import type { Outcome, Stage, Verdict, Way } from "./explanation.ts";
 
-const VIA = { pic: "the PIC", ioapic: "the IOAPIC", msi: "an MSI" } as const;
-/** Ways are told best first, and the IOAPIC's before the PIC's. */
+/** How a sentence names a way. */
+export const VIA = { pic: "the PIC", ioapic: "the IOAPIC", msi: "an MSI" } as const;
 const TOLD_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
 
 /**
@@ -12,7 +12,7 @@ const TOLD_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
  */
 export function sentenceOf(gsi: number, verdict: Verdict, ways: readonly Way[], routing: string): string {
   if (ways.length === 0) return `GSI ${gsi} is blocked: ${routing} takes it to no chip`;
-  const told = [...ways].sort((a, b) => rank(a) - rank(b));
+  const told = inOrderOfTelling(ways);
   const reaching = told.filter(reaches);
   if (reaching.length > 0) return `GSI ${gsi} would reach ${arrivals(reaching)}`;
   return `GSI ${gsi} ${VERDICT_WORDS[verdict]}: ${told.map((way, place) => reason(way, place, told)).join("; ")}`;
@@ -24,6 +24,11 @@ const VERDICT_WORDS: Record<Verdict, string> = {
   blocked: "is blocked",
   unknown: "can't be followed",
 };
+
+/** The ways in the order in which they are told: the best first, and the IOAPIC's before the PIC's. */
+export function inOrderOfTelling(ways: readonly Way[]): Way[] {
+  return [...ways].sort((a, b) => rank(a) - rank(b));
+}
 
 function rank(way: Way): number {
   return TOLD_FIRST.indexOf(way.verdict) * 2 + (way.via === "ioapic" ? 0 : 1);

@@ -21,10 +21,10 @@ import {
   wayVerdict,
 } from "./explanation.ts";
 import { answersFor, vectorOf } from "./pic-logic.ts";
-import { type Routing, routesOf, routingName, routingOf } from "./routing.ts";
+import { type Routing, routesOf, routingAssumption, routingName, routingOf } from "./routing.ts";
 
 export interface ExplainOptions {
-  /** Where GSIs go. When not given: as the snapshot says, else KVM's default. */
+  /** Where GSIs go. When not given: as {@link routingOf} has it. */
   routing?: Routing | undefined;
   /** Whether a guest may run. When not given: no for a session's or scratch VM, else yes. */
   guest?: boolean | undefined;
@@ -74,10 +74,8 @@ function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
 const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
 
 function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
-  const assumptions: string[] = [];
-  if (options.routing === undefined && snapshot.routing === undefined) {
-    assumptions.push("KVM's default routing; KVM can't be asked what a VMM has made of it");
-  }
+  const routing = routingAssumption(snapshot, options.routing);
+  const assumptions = routing === undefined ? [] : [routing];
   if (snapshot.vcpus === undefined && snapshot.chips.lapic !== undefined) {
     assumptions.push("local APICs are on and in xAPIC mode; the snapshot has no vCPU state");
   }

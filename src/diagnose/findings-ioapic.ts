@@ -52,7 +52,7 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
         yield {
           sentence: `IOAPIC pin ${pin} waits for the EOI of vector ${hex(entry.vector)}, which no local APIC has pending or in service`,
           evidence: `ioapic.redirtbl[${pin}].remote_irr = true, vector ${hex(entry.vector)} in no lapic[n].irr or .isr`,
-          remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set ioapic.redirtbl[${pin}].remote_irr=false\``,
+          remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set 'ioapic.redirtbl[${pin}].remote_irr=false'\``,
         };
       }
     },

@@ -25,9 +25,36 @@ export function routesOf(routing: Routing): readonly Route[] {
   return typeof routing === "string" ? ROUTING_PROFILES[routing].routes : routing;
 }
 
-/** The routing to go by: the one that was given, else the snapshot's own, else KVM's default. */
-export function routingOf(snapshot: Pick<Snapshot, "routing">, given: Routing | undefined): Routing {
-  return given ?? snapshot.routing ?? "default";
+/**
+ * The routing to go by: the one that was given, else the snapshot's own, else QEMU's for a VM of QEMU, else
+ * KVM's default.
+ */
+export function routingOf(
+  snapshot: Pick<Snapshot, "routing" | "source">,
+  given: Routing | undefined,
+): Routing {
+  return given ?? snapshot.routing ?? guessOf(snapshot);
+}
+
+/** QEMU's program, as distributions call it: `qemu-system-x86_64`, `qemu-system-i386`, `qemu-kvm`. */
+const QEMU = /^qemu-(system-|kvm$)/;
+
+function guessOf({ source }: Pick<Snapshot, "source">): RoutingName {
+  const { kind, command } = source;
+  return kind === "process" && typeof command === "string" && QEMU.test(command) ? "qemu" : "default";
+}
+
+const GUESSES: Record<RoutingName, string> = {
+  default: "KVM's default routing; KVM can't be asked what a VMM has made of it",
+  qemu: "QEMU's routing, as its machine types pc and q35 set it, and no MSI routes; KVM can't be asked",
+};
+
+/** What {@link routingOf} takes for granted, in words; nothing when it was told. */
+export function routingAssumption(
+  snapshot: Pick<Snapshot, "routing" | "source">,
+  given: Routing | undefined,
+): string | undefined {
+  return given === undefined && snapshot.routing === undefined ? GUESSES[guessOf(snapshot)] : undefined;
 }
 
 /** Where GSIs go, as far as that is pins. */

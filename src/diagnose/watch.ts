@@ -28,7 +28,7 @@ export interface Observation {
 }
 
 export interface WatchOptions {
-  /** When not given: as the snapshot says, else KVM's default. */
+  /** When not given: as {@link routingOf} has it. */
   routing?: Routing | undefined;
   /** Further paths whose changes are of no interest, as {@link diffSnapshots} takes them. */
   ignore?: readonly string[];

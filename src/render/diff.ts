@@ -2,9 +2,28 @@ import type { Difference } from "../diagnose/diff.ts";
 import { value } from "./format.ts";
 import type { View } from "./view.ts";
 
-/** Differences, a line each: `ioapic.redirtbl[4].mask: true -> false`. */
+/** Differences, a line each: `pic1.imr: 0xff -> 0xef (cleared bit 4)`. */
 export function renderDifferences(differences: readonly Difference[], { paint }: View): string {
   return differences
-    .map(({ path, from, to }) => `${path}: ${paint.red(value(from))} -> ${paint.green(value(to))}\n`)
+    .map((difference) => {
+      const { path, from, to } = difference;
+      return `${path}: ${paint.red(value(from))} -> ${paint.green(value(to))}${paint.dim(bits(difference))}\n`;
+    })
     .join("");
+}
+
+/** The bits of a register that were set and cleared, or the vectors of a list that came and went. */
+function bits({ from, to, set = [], cleared = [] }: Difference): string {
+  const isList = Array.isArray(from) && Array.isArray(to);
+  // A list that was empty, or is now, says it all by itself.
+  if (isList && (from.length === 0 || to.length === 0)) return "";
+  const [came, went] = isList ? ["came", "went"] : ["set bit", "cleared bit"];
+  const words = [...told(came!, set, isList), ...told(went!, cleared, isList)];
+  return words.length === 0 ? "" : ` (${words.join(", ")})`;
+}
+
+function told(what: string, items: readonly number[], isList: boolean): string[] {
+  if (items.length === 0) return [];
+  const plural = !isList && items.length > 1 ? "s" : "";
+  return [`${what}${plural} ${isList ? value(items) : items.join(" ")}`];
 }

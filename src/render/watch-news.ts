@@ -1,10 +1,13 @@
-import type { Finding } from "../diagnose/finding.ts";
+import type { Finding, Severity } from "../diagnose/finding.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import { renderDifferences } from "./diff.ts";
 import type { View } from "./view.ts";
 
 /** What is new in a reading, a line each: lines that rose, fields that changed, findings that came or went. */
-export function newsLines({ risen, changes, appeared, gone }: Observation, view: View): string[] {
+export function newsLines(
+  { risen, changes, appeared, gone }: Pick<Observation, "risen" | "changes" | "appeared" | "gone">,
+  view: View,
+): string[] {
   const changed = renderDifferences(changes, view).split("\n").slice(0, -1);
   return [
     ...risen.map((gsi) => view.paint.bold(`GSI ${gsi} rose`)),
@@ -15,9 +18,14 @@ export function newsLines({ risen, changes, appeared, gone }: Observation, view:
 }
 
 /** A finding on one line: how grave, its code, what is the matter. */
-export function findingLine({ severity, code, sentence }: Finding, { paint }: View): string {
+export function findingLine({ severity, code, sentence }: Finding, view: View): string {
+  return `${paintSeverity(severity, view)} ${code}: ${sentence}`;
+}
+
+/** A severity in its colour. */
+export function paintSeverity(severity: Severity, { paint }: View): string {
   const colour = severity === "error" ? paint.red : severity === "warning" ? paint.yellow : paint.cyan;
-  return `${colour(severity)} ${code}: ${sentence}`;
+  return colour(severity);
 }
 
 /** The time of day of a reading, local, to the millisecond. */

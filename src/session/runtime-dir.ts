@@ -65,13 +65,18 @@ function reasonToDistrust(stats: Stats): string | undefined {
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
+/** Whether a session could have that name. */
+export function isSessionName(name: string): boolean {
+  return NAME.test(name);
+}
+
 /**
  * Checks a session's name, which becomes a folder's name.
  *
  * @throws KvmIrqError `bad-name`.
  */
 export function checkSessionName(name: string): string {
-  if (!NAME.test(name)) {
+  if (!isSessionName(name)) {
     throw new KvmIrqError("bad-name", `${JSON.stringify(name)} can't be a session's name`, {
       hint: "use up to 64 letters, digits, dots, dashes and underscores, the first a letter or digit",
     });
