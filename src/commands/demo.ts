@@ -19,11 +19,16 @@ const TOUR: readonly { say: string; argv: string[] }[] = [
     argv: ["dump", "--chip", "ioapic"],
   },
   { say: "Until then, nobody takes another one: ignored.", argv: ["pulse", "20"] },
+  {
+    say: "Why? `explain` follows each way that GSI 20 can take, and marks where it stops.",
+    argv: ["explain", "20"],
+  },
   { say: "Mask pin 4, as a driver does that shuts down.", argv: ["set", "ioapic.redirtbl[4].mask=true"] },
   { say: "Now pulses of GSI 4 are ignored too.", argv: ["pulse", "4", "--count", "3"] },
+  { say: "The question of every driver's author: why does my interrupt not arrive?", argv: ["explain", "4"] },
 ];
 
-/** `demo`: create, pulse, dump: a tour in ten seconds. */
+/** `demo`: create, pulse, dump, explain: a tour in ten seconds. */
 export const demo: CommandSpec = {
   declare: (program: Command) =>
     program
@@ -73,7 +78,12 @@ async function takeStep(outer: Context, context: Context, say: string, argv: str
   if (outer.globals.json) return json;
   const view = await outer.view();
   outer.write(
-    `\n${view.paint.dim(`# ${say}`)}\n${view.paint.bold(`$ kvm-irq ${argv.join(" ")}`)}\n${(await text?.(view)) ?? ""}`,
+    `\n${view.paint.dim(`# ${say}`)}\n${view.paint.bold(`$ kvm-irq ${argv.map(quoted).join(" ")}`)}\n${(await text?.(view)) ?? ""}`,
   );
   return undefined;
+}
+
+/** A word as a shell takes it: brackets would be a pattern. */
+function quoted(word: string): string {
+  return word.includes("[") ? `'${word}'` : word;
 }

@@ -30,9 +30,9 @@ export const diff: CommandSpec = {
       .addHelpText(
         "after",
         `
-How targets are named: - is a snapshot on standard input; pid:4242 is the VM of a process (pid:4242:13 the one
-on its descriptor 13); what has a / or ends in .json is a file; anything else is the session of that name, or
-if there is none, the file. So ./ci is a file even where there is a session ci.
+How targets are named: - is a snapshot on standard input; pid:4242 is the VM of a process (pid:4242:13
+the one on its descriptor 13); what has a / or ends in .json is a file; anything else is the session of
+that name, or if there is none, the file. So ./ci is a file even where there is a session ci.
 ${examples(
   ["kvm-irq diff before.json after.json", "two snapshots of `dump --json`"],
   ["kvm-irq diff before.json default", "a snapshot, and what the session is now"],

@@ -38,15 +38,15 @@ export const explain: CommandSpec = {
       .addHelpText(
         "after",
         `
-Status with a GSI: 0 when a way is open, or held until something that happens by itself (a guest that runs,
-an EOI, RFLAGS.IF); 1 when every way is blocked, or can't be followed. Without a GSI: 0 when nothing is wrong,
-1 when there is a finding that is an error or a warning. Blocked GSIs are not counted then: most VMs have some.
-Codes of stages and findings are told in docs/findings.md.
+Status with a GSI: 0 when a way is open, or held until something that happens by itself (a guest that
+runs, an EOI, RFLAGS.IF); 1 when every way is blocked, or can't be followed. Without a GSI: 0 when
+nothing is wrong, 1 when there is a finding that is an error or a warning; blocked GSIs don't count
+then, for every VM has some. Each code of a stage or finding has its section in docs/findings.md.
 ${examples(
   ["kvm-irq explain 4", "why does my serial port's interrupt not arrive?"],
-  ["kvm-irq explain --pid 4242", "all GSIs of a VM of another process, and what is wrong there"],
+  ["kvm-irq explain --pid 4242", "a VM of another process: all GSIs, and what is wrong"],
   ["kvm-irq explain --pid 4242 --for 1s", "and what stays in service for a second"],
-  ["kvm-irq explain 20 --snapshot snap.json --json | jq -r .sentence", "from a file, for scripts"],
+  ["kvm-irq explain 20 --snapshot snap.json --json | jq -r .sentence", "a file; for scripts"],
 )}`,
       ),
 

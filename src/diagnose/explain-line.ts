@@ -55,7 +55,7 @@ export function ioapicLineStage(context: IoapicContext): Stage {
   return runChecks("line", IOAPIC_LINE_CHECKS, context, {
     state: "open",
     code: "line-low",
-    text: `IOAPIC pin ${context.pin} is low, or an edge of it was delivered`,
+    text: `IOAPIC pin ${context.pin} is low${context.entry.trig_mode === "edge" ? ", or an edge of it was delivered" : ""}`,
     evidence: `ioapic.irr bit ${context.pin} clear`,
   });
 }
@@ -68,6 +68,15 @@ const IOAPIC_LINE_CHECKS: readonly Check<IoapicContext>[] = [
           code: "line-high",
           text: `IOAPIC pin ${pin} is high, and level-triggered`,
           evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = level`,
+        }
+      : undefined,
+  ({ ioapic, pin, entry }) =>
+    entry.trig_mode === "edge" && hasBit(ioapic.irr, pin)
+      ? {
+          state: "pending",
+          code: "line-edge-latched",
+          text: `IOAPIC pin ${pin} is high, and its edge waits in IRR`,
+          evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`,
         }
       : undefined,
   ({ ioapic, pin, entry, picInput }) =>

@@ -91,8 +91,8 @@ function nobodyNamed({ from, sender, entry, evidence, cpus, destination }: Messa
   if (destination.named.length + destination.off.length > 0) return undefined;
   const ids = (cpus ?? []).map((cpu) =>
     entry.dest_mode === "physical"
-      ? `lapic[${cpu.vcpu}].id = ${hex(cpu.lapic.id >>> 24)}`
-      : `lapic[${cpu.vcpu}].ldr = ${hex(cpu.lapic.ldr >>> 24)}${softwareEnabled(cpu) ? "" : " (software-disabled)"}`,
+      ? `lapic[${cpu.vcpu}].id >> 24 = ${hex(cpu.lapic.id >>> 24)}`
+      : `lapic[${cpu.vcpu}].ldr >> 24 = ${hex(cpu.lapic.ldr >>> 24)}${softwareEnabled(cpu) ? "" : " (software-disabled)"}`,
   );
   return {
     state: "blocked" as const,

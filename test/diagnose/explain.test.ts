@@ -1,4 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { parsePath, resolvePath } from "../../src/abi/path.ts";
+import type { Snapshot } from "../../src/abi/snapshot.ts";
+import type { U64 } from "../../src/abi/u64.ts";
+import { hasBit } from "../../src/diagnose/bits.ts";
 import { explainAll, explainGsi } from "../../src/diagnose/explain.ts";
 import { decisive } from "../../src/diagnose/explain-sentence.ts";
 import { MACHINES } from "../support/machines.ts";
@@ -17,6 +21,15 @@ describe("explain", () => {
   it.each(SCENARIOS)("names a stage for what stops it: $name", (scenario) => {
     const { ways } = explainGsi(snapshotFor(scenario), scenario.gsi, optionsOf(scenario));
     for (const way of ways) expect(decisive(way) === undefined).toBe(way.verdict === "open");
+  });
+
+  it.each(SCENARIOS)("gives evidence that is true: $name", (scenario) => {
+    const snapshot = snapshotFor(scenario);
+    const explanations = explainAll(snapshot, optionsOf(scenario));
+    const texts = explanations
+      .flatMap(({ ways }) => ways.flatMap((way) => way.stages))
+      .map(({ evidence }) => evidence);
+    expect(texts.flatMap((text) => untrue(snapshot, text))).toEqual([]);
   });
 
   it("follows the stages in the order of the way", () => {
@@ -63,6 +76,21 @@ describe("explain", () => {
     });
   });
 });
+
+/** The claims of an evidence about single fields (`pic1.imr bit 4 set`, `lapic[0].svr = 0xff`) that don't hold. */
+function untrue({ chips, vcpus }: Snapshot, evidence: string): string[] {
+  const valueOf = (path: string) => resolvePath({ ...chips, vcpus }, parsePath(path))[0]!.value;
+  const bits = [...evidence.matchAll(/(?<!& ~)\b([a-z]\S*\.\w+) bit (\d+) (set|clear)/g)];
+  const values = [...evidence.matchAll(/(?<!& ~\S*)\b([a-z]\S*\.\w+)( >> 24)? = ([\w-]+)/g)];
+  return [
+    ...bits.filter(([, path, bit, word]) => hasBit(valueOf(path!) as U64, Number(bit)) !== (word === "set")),
+    ...values.filter(([, path, shifted, value]) => {
+      const field = valueOf(path!);
+      if (typeof field !== "number") return String(field) !== value;
+      return (shifted ? field >>> 24 : field) !== Number(value);
+    }),
+  ].map(([claim]) => claim);
+}
 
 /** What ioctls on a scratch VM can set up. */
 const SETTABLE = SCENARIOS.filter(({ states }) => states === undefined);
