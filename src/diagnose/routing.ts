@@ -64,5 +64,5 @@ export function pinRoutesOf(routing: Routing): PinRoute[] {
 
 /** How a message names a routing. */
 export function routingName(routing: Routing): string {
-  return typeof routing === "string" ? `the ${routing} routing` : "the given routing";
+  return typeof routing === "string" ? `the ${routing} routing` : "the VM's own routing";
 }

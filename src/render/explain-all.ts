@@ -26,7 +26,7 @@ export function renderOverview({ gsis, findings, watched }: Overview, view: View
     { head: "WHERE IT WOULD GO, OR WHAT STOPS IT", wraps: true as const },
   ];
   return [
-    table(columns, rows, view),
+    rows.length === 0 ? "no GSI is routed anywhere\n" : table(columns, rows, view),
     watched === undefined ? "" : renderMoved(watched, view),
     renderAssumptions(gsis[0]?.assumptions ?? [], view),
     renderFindings(findings, view),

@@ -66,7 +66,7 @@ function renderWay(way: Way, view: View): string {
 
 /** A row a stage where there is room for that, as in a pipe; else evidence and remedy go below the text. */
 function stageTable(stages: readonly Stage[], deciding: Stage | undefined, view: View): string {
-  const head = [{ head: "" }, { head: "STAGE" }, { head: "STATE" }];
+  const head = [{ head: " ".repeat(MARK.length) }, { head: "STAGE" }, { head: "STATE" }];
   const wide = table(
     [...head, { head: "WHAT" }, { head: "EVIDENCE" }, { head: "REMEDY" }],
     stages.map((stage) => [

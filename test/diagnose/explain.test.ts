@@ -55,6 +55,22 @@ describe("explain", () => {
     expect(explainGsi(snapshotFor(SCENARIOS[0]!), 4, { routing: "default" }).assumptions).toHaveLength(1);
   });
 
+  it("takes QEMU's routing for a VM of QEMU, unless it is told another", () => {
+    const of = (command: string, kind = "process") => ({
+      ...snapshotFor(SCENARIOS[0]!),
+      source: { kind, command },
+    });
+    const pinOf = (snapshot: Snapshot, routing?: "default") =>
+      explainGsi(snapshot, 0, { routing }).ways.find(({ via }) => via === "ioapic")!.stages[1]!.text;
+    expect(pinOf(of("qemu-system-x86_64"))).toBe("GSI 0 goes to IOAPIC pin 2");
+    expect(pinOf(of("qemu-kvm"))).toBe("GSI 0 goes to IOAPIC pin 2");
+    expect(explainGsi(of("qemu-kvm"), 0).assumptions[0]).toMatch(/^QEMU's routing/);
+    expect(pinOf(of("qemu-system-x86_64"), "default")).toBe("GSI 0 goes to IOAPIC pin 0");
+    expect(pinOf({ ...of("qemu-system-x86_64"), routing: "default" })).toBe("GSI 0 goes to IOAPIC pin 0");
+    expect(pinOf(of("firecracker"))).toBe("GSI 0 goes to IOAPIC pin 0");
+    expect(pinOf(of("qemu-nbd"))).toBe("GSI 0 goes to IOAPIC pin 0");
+  });
+
   it("can't follow a way past a chip that the snapshot lacks", () => {
     const whole = snapshotFor(SCENARIOS.find(({ base }) => base === "ioapic")!);
     const { ioapic, pic1, pic2 } = whole.chips;
@@ -79,13 +95,13 @@ describe("explain", () => {
 
 /** The claims of an evidence about single fields (`pic1.imr bit 4 set`, `lapic[0].svr = 0xff`) that don't hold. */
 function untrue({ chips, vcpus }: Snapshot, evidence: string): string[] {
-  const valueOf = (path: string) => resolvePath({ ...chips, vcpus }, parsePath(path))[0]!.value;
+  const fieldAt = (path: string) => resolvePath({ ...chips, vcpus }, parsePath(path))[0]!.value;
   const bits = [...evidence.matchAll(/(?<!& ~)\b([a-z]\S*\.\w+) bit (\d+) (set|clear)/g)];
   const values = [...evidence.matchAll(/(?<!& ~\S*)\b([a-z]\S*\.\w+)( >> 24)? = ([\w-]+)/g)];
   return [
-    ...bits.filter(([, path, bit, word]) => hasBit(valueOf(path!) as U64, Number(bit)) !== (word === "set")),
+    ...bits.filter(([, path, bit, word]) => hasBit(fieldAt(path!) as U64, Number(bit)) !== (word === "set")),
     ...values.filter(([, path, shifted, value]) => {
-      const field = valueOf(path!);
+      const field = fieldAt(path!);
       if (typeof field !== "number") return String(field) !== value;
       return (shifted ? field >>> 24 : field) !== Number(value);
     }),
