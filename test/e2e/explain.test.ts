@@ -211,6 +211,12 @@ describe("explain", () => {
     },
   );
 
+  it("has the last word of the demo's tour, which ends well all the same", () => {
+    const { steps } = user.json(["demo"]);
+    expect(steps.at(-1)).toMatchObject({ command: ["explain", "4"], result: { verdict: "blocked" } });
+    expect(user.ok(["demo"])).toMatch(/^\$ kvm-irq explain 20\n[\s\S]*^GSI 20 is held: .*\(remote IRR\)/m);
+  });
+
   it("is coloured when asked, and plain in a pipe", () => {
     const bold = "\u001b[1m";
     expect(user.run(["explain", "4"]).stdout).not.toContain("\u001b");
