@@ -1,5 +1,5 @@
 import { type Command, InvalidArgumentError } from "commander";
-import type { RoutingName } from "../diagnose/routing.ts";
+import { type RoutingName, routingAssumption } from "../diagnose/routing.ts";
 import type { Panel } from "../render/watch.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { chips, duration, routingOption } from "./parsers.ts";
@@ -51,6 +51,8 @@ ${examples(
     if (context.globals.snapshot !== undefined) return still(source, info.label);
     const { json } = context.globals;
     if (json || process.stdout.isTTY !== true || process.env["TERM"] === "dumb") {
+      const assumed = routingAssumption(info, options.routing);
+      if (assumed !== undefined && !json) context.notice(`assumed: ${assumed}`);
       const { writeLines } = await import("./watch-lines.ts");
       await writeLines(source, { label: info.label, intervalMs: options.interval }, context);
       await sayCost(source, context);

@@ -12,8 +12,8 @@ export interface Column {
 }
 
 const GAP = 2;
-/** A column that wraps keeps this width, however narrow the terminal. */
-const LEAST_WRAPPED = 30;
+/** A column that wraps keeps this width, however narrow the terminal: longer words would be cut. */
+const LEAST_WRAPPED = 40;
 const NO_BORDERS = Object.fromEntries(
   [
     "top",

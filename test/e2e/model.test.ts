@@ -16,6 +16,7 @@ const COMMANDS = [
   ["hold", "20"],
   ["expect", "lapic[0].irr=0x34", "ioapic.redirtbl[20].remote_irr=true"],
   ["pulse", "20", "--require", "ignored"],
+  ["explain", "20"],
   ["release", "20"],
   ["msi", "--vector", "0x55", "--require", "delivered"],
   ["set", "ioapic.redirtbl[4].mask=true", "pic1.imr=0xfb"],

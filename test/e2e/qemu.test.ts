@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Explanation, Way } from "../../src/diagnose/explanation.ts";
 import { haveQemu, leftovers } from "../support/attach.ts";
-import { User, until } from "../support/cli.ts";
+import { finished, User, until } from "../support/cli.ts";
 import { parseInfoLapic, parseInfoPic, Qemu, type QemuPics } from "../support/qemu.ts";
 
 function picPinOf(gsi: number): { chip: "pic1" | "pic2"; pin: number } {
@@ -130,6 +130,17 @@ describe.skipIf(!haveQemu).each(["pc", "q35"])(
         const [text, { sentence }] = await qemu.beside("info pic", () => explain(gsi));
         return sentenceBy(parseInfoPic(text), gsi).test(sentence);
       });
+    });
+
+    it("watch takes QEMU's routing as well, and says so", async () => {
+      const child = user.start([...target, "watch"]);
+      let said = "";
+      child.stderr!.on("data", (chunk) => {
+        said += chunk;
+      });
+      await until("it says so", () => /^assumed: QEMU's routing, .*\nwatching pid/m.test(said));
+      child.kill("SIGINT");
+      expect((await finished(child)).status).toBe(130);
     });
 
     it("has no findings for a BIOS that is in order, in two readings, and leaves no thread held", () => {

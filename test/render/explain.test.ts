@@ -9,7 +9,7 @@ import { width } from "../../src/render/fit.ts";
 import { type Scenario, snapshotFor } from "../diagnose/scenario.ts";
 import { SCENARIOS } from "../diagnose/scenarios.ts";
 
-const WIDTHS = [80, 100, 160];
+const WIDTHS = [72, 80, 100, 160];
 const plain = new Chalk({ level: 0 });
 const coloured = new Chalk({ level: 1 });
 const wide = { paint: plain, columns: Number.POSITIVE_INFINITY };
