@@ -12,6 +12,7 @@ import { parseArgs } from "node:util";
 import { guestLatencies, percentile } from "./guest-latency.js";
 import { ioctlRates } from "./ioctl-rate.js";
 import { pairedTimes } from "./paired.js";
+import { scriptBesideCommands, stepBesideIoctls } from "./script.js";
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "25" } } });
 const rounds = Number(values.rounds);
@@ -34,7 +35,9 @@ console.log(
 try {
   wholeProcesses();
   await holderMemory();
+  script();
   if (haveKvm) {
+    scriptStep();
     await rates();
     await latency();
   }
@@ -84,6 +87,23 @@ function verdict(ratio, budget) {
 
 function residentKb(pid) {
   return Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))[1]);
+}
+
+function script() {
+  const { lines, sample, runMs, separateMs, factor } = scriptBesideCommands([node, program], env);
+  console.log(`\n${lines.toLocaleString("en")} pulses and expects`);
+  console.log(`a script of \`run\`     ${runMs.toFixed(0).padStart(8)} ms`);
+  console.log(
+    `separate commands     ${separateMs.toFixed(0).padStart(8)} ms (from ${sample} of them)  ${factor.toFixed(0)} x`,
+  );
+}
+
+function scriptStep() {
+  const { stepUs, ffiUs, ratio } = stepBesideIoctls([node, program], env);
+  console.log(`a step of \`run\`       ${stepUs.toFixed(1).padStart(8)} us`);
+  console.log(
+    `the FFI's part of it  ${ffiUs.toFixed(1).padStart(8)} us  ${ratio.toFixed(2)} x${verdict(ratio, 3)}`,
+  );
 }
 
 async function rates() {

@@ -1,5 +1,4 @@
 import { createReadStream } from "node:fs";
-import { createInterface } from "node:readline";
 import { KvmIrqError } from "../abi/error.ts";
 import { accessInput, readInput } from "../target/input.ts";
 
@@ -65,23 +64,50 @@ export interface Script {
  */
 export function openScript(path: string): Script {
   if (path === "-") {
-    const lines = readInput(path).toString("utf8").split("\n");
-    return { label: "standard input", lines: () => wordLines(lines, "standard input") };
+    const text = readInput(path).toString("utf8");
+    return { label: "standard input", lines: () => wordLines([text], "standard input") };
   }
   accessInput(path);
-  return { label: path, lines: () => wordLines(createInterface({ input: createReadStream(path) }), path) };
+  return { label: path, lines: () => wordLines(createReadStream(path, { encoding: "utf8" }), path) };
 }
 
+/** A loop written out has few different lines; of these, so many are taken apart once. */
+const REMEMBERED_LINES = 1000;
+
+/** Takes a script apart as it comes in, in pieces that end anywhere. */
 async function* wordLines(
-  lines: AsyncIterable<string> | Iterable<string>,
+  pieces: AsyncIterable<string> | string[],
   label: string,
 ): AsyncGenerator<ScriptLine> {
+  const wordsOf = rememberingWords(label);
   let number = 0;
-  for await (const text of lines) {
-    number++;
-    const words = await atLine(label, number, () => splitWords(text));
-    if (words.length > 0) yield { number, text: text.trim(), words };
+  let rest = "";
+  for await (const piece of pieces) {
+    const lines = (rest + piece).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) {
+      const words = wordsOf(line, ++number);
+      if (words.length > 0) yield { number, text: line.trim(), words };
+    }
   }
+  const words = wordsOf(rest, ++number);
+  if (words.length > 0) yield { number, text: rest.trim(), words };
+}
+
+function rememberingWords(label: string): (line: string, number: number) => string[] {
+  const known = new Map<string, string[]>();
+  return (line, number) => {
+    let words = known.get(line);
+    if (words !== undefined) return words;
+    try {
+      words = splitWords(line);
+    } catch (error) {
+      throw mistakeAt(label, number, error);
+    }
+    if (known.size >= REMEMBERED_LINES) known.clear();
+    known.set(line, words);
+    return words;
+  };
 }
 
 /**
@@ -93,10 +119,14 @@ export async function atLine<T>(label: string, number: number, action: () => T |
   try {
     return await action();
   } catch (error) {
-    if (!(error instanceof KvmIrqError)) throw error;
-    throw new KvmIrqError("bad-input", `${label}:${number}: ${error.message}`, {
-      hint: error.hint,
-      details: { ...error.details, line: number },
-    });
+    throw mistakeAt(label, number, error);
   }
+}
+
+function mistakeAt(label: string, number: number, error: unknown): unknown {
+  if (!(error instanceof KvmIrqError)) return error;
+  return new KvmIrqError("bad-input", `${label}:${number}: ${error.message}`, {
+    hint: error.hint,
+    details: { ...error.details, line: number },
+  });
 }
