@@ -3,6 +3,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: "test/support/say-skipped.ts",
     // The e2e tests start many processes; two cores take no more than this at once.
     maxWorkers: 2,
     testTimeout: 30_000,

@@ -2,6 +2,7 @@ import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName, KVM_API_VERSION } from "../abi/ioctl.ts";
 import { KvmFd } from "./fd.ts";
+import { KvmError } from "./kvm-error.ts";
 import { open } from "./libc.ts";
 import { Vm } from "./vm.ts";
 
@@ -21,7 +22,7 @@ export class Kvm extends KvmFd {
   /**
    * Opens `/dev/kvm` and checks its API version.
    *
-   * @throws KvmIrqError `kvm-unavailable` when there is no device or its API is not version 12,
+   * @throws KvmIrqError `kvm-unavailable` when there is no device, it is another one, or its API is not version 12,
    *   `kvm-permission` when this user may not open it.
    */
   static open(path: string = KVM_DEVICE): Kvm {
@@ -29,7 +30,7 @@ export class Kvm extends KvmFd {
     if (value < 0) throw openError(path, errno);
     const kvm = new Kvm(value);
     try {
-      const version = kvm.apiVersion();
+      const version = kvm.#versionOf(path);
       if (version === KVM_API_VERSION) return kvm;
       throw new KvmIrqError("kvm-unavailable", `${path} speaks KVM API ${version}, not ${KVM_API_VERSION}`, {
         hint: "this kernel is older than Linux 2.6.22; use a newer one",
@@ -37,6 +38,23 @@ export class Kvm extends KvmFd {
     } catch (error) {
       kvm.close();
       throw error;
+    }
+  }
+
+  /** What else may have that path (in a container, say) does not know the ioctl. */
+  #versionOf(path: string): number {
+    try {
+      return this.apiVersion();
+    } catch (error) {
+      if (!(error instanceof KvmError)) throw error;
+      throw new KvmIrqError(
+        "kvm-unavailable",
+        `${path} is not KVM's device: it knows no KVM_GET_API_VERSION`,
+        {
+          hint: "put the host's /dev/kvm in its place; or use the software model: `--backend model`",
+          details: error.details,
+        },
+      );
     }
   }
 

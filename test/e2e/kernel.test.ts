@@ -3,11 +3,9 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { Kvm } from "../../src/sys/kvm.ts";
 import type { Vm } from "../../src/sys/vm.ts";
 import { User } from "../support/cli.ts";
-import { haveKvm, noKvm } from "../support/kvm.ts";
+import { haveKvm } from "../support/kvm.ts";
 
-if (!haveKvm) console.warn(`skipped, no real KVM: ${noKvm}`);
-
-describe.skipIf(!haveKvm)("on the real kernel", () => {
+describe.skipIf(!haveKvm)("on the real kernel (skipped without /dev/kvm)", () => {
   let kvm: Kvm;
   let vm: Vm;
   beforeAll(() => {

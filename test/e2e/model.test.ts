@@ -67,9 +67,10 @@ describe("a session on the software model", () => {
 });
 
 describe.skipIf(!canHideKvm)("on a machine without /dev/kvm (skipped where it can't be hidden)", () => {
-  const run = (args: string[], backend?: string) => {
+  /** Runs the program there, with some other device as /dev/kvm when one is named. */
+  const run = (args: string[], backend?: string, device?: string) => {
     const { KVM_IRQ_BACKEND: _, ...env } = user.env;
-    const [program, ...rest] = [...withoutKvm(DEV), process.execPath, PROGRAM, ...args] as [string];
+    const [program, ...rest] = [...withoutKvm(DEV, device), process.execPath, PROGRAM, ...args] as [string];
     const { status, stdout, stderr } = spawnSync(program, rest, {
       env: { ...env, ...(backend === undefined ? {} : { KVM_IRQ_BACKEND: backend }) },
       encoding: "utf8",
@@ -87,6 +88,12 @@ describe.skipIf(!canHideKvm)("on a machine without /dev/kvm (skipped where it ca
       );
     },
   );
+
+  it("another device of that name is an error of status 3 too", () => {
+    const { status, stderr } = run(["create"], undefined, "null");
+    expect(status).toBe(3);
+    expect(stderr).toMatch(/^kvm-irq: \/dev\/kvm is not KVM's device.*\nhint: .*`--backend model`\n$/);
+  });
 
   it("says so as JSON too", () => {
     const { status, stderr } = run(["create", "--json"]);

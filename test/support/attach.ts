@@ -16,8 +16,10 @@ function isThere(program: string): boolean {
 
 /** Whether QEMU can be used here with KVM. */
 export const haveQemu: boolean = haveKvm && isThere("qemu-system-x86_64");
-/** Whether the busy VMM can be made and attached to: that takes a C compiler and root. */
-export const haveBusyVmm: boolean = haveKvm && isThere("cc") && process.getuid?.() === 0;
+/** Whether a program in C can be made and attached to: that takes a compiler and root. */
+export const mayBuildForRoot: boolean = isThere("cc") && process.getuid?.() === 0;
+/** Whether the busy VMM can be made and attached to. */
+export const haveBusyVmm: boolean = haveKvm && mayBuildForRoot;
 
 function isOutdated(made: string, source: string): boolean {
   return !existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs;

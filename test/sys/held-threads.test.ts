@@ -8,7 +8,7 @@ import { Alarm } from "../../src/sys/alarm.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
 import { readStatus } from "../../src/sys/proc.ts";
 import { StopTimeoutError, Tracee } from "../../src/sys/ptrace.ts";
-import { haveBusyVmm } from "../support/attach.ts";
+import { mayBuildForRoot } from "../support/attach.ts";
 
 /** Whose parent sleeps uninterruptibly for a second: that is how vfork(2) waits. */
 const UNSTOPPABLE = `
@@ -19,7 +19,7 @@ int main(void) {
 }
 `;
 
-describe.skipIf(!haveBusyVmm)("a thread that can't be stopped (needs root and a C compiler)", () => {
+describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root and a C compiler)", () => {
   let child: ChildProcess;
   let pid: number;
   const alarm = new Alarm(5);
