@@ -1,5 +1,6 @@
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
+import { isAlive } from "../sys/alive.ts";
 import { checkRuntimeDir, runtimeDir, sessionDir } from "./runtime-dir.ts";
 
 /**
@@ -98,26 +99,6 @@ export function sweepUnborn(): void {
     const match = UNBORN.exec(entry);
     if (match === null || isAlive(Number(match[1]))) continue;
     rmSync(join(runtimeDir(), entry), { recursive: true, force: true });
-  }
-}
-
-/** Whether a process of that id runs, another user's included. One that ended and awaits its parent does not. */
-export function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
-  return !isZombie(pid);
-}
-
-/** The state is the first field behind the command's name, which is in parentheses and may hold any. */
-function isZombie(pid: number): boolean {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "latin1");
-    return stat.slice(stat.lastIndexOf(")")).startsWith(") Z");
-  } catch {
-    return false;
   }
 }
 

@@ -2,10 +2,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { KvmIrqError } from "../abi/error.ts";
+import { isAlive } from "../sys/alive.ts";
 import { SessionClient } from "./client.ts";
 import type { ReadyMessage } from "./holder.ts";
 import { HOLDER_PROGRAM, type HolderConfig, type SessionInfo } from "./protocol.ts";
-import { isAlive, listAll, lookUp, sweep, sweepUnborn } from "./registry.ts";
+import { listAll, lookUp, sweep, sweepUnborn } from "./registry.ts";
 import { ensureRuntimeDir, sessionDir } from "./runtime-dir.ts";
 
 /** How long a holder may take to be ready; a VM with 255 vCPUs takes under a second. */

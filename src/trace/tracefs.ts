@@ -11,6 +11,7 @@ import {
 import { join } from "node:path";
 import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { isAlive } from "../sys/alive.ts";
 import { mountDetached } from "../sys/mount.ts";
 
 /** The kernel's tracing file system: where it is, and what to close when done with it. */
@@ -192,14 +193,5 @@ function removeInstance(path: string): void {
     rmdirSync(path);
   } catch {
     // In use, or gone already: neither is ours to mend.
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }

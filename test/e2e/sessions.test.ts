@@ -3,7 +3,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { isAlive as alive } from "../../src/session/registry.ts";
+import { isAlive as alive } from "../../src/sys/alive.ts";
 import { finished, User, until } from "../support/cli.ts";
 
 const user = new User();
