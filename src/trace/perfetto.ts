@@ -1,4 +1,5 @@
 import type { TraceEvent } from "./event.ts";
+import { vectorText } from "./x86/args.ts";
 import { beginOf, type Chain, type Step } from "./x86/chain.ts";
 import { detailOf } from "./x86/detail.ts";
 import type { Wave } from "./x86/waves.ts";
@@ -91,7 +92,7 @@ function* slicesOf(chain: Chain): Generator<ChromeEvent> {
   const steps = (Object.entries(chain.steps) as [Step, number][])
     .filter(([step]) => step !== "lowered")
     .sort(([, one], [, other]) => one - other);
-  const name = gsi === null ? `vector ${vector}` : `GSI ${gsi}`;
+  const name = gsi === null ? `vector ${vectorText(vector!)}` : `GSI ${gsi}`;
   const args = { gsi, vector, apic, route, outcome, ...(stopped === null ? {} : { stopped }) };
   yield { ...common, name, ph: "b", ts: microseconds(beginOf(chain)), args };
   for (const [index, [step, time]] of steps.entries()) {

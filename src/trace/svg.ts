@@ -1,3 +1,5 @@
+import { durationText } from "./duration.ts";
+import { vectorText } from "./x86/args.ts";
 import type { Wave } from "./x86/waves.ts";
 
 /** Columns beyond which a picture can't be read any more. */
@@ -33,7 +35,7 @@ export function waveJson(title: string, waves: readonly Wave[]): WaveJson {
       {
         name: "after",
         wave: `x${"=".repeat(columns.length)}`,
-        data: columns.map((time) => duration(time - start)),
+        data: columns.map((time) => durationText(time - start)),
       },
       {},
       ...waves.map((wave) => ({
@@ -57,23 +59,10 @@ function drawn({ kind, changes }: Wave, columns: readonly number[]): { wave: str
     else if (value === null) wave += "z";
     else {
       wave += "=";
-      data.push(String(value));
+      data.push(kind === "vector" ? vectorText(value) : String(value));
     }
   }
   return data.length === 0 ? { wave } : { wave, data };
-}
-
-/** A duration with a unit that leaves it short: "0", "850ns", "12.34us", "4.567ms". */
-function duration(nanoseconds: number): string {
-  if (nanoseconds === 0) return "0";
-  const [unit, size] = (
-    [
-      ["s", 1e9],
-      ["ms", 1e6],
-      ["us", 1e3],
-    ] as const
-  ).find(([, size]) => nanoseconds >= size) ?? ["ns", 1];
-  return `${Number((nanoseconds / size).toPrecision(4))}${unit}`;
 }
 
 /**

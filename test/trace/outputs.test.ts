@@ -2,7 +2,6 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import * as v from "valibot";
 import { afterAll, describe, expect, test } from "vitest";
 import { eventLine, headerLine, readTrace, summaryLine } from "../../src/trace/ndjson.ts";
 import { perfetto } from "../../src/trace/perfetto.ts";
@@ -11,7 +10,9 @@ import { vcd } from "../../src/trace/vcd.ts";
 import { chainsOf } from "../../src/trace/x86/chains.ts";
 import { detailOf } from "../../src/trace/x86/detail.ts";
 import { type Wave, wavesOf } from "../../src/trace/x86/waves.ts";
+import { has } from "../support/commands.ts";
 import { eventsOf, SVM } from "../support/recorded-trace.ts";
+import { chromeTrace } from "../support/trace-event-format.ts";
 import { ack, pic, trace } from "../support/trace-events.ts";
 
 const HEADER = {
@@ -26,15 +27,6 @@ const RUNS = Object.keys(SVM.runs);
 const wavesOfRun = (run: string) => wavesOf(eventsOf(run), chainsOf(eventsOf(run)));
 const folder = mkdtempSync(join(tmpdir(), "kvm-irq-trace-"));
 afterAll(() => rmSync(folder, { recursive: true }));
-
-function has(command: string): boolean {
-  try {
-    execFileSync("sh", ["-c", `command -v ${command}`], { stdio: "ignore" });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 describe("NDJSON", () => {
   const lines = (text: string) => text.split("\n");
@@ -105,28 +97,12 @@ describe("VCD", () => {
   });
 });
 
-/** "Trace Event Format", the document behind chrome://tracing, for the phases that are used. */
-const number = v.pipe(v.number(), v.finite());
-const timed = { pid: number, tid: number, ts: number, name: v.string() };
-const chromeEvent = v.variant("ph", [
-  v.object({
-    ph: v.literal("M"),
-    name: v.picklist(["process_name", "thread_name"]),
-    pid: number,
-    tid: number,
-    args: v.object({ name: v.string() }),
-  }),
-  v.object({ ph: v.literal("i"), ...timed, cat: v.string(), s: v.picklist(["g", "p", "t"]) }),
-  v.object({ ph: v.picklist(["b", "e"]), ...timed, cat: v.string(), id: v.string() }),
-  v.object({ ph: v.literal("C"), ...timed, args: v.record(v.string(), number) }),
-]);
-
 describe("Chrome trace JSON", () => {
   test.each(RUNS)("is as the trace event format wants it: %s", (run) => {
     const events = eventsOf(run);
     const chains = chainsOf(events);
     const text = [...perfetto(events, chains, wavesOfRun(run))].join("");
-    const { traceEvents } = v.parse(v.object({ traceEvents: v.array(chromeEvent) }), JSON.parse(text));
+    const { traceEvents } = chromeTrace(JSON.parse(text));
     const open = new Map<string, string[]>();
     for (const event of traceEvents) {
       if (event.ph !== "b" && event.ph !== "e") continue;
@@ -149,8 +125,8 @@ describe("the timing diagram", () => {
       signal: [
         { name: "after", wave: "x===", data: ["0", "3.202ms", "4.065ms"] },
         {},
-        { name: "apic0_irr", wave: "z=z.", data: ["96"] },
-        { name: "apic0_isr", wave: "z.=z", data: ["96"] },
+        { name: "apic0_irr", wave: "z=z.", data: ["0x60"] },
+        { name: "apic0_isr", wave: "z.=z", data: ["0x60"] },
       ],
     });
   });
@@ -176,15 +152,15 @@ describe("the timing diagram", () => {
 test("an event is told in few words", () => {
   expect(eventsOf("ioapic-edge").slice(0, 8).map(detailOf)).toEqual([
     "gsi 4 level 1",
-    "apic 0 vector 52 edge",
-    "pin 4 vector 52 fixed to physical 0 edge",
+    "apic 0 vector 0x34 edge",
+    "pin 4 vector 0x34 edge, fixed to physical 0",
     "pic1 pin 4 edge masked",
     "gsi 4 level 0",
-    "pin 4 vector 52 fixed to physical 0 edge",
+    "pin 4 vector 0x34 edge, fixed to physical 0",
     "pic1 pin 4 edge masked",
-    "vector 52",
+    "vector 0x34",
   ]);
-  expect(eventsOf("msi").map(detailOf)[0]).toBe("vector 96 address 0xfee00000 data 0x60");
+  expect(eventsOf("msi").map(detailOf)[0]).toBe("vector 0x60 address 0xfee00000 data 0x60");
   expect(eventsOf("ioapic-level").map(detailOf)).toContain("ioapic pin 10");
   // KVM counts the slave's pins from 0 when they are set, and from 8 when they are acknowledged.
   expect(trace(pic(10), ack(1, 10)).map(detailOf)).toEqual(["pic2 pin 2 edge", "pic2 pin 2"]);

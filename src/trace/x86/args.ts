@@ -47,6 +47,11 @@ export function vectorOf(event: TraceEvent): number | undefined {
   }
 }
 
+/** A vector as the manuals write it: 0x34. */
+export function vectorText(vector: number): string {
+  return `0x${vector.toString(16).padStart(2, "0")}`;
+}
+
 /**
  * The GSI that a PIC pin has by default.
  *

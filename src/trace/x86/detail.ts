@@ -1,8 +1,8 @@
 import { numberArg, type TraceEvent } from "../event.ts";
-import { apicOf, isIoapicAck, redirectionOf, vectorOf } from "./args.ts";
+import { apicOf, isIoapicAck, redirectionOf, vectorOf, vectorText } from "./args.ts";
 
 /**
- * What an event says, in few words: "gsi 4 level 1", "pin 4 vector 52 edge masked".
+ * What an event says, in few words: "gsi 4 level 1", "pin 4 vector 0x34 edge masked, fixed to physical 0".
  *
  * An event that is not one of KVM's interrupt events is given field by field.
  */
@@ -20,19 +20,19 @@ export function detailOf(event: TraceEvent): string {
     case "kvm_ioapic_delayed_eoi_inj": {
       const { vector, delivery_mode, dest_mode, dest_id, trig_mode, mask } = redirectionOf(event);
       const pin = event.args["pin"] === undefined ? "" : `pin ${event.args["pin"]} `;
-      const entry = `${pin}vector ${vector} ${delivery_mode} to ${dest_mode} ${dest_id}`;
-      return words(entry, trig_mode, mask && "masked", coalesced(event));
+      const how = words(trig_mode, mask && "masked", coalesced(event));
+      return `${pin}vector ${vectorText(vector)} ${how}, ${delivery_mode} to ${dest_mode} ${dest_id}`;
     }
     case "kvm_msi_set_irq":
-      return `vector ${vectorOf(event)} address ${hex(event, "address")} data ${hex(event, "data")}`;
+      return `vector ${vectorText(vectorOf(event)!)} address ${hex(event, "address")} data ${hex(event, "data")}`;
     case "kvm_apic_accept_irq":
     case "kvm_apicv_accept_irq":
-      return `apic ${apicOf(event)} vector ${vectorOf(event)} ${numberArg(event, "tm") === 0 ? "edge" : "level"}`;
+      return `apic ${apicOf(event)} vector ${vectorText(vectorOf(event)!)} ${numberArg(event, "tm") === 0 ? "edge" : "level"}`;
     case "kvm_inj_virq":
-      return words(`vector ${vectorOf(event)}`, flag(event, "soft"), flag(event, "reinjected"));
+      return words(`vector ${vectorText(vectorOf(event)!)}`, flag(event, "soft"), flag(event, "reinjected"));
     case "kvm_eoi":
     case "kvm_pv_eoi":
-      return `apic ${apicOf(event)} ${vectorOf(event) === -1 ? "nothing in service" : `vector ${vectorOf(event)}`}`;
+      return `apic ${apicOf(event)} ${vectorOf(event) === -1 ? "nothing in service" : `vector ${vectorText(vectorOf(event)!)}`}`;
     case "kvm_ack_irq": {
       const pin = numberArg(event, "pin");
       return isIoapicAck(event)

@@ -7,8 +7,8 @@ export interface Wave {
   scope: string;
   /** A name without blanks. */
   name: string;
-  /** `line`: 0 or 1. `bus`: a number of 8 bits, `null` while there is none. */
-  kind: "line" | "bus";
+  /** `line`: 0 or 1. `pin` and `vector`: a bus, a number of 8 bits, `null` while there is none. */
+  kind: "line" | "pin" | "vector";
   /** In the order of time; at most one at any time, and none that changes nothing. */
   changes: { time: number; value: number | null }[];
 }
@@ -30,8 +30,8 @@ function compare(one: string, other: string): number {
   return one.localeCompare(other, "en", { numeric: true });
 }
 
-function rank({ kind, name }: Wave): number {
-  return kind === "line" ? 0 : name.startsWith("pic") ? 1 : 2;
+function rank({ kind }: Wave): number {
+  return ["line", "pin", "vector"].indexOf(kind);
 }
 
 function scopeOf(process: number | null): string {
@@ -59,11 +59,11 @@ interface Span {
 }
 
 function busesOf(chains: readonly Chain[]): Wave[] {
-  const buses = new Map<string, { scope: string; name: string; spans: Span[] }>();
-  const add = (chain: Chain, chip: string, what: string, span: Span) => {
+  const buses = new Map<string, Pick<Wave, "scope" | "name" | "kind"> & { spans: Span[] }>();
+  const add = (chain: Chain, kind: Wave["kind"], chip: string, what: string, span: Span) => {
     const scope = scopeOf(chain.process);
     const name = `${chip}_${what}`;
-    const bus = buses.get(`${scope} ${name}`) ?? { scope, name, spans: [] };
+    const bus = buses.get(`${scope} ${name}`) ?? { scope, name, kind, spans: [] };
     buses.set(`${scope} ${name}`, bus);
     bus.spans.push(span);
   };
@@ -73,22 +73,23 @@ function busesOf(chains: readonly Chain[]): Wave[] {
     const value = isPic ? chain.gsi : chain.vector;
     if (value === null || chain.outcome === "coalesced") continue;
     const chip = isPic ? "pic" : `apic${chain.apic ?? ""}`;
+    const kind = isPic ? "pin" : "vector";
     const end = isPic ? acknowledged : eoi;
-    if (accepted !== undefined) add(chain, chip, "irr", { from: accepted, to: injected ?? end, value });
-    if (injected !== undefined) add(chain, chip, "isr", { from: injected, to: end, value });
+    if (accepted !== undefined) add(chain, kind, chip, "irr", { from: accepted, to: injected ?? end, value });
+    if (injected !== undefined) add(chain, kind, chip, "isr", { from: injected, to: end, value });
   }
-  return [...buses.values()].map(({ scope, name, spans }) => busOf(scope, name, spans));
+  return [...buses.values()].map(({ spans, ...bus }) => busOf(bus, spans));
 }
 
 /** Where spans overlap the bus carries the highest value. */
-function busOf(scope: string, name: string, spans: readonly Span[]): Wave {
+function busOf(about: Omit<Wave, "changes">, spans: readonly Span[]): Wave {
   const edges = spans.flatMap(({ from, to, value }) => [
     { time: from, value, by: 1 },
     ...(to === undefined ? [] : [{ time: to, value, by: -1 }]),
   ]);
   edges.sort((one, other) => one.time - other.time || one.by - other.by);
   const present = new Map<number, number>();
-  const bus: Wave = { scope, name, kind: "bus", changes: [] };
+  const bus: Wave = { ...about, changes: [] };
   for (const { time, value, by } of edges) {
     const times = (present.get(value) ?? 0) + by;
     if (times === 0) present.delete(value);
