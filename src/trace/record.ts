@@ -13,7 +13,7 @@ import { kernelFilter, type Scope, ScopeFilter } from "./x86/scope.ts";
 
 /** What to record, and for how long. */
 export interface RecordOptions {
-  /** Only events of these processes' threads, and of kernel threads that work for them. All without it. */
+  /** Only events of these processes' threads, and of kernel threads that may work for them. All without it. */
   pids?: readonly number[];
   /** Only events about these lines, and the vectors they turn out to have. */
   gsis?: readonly number[];
@@ -100,7 +100,7 @@ function configure(instance: TraceInstance, { pids, bufferKb }: RecordOptions): 
   if (pids === undefined) return;
   // Threads and processes that those listed start are followed too.
   instance.write("options/event-fork", "1");
-  instance.write("set_event_pid", pids.flatMap(threadsOf).join(" "));
+  instance.write("set_event_pid", [...new Set(pids.flatMap(threadsOf))].join(" "));
 }
 
 function chooseEvents(

@@ -16,6 +16,12 @@ export interface Task {
 const WORKER_OF = /^(?:kvm-pit\/|vhost-)(?<pid>\d+)$/;
 
 /**
+ * Threads of the kernel that work for every process: those of work queues, which raise the lines of irqfds,
+ * and the one that starts them.
+ */
+const SHARED_WORKER = /^(?:kworker\/|kthreadd$)/;
+
+/**
  * Who a thread is, from its `/proc/PID/status` and `/proc/PID/stat` (proc_pid_status(5), proc_pid_stat(5)).
  */
 export function parseTask(status: string, stat: string): Task {
@@ -68,7 +74,8 @@ export class TaskNames {
 }
 
 /**
- * The threads whose events are a process's own: its threads, and those of the kernel that work for it.
+ * The threads whose events may be a process's own: its threads, and those of the kernel that work for it or
+ * for every process.
  *
  * @throws KvmIrqError `no-process` when there is none of that number.
  */
@@ -88,7 +95,8 @@ function workersOf(pid: number): number[] {
   return readdirSync("/proc").flatMap((entry) => {
     if (!/^\d+$/.test(entry)) return [];
     const comm = tryRead(`/proc/${entry}/comm`)?.trimEnd() ?? "";
-    return WORKER_OF.exec(comm)?.groups?.["pid"] === String(pid) ? [Number(entry)] : [];
+    const isOurs = WORKER_OF.exec(comm)?.groups?.["pid"] === String(pid);
+    return isOurs || SHARED_WORKER.test(comm) ? [Number(entry)] : [];
   });
 }
 

@@ -204,7 +204,7 @@ export class ChainJoiner {
       this.#settle(strand);
       chain = this.#acceptAlone(event, known, ended);
     }
-    if (isPending) this.#chains.end(chain, "coalesced", PENDING_IN_APIC);
+    if (isPending) this.#chains.merge(chain, PENDING_IN_APIC);
   }
 
   /** A vector without a rise: a level line that is still up at the EOI, the APIC's own timer, an IPI. */
@@ -254,7 +254,9 @@ export class ChainJoiner {
     this.#chains.isVmm(process);
     const vector = vectorOf(event)!;
     const chain =
-      this.#waitingFor(vector, event) ?? this.#chains.begin({ process, route: "local", steps: {} });
+      this.#waitingFor(vector, event) ??
+      this.#chains.unmerge({ process, vector, apic: this.#apicOfThread.get(event.pid) ?? null }) ??
+      this.#chains.begin({ process, route: "local", steps: {} });
     chain.steps.injected = time;
     chain.vector = vector;
     chain.process = process;
@@ -289,7 +291,9 @@ export class ChainJoiner {
       this.#chains.find(
         process,
         (candidate) => inService(candidate) && candidate.steps.injected !== undefined,
-      ) ?? this.#chains.find(process, inService);
+      ) ??
+      this.#chains.find(process, inService) ??
+      this.#chains.unmerge({ process, vector, apic });
     if (chain === undefined) return undefined;
     chain.steps.eoi = time;
     chain.apic = apic;

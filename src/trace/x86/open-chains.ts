@@ -6,6 +6,8 @@ export class OpenChains {
   readonly #open = new Set<Chain>();
   /** Processes that run vCPUs: what they are given is never another's. */
   readonly #vmms = new Set<number>();
+  /** The last chain that seemed to be merged with a pending one, by local APIC and vector. */
+  readonly #merged = new Map<string, Chain>();
   /** What is known beyond the events of why a chain does not go on. */
   readonly #notes = new Map<Chain, string>();
 
@@ -26,6 +28,26 @@ export class OpenChains {
     this.#open.delete(chain);
     chain.outcome = outcome;
     chain.stopped = why === undefined ? null : { at: stepReached(chain), why };
+  }
+
+  /**
+   * Ends a chain that a local APIC took while another of its vector was pending.
+   *
+   * The events tell of the APIC's acts a little apart from them: another CPU may have taken the pending one
+   * out of the IRR already, and then this one was no duplicate after all. See {@link unmerge}.
+   */
+  merge(chain: Chain, why: string): void {
+    this.end(chain, "coalesced", why);
+    this.#merged.set(bitOf(chain), chain);
+  }
+
+  /** Opens again what seemed merged, since its vector turns up once more than it otherwise could. */
+  unmerge(about: Pick<Chain, "process" | "vector" | "apic">): Chain | undefined {
+    const chain = this.#merged.get(bitOf(about));
+    if (chain === undefined || chain.outcome !== "coalesced") return undefined;
+    this.#merged.delete(bitOf(about));
+    this.#open.add(chain);
+    return chain;
   }
 
   /** Remembers why a chain may not go on. */
@@ -74,6 +96,11 @@ export class OpenChains {
     for (const chain of this.#open) this.end(chain, "unfinished", this.#notes.get(chain) ?? whyOpen(chain));
     return this.all.filter((chain) => !isWithdrawn(chain));
   }
+}
+
+/** The bit of an IRR that a chain has or had. */
+function bitOf({ process, apic, vector }: Pick<Chain, "process" | "vector" | "apic">): string {
+  return `${process} ${apic} ${vector}`;
 }
 
 /** A PIC presents a level pin anew when it was acknowledged, and takes that back when the line goes down. */

@@ -132,6 +132,31 @@ describe("a rise of a line", () => {
     expect(chainsOf(events)[1]).toMatchObject({ outcome: "coalesced", stopped: { at: "raised" } });
   });
 
+  test("that is accepted while one is pending is coalesced, unless its vector ends once more", () => {
+    const merged = [
+      up(4),
+      accept(52),
+      ioapic(4, entry(52)),
+      down(4),
+      up(4),
+      accept(52),
+      ioapic(4, entry(52)),
+    ];
+    expect(chainsOf(trace(...merged, eoi(52)))).toMatchObject([
+      { outcome: "complete" },
+      { outcome: "coalesced", stopped: { at: "accepted", why: "pending in the local APIC already" } },
+    ]);
+    expect(chainsOf(trace(...merged, eoi(52), eoi(52)))).toMatchObject([
+      { outcome: "complete", stopped: null },
+      { outcome: "complete", stopped: null },
+    ]);
+    const later = [...merged, eoi(52), down(4), up(4), accept(52), ioapic(4, entry(52)), eoi(52)];
+    const outcomes = (...events: Parameters<typeof trace>) =>
+      chainsOf(trace(...events)).map(({ outcome }) => outcome);
+    expect(outcomes(...later)).toEqual(["complete", "coalesced", "complete"]);
+    expect(outcomes(...later, eoi(52))).toEqual(["complete", "complete", "complete"]);
+  });
+
   test("while the line is up already is no new interrupt of a PIC", () => {
     expect(chainsOf(trace(up(4), pic(4), up(4), pic(4)))).toHaveLength(1);
   });
