@@ -1,7 +1,9 @@
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { KvmMachine } from "../dist/index.js";
@@ -27,20 +29,48 @@ export async function guestLatencies() {
 async function timesInLibrary() {
   const machine = new KvmMachine(1);
   try {
-    await machine.runGuest("ioapic");
-    const handled = () => machine.guest.handled[0]?.count ?? 0;
-    const times = [];
-    while (times.length < PULSES) {
-      const before = handled();
-      await sleep(1);
-      const start = process.hrtime.bigint();
-      machine.setIrqLine(GSI, 1);
-      while (handled() === before);
-      times.push(Number(process.hrtime.bigint() - start) / 1000);
-      machine.setIrqLine(GSI, 0);
-    }
-    return times.sort((a, b) => a - b);
+    return await pulseGuest(machine);
   } finally {
+    machine.close();
+  }
+}
+
+async function pulseGuest(machine) {
+  await machine.runGuest("ioapic");
+  const handled = () => machine.guest.handled[0]?.count ?? 0;
+  const times = [];
+  while (times.length < PULSES) {
+    const before = handled();
+    await sleep(1);
+    const start = process.hrtime.bigint();
+    machine.setIrqLine(GSI, 1);
+    while (handled() === before);
+    times.push(Number(process.hrtime.bigint() - start) / 1000);
+    machine.setIrqLine(GSI, 0);
+  }
+  return times.sort((a, b) => a - b);
+}
+
+/**
+ * The same once more while `kvm-irq trace` looks on: how long the kernel says each step took.
+ *
+ * @returns {Promise<{from: string, to: string, times: {count: number, min: number, median: number, p99: number,
+ *   max: number}}[] | undefined>} nanoseconds; `undefined` where events can't be recorded.
+ */
+export async function guestSteps() {
+  const machine = new KvmMachine(1);
+  const argv = ["trace", "--pid", String(process.pid), "--gsi", String(GSI), "--stats-only", "--json"];
+  const tracer = spawn(process.execPath, [beside("../bin/kvm-irq.js"), ...argv]);
+  try {
+    const ended = text(tracer.stdout);
+    const [said] = await Promise.race([once(tracer.stderr, "data"), once(tracer, "exit")]);
+    if (!String(said).startsWith("tracing ")) return undefined;
+    await pulseGuest(machine);
+    tracer.kill("SIGINT");
+    const { statistics } = JSON.parse(await ended);
+    return statistics.find(({ gsi }) => gsi === GSI).between;
+  } finally {
+    tracer.kill("SIGKILL");
     machine.close();
   }
 }
@@ -64,6 +94,11 @@ function timesInC() {
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Nanoseconds as microseconds with one decimal. */
+export function microseconds(nanoseconds) {
+  return (nanoseconds / 1000).toFixed(1);
 }
 
 /** A value that so many of a hundred are below. */
@@ -99,5 +134,11 @@ if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   if (inC !== undefined) {
     const ratio = percentile(library.times, 50) / percentile(inC.times, 50);
     process.stdout.write(`median: ${ratio.toFixed(2)} x the C program\n`);
+  }
+  for (const { from, to, times } of (await guestSteps()) ?? []) {
+    const [min, median, p99, max] = [times.min, times.median, times.p99, times.max].map(microseconds);
+    process.stdout.write(
+      `${from} to ${to}: ${times.count}, min ${min}, median ${median}, p99 ${p99}, max ${max} us (traced)\n`,
+    );
   }
 }

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { guestLatencies, percentile } from "./guest-latency.js";
+import { guestLatencies, guestSteps, microseconds, percentile } from "./guest-latency.js";
 import { ioctlRates } from "./ioctl-rate.js";
 import { pairedTimes } from "./paired.js";
 import { scriptBesideCommands, stepBesideIoctls } from "./script.js";
@@ -122,6 +122,12 @@ async function latency() {
     const ratio = base === undefined ? "" : `  ${(median / base).toFixed(2)} x`;
     console.log(
       `${name.padEnd(22)} ${median.toFixed(1).padStart(7)} us ${p99.toFixed(1).padStart(8)} us${ratio}`,
+    );
+  }
+  for (const { from, to, times } of (await guestSteps()) ?? []) {
+    const [median, p99] = [times.median, times.p99].map(microseconds);
+    console.log(
+      `  ${`${from} to ${to}`.padEnd(20)} ${median.padStart(7)} us ${p99.padStart(8)} us  (traced)`,
     );
   }
 }
