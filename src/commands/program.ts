@@ -25,6 +25,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<CommandSpec>>> = {
   expect: async () => (await import("./expect.ts")).expect,
   explain: async () => (await import("./explain.ts")).explain,
   watch: async () => (await import("./watch.ts")).watch,
+  trace: async () => (await import("./trace.ts")).trace,
   run: async () => (await import("./run.ts")).run,
   doctor: async () => (await import("./doctor.ts")).doctor,
   demo: async () => (await import("./demo.ts")).demo,

@@ -19,7 +19,10 @@ describe.skipIf(noTracing !== undefined)(`recording (${noTracing ?? "on this ker
     machine.setIrqLine(gsi, 1);
     machine.setIrqLine(gsi, 0);
   };
-  /** Records this process's events while something is done, and until all of it has been read. */
+  /**
+   * Records this process's events while something is done, and until all of it has been read. What work queues
+   * do for others meanwhile is left out.
+   */
   const during = async (action: () => void, options: RecordOptions = {}) => {
     const events: TraceEvent[] = [];
     let header: TraceHeader | undefined;
@@ -27,9 +30,9 @@ describe.skipIf(noTracing !== undefined)(`recording (${noTracing ?? "on this ker
       header = begun;
       action();
     };
-    const summary = await record({ pids: [process.pid], durationMs: 1, onStart, ...options }, (event) =>
-      events.push(event),
-    );
+    const summary = await record({ pids: [process.pid], durationMs: 1, onStart, ...options }, (event) => {
+      if (event.process !== null) events.push(event);
+    });
     return { events, summary, header: header! };
   };
   const instances = () =>
@@ -58,7 +61,8 @@ describe.skipIf(noTracing !== undefined)(`recording (${noTracing ?? "on this ker
       expect(events.map(({ event }) => event)).toEqual(shown!.map((line) => line.split(":")[0]));
       expect(shown![0]).toBe("kvm_set_irq: gsi 4 level 1 source 0");
       expect(events[0]!.args).toEqual({ gsi: 4, level: 1, irq_source_id: 0 });
-      expect(summary).toMatchObject({ events: events.length, lost: 0 });
+      expect(summary.events).toBeGreaterThanOrEqual(events.length);
+      expect(summary.lost).toBe(0);
     } finally {
       rmdirSync(path);
     }
@@ -141,9 +145,10 @@ describe.skipIf(noTracing !== undefined)(`recording (${noTracing ?? "on this ker
   test("events that found no room in the buffer are counted", async () => {
     const pulses = 4000;
     const many = () => {
-      for (let count = 0; count < pulses; count++) pulse(20);
+      for (let count = 0; count < pulses; count++) pulse(23);
     };
-    const { events, summary } = await during(many, { bufferKb: 8, events: ["kvm_set_irq"] });
+    const options = { bufferKb: 8, events: ["kvm_set_irq"], gsis: [23] };
+    const { events, summary } = await during(many, options);
     expect(summary.lost).toBeGreaterThan(0);
     expect(events.length + summary.lost).toBe(pulses * 2);
   });

@@ -1,0 +1,132 @@
+import { KvmIrqError } from "../abi/error.ts";
+import { count, time } from "../render/format.ts";
+import { isAlive } from "../sys/alive.ts";
+import type { Target } from "../target/target.ts";
+import type { TraceHeader, TraceSummary } from "../trace/event.ts";
+import { type RecordOptions, record } from "../trace/record.ts";
+import { type ChildCommand, startCommand } from "./child-command.ts";
+import type { Context } from "./command.ts";
+import type { TraceOptions } from "./trace.ts";
+import type { Sink } from "./trace-sinks.ts";
+
+/** Whose events to record: a process, or everybody's. */
+interface Subject {
+  label: string;
+  pid?: number | undefined;
+}
+
+/** How often to look whether the traced process is still there. */
+const LOOK_EVERY_MS = 100;
+
+/** What a command set off may come to its end a little later than the command. */
+const SETTLE_MS = 50;
+
+/**
+ * Records into a sink: for a time, around a command, or until the signal or the end of the traced process.
+ *
+ * @param command none means no command.
+ * @param commandStdout where the command's output goes.
+ * @returns the exit status: the command's, 130 when interrupted, else 0.
+ * @throws KvmIrqError `trace-unavailable`, `no-process`, `no-session`; `usage` for a command that can't be
+ *   started. The sink is then not to be used.
+ */
+export async function recordInto(
+  sink: Sink,
+  options: TraceOptions,
+  { command, commandStdout }: { command: readonly string[]; commandStdout: 1 | 2 },
+  context: Context,
+): Promise<number> {
+  const subject = await subjectOf(options, context);
+  const end = new AbortController();
+  const stop = () => end.abort();
+  context.signal.addEventListener("abort", stop);
+  const watcher = command.length === 0 ? watchEnd(subject, stop, context) : undefined;
+  let child: ChildCommand | undefined;
+  let begun = false;
+  const onStart = (header: TraceHeader) => {
+    if (command.length > 0) {
+      child = startCommand(command, commandStdout);
+      child.ended.then(() => setTimeout(stop, SETTLE_MS), stop);
+      if (!child.started) return;
+    }
+    sink.begin(header);
+    begun = true;
+    if (child === undefined) context.notice(startNotice(subject, options.for));
+  };
+  try {
+    const summary = await record(
+      { ...recordOptions(subject, options), signal: end.signal, onStart },
+      (event) => {
+        if (begun) sink.push(event);
+      },
+    );
+    if (context.signal.aborted) child?.end();
+    const status = await child?.ended;
+    await sink.end(summary);
+    if (summary.lost > 0) context.notice(lostNotice(summary));
+    return context.signal.aborted ? 130 : (status ?? 0);
+  } catch (error) {
+    child?.end();
+    throw error;
+  } finally {
+    clearInterval(watcher);
+    context.signal.removeEventListener("abort", stop);
+  }
+}
+
+function recordOptions({ pid }: Subject, options: TraceOptions): RecordOptions {
+  return {
+    ...(pid === undefined ? {} : { pids: [pid] }),
+    gsis: options.gsi ?? [],
+    vectors: options.vector ?? [],
+    ...(options.for === undefined ? {} : { durationMs: options.for }),
+    ...(options.bufferKb === undefined ? {} : { bufferKb: options.bufferKb }),
+  };
+}
+
+async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subject> {
+  const { pid } = context.globals;
+  if (all) return { label: "every VM" };
+  if (pid !== undefined) return { label: `pid ${pid}`, pid };
+  const { source, label } = await (await sessionOf(context)).describe();
+  if (source.kind === "session" && source.backend === "kvm") return { label, pid: source.pid };
+  throw new KvmIrqError(
+    "unsupported",
+    `${label} runs the software model, which the kernel knows nothing of`,
+    {
+      hint: "`kvm-irq create --backend kvm` makes one that can be traced",
+    },
+  );
+}
+
+async function sessionOf(context: Context): Promise<Target> {
+  try {
+    return await context.target();
+  } catch (error) {
+    if (!(error instanceof KvmIrqError) || error.code !== "no-session") throw error;
+    throw new KvmIrqError(error.code, error.message, {
+      hint: "`kvm-irq create` makes one; `kvm-irq trace --all` traces every VM on this host, --pid that of a process",
+      details: error.details,
+    });
+  }
+}
+
+/** Events of a process that has ended will not come. */
+function watchEnd({ pid, label }: Subject, stop: () => void, context: Context): NodeJS.Timeout | undefined {
+  if (pid === undefined) return undefined;
+  const look = setInterval(() => {
+    if (isAlive(pid)) return;
+    clearInterval(look);
+    context.notice(`${label} has ended`);
+    stop();
+  }, LOOK_EVERY_MS);
+  return look;
+}
+
+function startNotice({ label }: Subject, forMs: number | undefined): string {
+  return `tracing ${label}${forMs === undefined ? "; Ctrl-C ends it" : ` for ${time(forMs)}`}`;
+}
+
+function lostNotice({ lost }: TraceSummary): string {
+  return `${count(lost, "event")} lost: they came faster than they were read; a larger --buffer-kb helps`;
+}

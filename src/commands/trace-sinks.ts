@@ -1,0 +1,160 @@
+import type { Rows } from "../render/rows.ts";
+import { eventRows } from "../render/trace.ts";
+import { renderChains } from "../render/trace-chains.ts";
+import { outcomesOf, renderStatistics } from "../render/trace-statistics.ts";
+import type { View } from "../render/view.ts";
+import type { TraceEvent, TraceHeader, TraceSummary } from "../trace/event.ts";
+import { eventLine, headerLine, summaryLine } from "../trace/ndjson.ts";
+import { perfetto } from "../trace/perfetto.ts";
+import { svg } from "../trace/svg.ts";
+import { vcd } from "../trace/vcd.ts";
+import type { Chain } from "../trace/x86/chain.ts";
+import { ChainJoiner, chainsOf } from "../trace/x86/chains.ts";
+import { statisticsOf } from "../trace/x86/statistics.ts";
+import { wavesOf } from "../trace/x86/waves.ts";
+import type { TraceFormat } from "./trace.ts";
+
+/** Takes a trace as it comes, and writes it in some form. */
+export interface Sink {
+  begin(header: TraceHeader): void;
+  push(event: TraceEvent): void;
+  /** @param summary `null` when the trace was cut off before its end. */
+  end(summary: TraceSummary | null): void | Promise<void>;
+}
+
+type Write = (piece: string) => void;
+
+/** The sink for a format; with `statsOnly` that of a table is what the trace comes to, that of NDJSON the same as JSON. */
+export function sinkFor(format: TraceFormat, statsOnly: boolean, view: View, write: Write): Sink {
+  if (format === "ndjson") return statsOnly ? new JsonStatisticsSink(write) : ndjsonSink(write);
+  if (format === "table") return new TableSink(view, statsOnly, write);
+  return new PictureSink(PICTURES[format], write);
+}
+
+/** A line an event. */
+function ndjsonSink(write: Write): Sink {
+  return {
+    begin: (header) => write(headerLine(header)),
+    push: (event) => write(eventLine(event)),
+    end: (summary) => {
+      if (summary !== null) write(summaryLine(summary));
+    },
+  };
+}
+
+/** Events as they come, then the interrupts, and what they come to. */
+class TableSink implements Sink {
+  readonly #view: View;
+  readonly #statsOnly: boolean;
+  readonly #write: Write;
+  readonly #rows: Rows<TraceEvent>;
+  readonly #joiner = new ChainJoiner();
+  #events = 0;
+
+  constructor(view: View, statsOnly: boolean, write: Write) {
+    this.#view = view;
+    this.#statsOnly = statsOnly;
+    this.#write = write;
+    this.#rows = eventRows(view);
+  }
+
+  begin(): void {
+    if (!this.#statsOnly) this.#write(`${this.#rows.heading()}\n`);
+  }
+
+  push(event: TraceEvent): void {
+    this.#events++;
+    this.#joiner.push(event);
+    if (!this.#statsOnly) this.#write(`${this.#rows.row(event)}\n`);
+  }
+
+  end(summary: TraceSummary | null): void {
+    const chains = this.#joiner.finish();
+    if (!this.#statsOnly) {
+      this.#write(chains.length === 0 ? "\n" : `\n${renderChains(chains, this.#view)}\n`);
+    }
+    this.#write(renderStatistics(chains, { events: this.#events, summary }, this.#view));
+  }
+}
+
+/** What `trace --stats-only --json` prints. */
+interface TraceStatistics {
+  trace: TraceHeader;
+  summary: TraceSummary | null;
+  interrupts: Record<Chain["outcome"], number>;
+  statistics: ReturnType<typeof statisticsOf>;
+  unfinished: Chain[];
+}
+
+class JsonStatisticsSink implements Sink {
+  readonly #write: Write;
+  readonly #joiner = new ChainJoiner();
+  #header!: TraceHeader;
+
+  constructor(write: Write) {
+    this.#write = write;
+  }
+
+  begin(header: TraceHeader): void {
+    this.#header = header;
+  }
+
+  push(event: TraceEvent): void {
+    this.#joiner.push(event);
+  }
+
+  end(summary: TraceSummary | null): void {
+    const chains = this.#joiner.finish();
+    const result: TraceStatistics = {
+      trace: this.#header,
+      summary,
+      interrupts: outcomesOf(chains),
+      statistics: statisticsOf(chains),
+      unfinished: chains.filter(({ outcome }) => outcome === "unfinished"),
+    };
+    this.#write(`${JSON.stringify(result)}\n`);
+  }
+}
+
+/** Draws a whole trace. */
+type Draw = (
+  header: TraceHeader,
+  events: readonly TraceEvent[],
+  summary: TraceSummary | null,
+) => Iterable<string> | Promise<Iterable<string>>;
+
+const PICTURES: Record<Exclude<TraceFormat, "table" | "ndjson">, Draw> = {
+  vcd: (header, events, summary) => vcd(header, wavesOf(events, chainsOf(events)), summary),
+  perfetto: (_header, events) => {
+    const chains = chainsOf(events);
+    return perfetto(events, chains, wavesOf(events, chains));
+  },
+  svg: async ({ kernel, started_at }, events) => [
+    await svg(`Linux ${kernel}, ${started_at}`, wavesOf(events, chainsOf(events))),
+    "\n",
+  ],
+};
+
+class PictureSink implements Sink {
+  readonly #draw: Draw;
+  readonly #write: Write;
+  readonly #events: TraceEvent[] = [];
+  #header!: TraceHeader;
+
+  constructor(draw: Draw, write: Write) {
+    this.#draw = draw;
+    this.#write = write;
+  }
+
+  begin(header: TraceHeader): void {
+    this.#header = header;
+  }
+
+  push(event: TraceEvent): void {
+    this.#events.push(event);
+  }
+
+  async end(summary: TraceSummary | null): Promise<void> {
+    for (const piece of await this.#draw(this.#header, this.#events, summary)) this.#write(piece);
+  }
+}

@@ -1,0 +1,145 @@
+import { type Command, Option } from "commander";
+import { KvmIrqError } from "../abi/error.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { duration, gsis, integer, wholeNumber } from "./parsers.ts";
+import type { Sink } from "./trace-sinks.ts";
+
+const FORMATS = ["table", "ndjson", "vcd", "perfetto", "svg"] as const;
+/** What a trace can be turned into. */
+export type TraceFormat = (typeof FORMATS)[number];
+
+export interface TraceOptions {
+  /** Milliseconds. */
+  for?: number;
+  all?: true;
+  gsi?: number[];
+  vector?: number[];
+  format?: TraceFormat;
+  output?: string;
+  from?: string;
+  statsOnly?: true;
+  bufferKb?: number;
+}
+
+/** `trace`: record the kernel's interrupt events, draw them. */
+export const trace: CommandSpec = {
+  declare: (program: Command) =>
+    program
+      .command("trace")
+      .summary("record the kernel's interrupt events, draw them")
+      .description(
+        "Records the events that KVM reports of interrupts, until Ctrl-C, for a time, or around a command; shows them as they come, and at the end the life of each interrupt (raised, accepted, injected, EOI, acknowledged, lowered), latencies, and interrupts that never came to their end. The target is a session (the default one unless another is named), the process of --pid, or with --all every VM on this host. Needs root.",
+      )
+      .argument("[command...]", "run this, behind --, and record until it ends; its exit status is passed on")
+      .option("--for <duration>", "end after so long", duration)
+      .option("--all", "the target: every VM on this host")
+      .option("--gsi <gsi>", "only these lines, as 4 or 10-12, and their vectors; repeatable", gsis)
+      .option("--vector <vector>", "only these vectors, as 0x34, and their lines; repeatable", vectors)
+      .addOption(
+        new Option("--format <format>", "how to show it; --json is ndjson (default: table)").choices(FORMATS),
+      )
+      .option("-o, --output <file>", "write to a file, whole or not at all")
+      .option("--from <file>", "show a trace that was saved as ndjson; - is stdin")
+      .option("--stats-only", "latencies and what is unfinished, without events; with --json as one object")
+      .option("--buffer-kb <n>", "the kernel's buffer for each CPU, in KiB", wholeNumber(4, 1 << 20))
+      .addHelpText(
+        "after",
+        `\nEnds with the command's status, 130 on Ctrl-C (the summary comes all the same), else 0. With a machine\nformat on stdout the command's own output goes to stderr.\n${examples(
+          ["kvm-irq trace -- kvm-irq pulse 4", "what a pulse of the default session comes to"],
+          ["kvm-irq trace --all --for 2s --stats-only", "latencies of every VM on this host"],
+          ["kvm-irq trace --pid 4242 --gsi 4 --json -o t.ndjson", "keep it"],
+          ["kvm-irq trace --from t.ndjson --format vcd -o t.vcd", "for GTKWave or Surfer"],
+          ["kvm-irq trace --from t.ndjson --format perfetto -o t.json", "for ui.perfetto.dev"],
+          ["kvm-irq trace --from t.ndjson --format svg -o t.svg", "a timing diagram"],
+        )}`,
+      ),
+
+  async run(context: Context, command: string[], options: TraceOptions): Promise<Outcome> {
+    const format = formatOf(options, context);
+    refuseMixtures(command, options, context);
+    const { sinkFor } = await import("./trace-sinks.ts");
+    const { output, from, statsOnly = false } = options;
+    const draft = output === undefined ? undefined : new (await import("./draft.ts")).Draft(output);
+    const view = draft === undefined ? await context.view() : (await import("../render/view.ts")).plainView();
+    const sink = sinkFor(format, statsOnly, view, (piece) => (draft ?? context).write(piece));
+    try {
+      const status = from === undefined ? await live(sink) : await readBack(sink, from);
+      draft?.commit();
+      return { status };
+    } finally {
+      draft?.discard();
+    }
+
+    async function live(sink: Sink): Promise<number> {
+      const { recordInto } = await import("./trace-record.ts");
+      const mixes = output === undefined && format !== "table";
+      return recordInto(sink, options, { command, commandStdout: mixes ? 2 : 1 }, context);
+    }
+
+    async function readBack(sink: Sink, from: string): Promise<number> {
+      const { replay } = await import("./trace-replay.ts");
+      await replay(sink, from, { gsis: options.gsi ?? [], vectors: options.vector ?? [] });
+      return 0;
+    }
+  },
+};
+
+function formatOf({ format, statsOnly }: TraceOptions, { globals }: Context): TraceFormat {
+  if (globals.json && (format ?? "ndjson") !== "ndjson") {
+    throw new KvmIrqError("usage", `--json is --format ndjson, and not ${format}`, {
+      hint: "give one of them",
+    });
+  }
+  const chosen = globals.json ? "ndjson" : (format ?? "table");
+  if (statsOnly && chosen !== "table" && chosen !== "ndjson") {
+    throw new KvmIrqError("usage", `--stats-only has no picture to give as ${chosen}`, {
+      hint: "it is a table, or JSON with --json",
+    });
+  }
+  return chosen;
+}
+
+/** @throws KvmIrqError `usage` for options that contradict each other. */
+function refuseMixtures(command: readonly string[], options: TraceOptions, { globals }: Context): void {
+  const { session, pid, vmFd, snapshot } = globals;
+  if (snapshot !== undefined) {
+    throw new KvmIrqError("usage", "a snapshot is a moment and has no events", {
+      hint: "--from shows a saved trace, of `kvm-irq trace --json -o FILE`",
+    });
+  }
+  if (vmFd !== undefined) {
+    throw new KvmIrqError("usage", "the kernel's events do not tell VMs of one process apart", {
+      hint: "leave out --vm-fd; --gsi and --vector may help",
+    });
+  }
+  const given = {
+    "--session": session !== undefined,
+    "--pid": pid !== undefined,
+    "--all": options.all === true,
+    "--for": options.for !== undefined,
+    "--buffer-kb": options.bufferKb !== undefined,
+    "a command": command.length > 0,
+  };
+  const together = (...names: (keyof typeof given)[]) => names.filter((name) => given[name]);
+  const [one, another] = together("--session", "--pid", "--all");
+  if (another !== undefined)
+    throw new KvmIrqError("usage", `${one} and ${another} name two targets; give one`);
+  const [end, otherEnd] = together("--for", "a command");
+  if (otherEnd !== undefined) {
+    throw new KvmIrqError("usage", `${end} and ${otherEnd} both say when to end; give one`, {
+      hint: "`timeout 2 COMMAND` ends a command after a time",
+    });
+  }
+  const [live] =
+    options.from === undefined
+      ? []
+      : (Object.keys(given) as (keyof typeof given)[]).filter((name) => given[name]);
+  if (live !== undefined) {
+    throw new KvmIrqError("usage", `--from shows what was recorded; ${live} is for recording`);
+  }
+}
+
+/** Vectors, collected; 0x34 or 52, also several with commas. */
+function vectors(text: string, previous: number[] | undefined): number[] {
+  return [...(previous ?? []), ...text.split(",").map(integer(0, 255))];
+}

@@ -1,0 +1,47 @@
+import { beginOf, type Chain } from "../trace/x86/chain.ts";
+import { width } from "./fit.ts";
+import { type Column, table } from "./table.ts";
+import { stamp } from "./trace.ts";
+import { wrap } from "./trace-chains.ts";
+import { placeColumns } from "./trace-place.ts";
+import type { View } from "./view.ts";
+
+/**
+ * Interrupts that never came to their end, those that stopped alike together; where the terminal is too
+ * narrow, the reasons stand below.
+ */
+export function renderUnfinished(chains: readonly Chain[], view: View): string {
+  const place = placeColumns(chains);
+  const columns: Column[] = [
+    ...place.columns,
+    { head: "COUNT", align: "right" },
+    { head: "FIRST (s)", align: "right", expendable: 1 },
+    { head: "STOPPED AT" },
+  ];
+  const rows = alike(chains).map(([first, count]) => {
+    const { at, why } = first.stopped!;
+    const cells = [...place.cells(first), String(count), stamp(beginOf(first)), view.paint.red(at)];
+    return { cells, why };
+  });
+  const wide = table(
+    [...columns, { head: "WHY" }],
+    rows.map(({ cells, why }) => [...cells, why]),
+    { ...view, columns: Number.POSITIVE_INFINITY },
+  );
+  if (wide.split("\n").every((line) => width(line) <= view.columns)) return wide;
+  const cells = rows.map((row) => row.cells);
+  const [heading, ...lines] = table(columns, cells, view).trimEnd().split("\n");
+  const below = lines.map((line, index) => `${line}\n${wrap(rows[index]!.why, view.columns)}`);
+  return `${[heading, ...below].join("\n")}\n`;
+}
+
+/** Groups what differs in time alone: the first of each, and how many. */
+function alike(chains: readonly Chain[]): [first: Chain, count: number][] {
+  const groups = new Map<string, [Chain, number]>();
+  for (const chain of chains) {
+    const { process, gsi, vector, route, stopped } = chain;
+    const key = [process, gsi, vector, route, stopped?.at, stopped?.why].join();
+    groups.set(key, [groups.get(key)?.[0] ?? chain, (groups.get(key)?.[1] ?? 0) + 1]);
+  }
+  return [...groups.values()];
+}
