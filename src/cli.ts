@@ -29,7 +29,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     await show(outcome, context);
     process.exitCode = outcome.status ?? 0;
   } catch (error) {
-    fail(error, { json: argv.includes("--json"), debug: argv.includes("--debug") });
+    const own = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
+    fail(error, { json: own.includes("--json"), debug: own.includes("--debug") });
   } finally {
     await context?.close();
   }

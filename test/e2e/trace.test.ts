@@ -203,6 +203,8 @@ describe.skipIf(noTracing !== undefined)(`trace (${noTracing ?? "on this kernel"
       expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
       expect(stderr).toContain("no-such-command can't be started: there is no such command");
     }
+    const words = user.run(["trace", "--", "no-such-command", "--json"]);
+    expect(words.stderr).toMatch(/^kvm-irq: no-such-command can't be started: .*\nhint: /);
     expect(readdirSync(join(user.folder, "kvm-irq")).filter((name) => name.startsWith("never"))).toEqual([]);
   });
 
