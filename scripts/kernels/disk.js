@@ -21,6 +21,7 @@ const PROJECT = [
   "tsconfig.json",
   "bin",
   "dist",
+  "examples",
   "src",
   "test",
   "node_modules",

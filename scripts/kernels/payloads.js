@@ -9,11 +9,17 @@
 /** A minute of real time is a few seconds of work under emulation; limits of tests allow for that. */
 const PATIENCE = "--testTimeout=300000 --hookTimeout=300000";
 
+/**
+ * Of the built program's tests those that ask the kernel something, and start few processes: one takes seconds
+ * here. A printed script does what the differential test does, through the program.
+ */
+const E2E = ["kernel", "printed-script", "inject", "examples"];
+
 /** @type {Payload[]} */
 export const PAYLOADS = [
   vitest("contract", "test/machine"),
   vitest("differential", "test/model", "KVM_IRQ_DIFFERENTIAL_STEPS=2000"),
-  vitest("e2e", "test/e2e"),
+  vitest("e2e", E2E.map((name) => `test/e2e/${name}.test.ts`).join(" ")),
 ];
 
 function vitest(name, files, environment = "") {
