@@ -26,6 +26,11 @@ const NEXT = /^(?:\.([A-Za-z0-9_]+)|\[(?:(\d+)(?:-(\d+))?|(\*))\])/;
 /** Fields that are left out of decoded state while they are zero, and so may be named all the same. */
 const OPTIONAL_FIELDS = new Set(["pad", "reserved"]);
 
+/** Whether a field is left out of decoded state at times, so that only the state can tell. */
+export function isOptionalField(name: string): boolean {
+  return OPTIONAL_FIELDS.has(name);
+}
+
 /**
  * Parses a path. A leading `chips.` may be left out, and `vcpu[0]`, as `--chip` has it, is `vcpus[0]`.
  *

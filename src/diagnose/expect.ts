@@ -1,5 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
+import { checkFieldNames } from "../abi/x86/fields.ts";
 
 const OPERATORS = ["=", "!=", "<", ">", "<=", ">=", "&"] as const;
 type Operator = (typeof OPERATORS)[number];
@@ -34,8 +35,10 @@ export function parseCondition(text: string): Condition {
       hint: "write path=value; operators are =, !=, <, >, <=, >= and & (any of these bits)",
     });
   }
-  const [, path, operator, wanted] = match;
-  return { text, path: parsePath(path!), operator: operator as Operator, wanted: wanted!.trim() };
+  const [, where, operator, wanted] = match;
+  const path = parsePath(where!);
+  checkFieldNames(path);
+  return { text, path, operator: operator as Operator, wanted: wanted!.trim() };
 }
 
 /**

@@ -3,6 +3,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import { chipOfPath, type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
 import { checkChips } from "../abi/schema.ts";
 import { toU64, type U64 } from "../abi/u64.ts";
+import { checkFieldNames } from "../abi/x86/fields.ts";
 import { readTarget } from "./take-snapshot.ts";
 import type { Target } from "./target.ts";
 
@@ -34,7 +35,9 @@ export function parseAssignment(text: string): Assignment {
       hint: "write path=value, such as pic1.imr=0xfb or ioapic.redirtbl[4].mask=false",
     });
   }
-  return { path: parsePath(text.slice(0, equals)), text: text.slice(equals + 1) };
+  const path = parsePath(text.slice(0, equals));
+  checkFieldNames(path);
+  return { path, text: text.slice(equals + 1) };
 }
 
 /**

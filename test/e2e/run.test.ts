@@ -82,7 +82,7 @@ describe("run", () => {
   it.each([
     ["a condition that does not hold", "expect pic1.irr=1", 1],
     ["a requirement that is not met", "pulse 4 --require coalesced", 1],
-    ["a path that is not there", "expect pic1.nope=1", 2],
+    ["a path that is not there", "expect ioapic.redirtbl[24].mask=1", 2],
     ["a chip that is not there", "dump --chip lapic[7]", 2],
     ["a file that is not there", "restore nowhere.json", 4],
     ["a bad snapshot", `restore ${JSON.stringify(PROGRAM)}`, 6],
@@ -94,7 +94,13 @@ describe("run", () => {
   });
 
   it("with --keep-going goes to the end, with the first failure's status", () => {
-    const path = script("keep", "expect pic1.nope=1", "pulse 4", "expect lapic[0].irr=0x99", "pulse 5");
+    const path = script(
+      "keep",
+      "expect ioapic.redirtbl[24].mask=1",
+      "pulse 4",
+      "expect lapic[0].irr=0x99",
+      "pulse 5",
+    );
     const { status, stdout, stderr } = run(path, "--keep-going");
     expect(status).toBe(2);
     expect(stdout.match(/^GSI/gm)).toHaveLength(2);
@@ -102,7 +108,13 @@ describe("run", () => {
   });
 
   it("with --json gives an object a line: the command, its result, its status and its time", () => {
-    const path = script("json", "pulse 20", "# nothing", "expect lapic[0].irr=0x44", "expect pic1.nope=1");
+    const path = script(
+      "json",
+      "pulse 20",
+      "# nothing",
+      "expect lapic[0].irr=0x44",
+      "expect ioapic.redirtbl[24].mask=1",
+    );
     const { status, stdout } = run(path, "--json");
     expect(status).toBe(2);
     expect(objects(stdout)).toEqual([
@@ -122,10 +134,13 @@ describe("run", () => {
       },
       {
         line: 4,
-        command: ["expect", "pic1.nope=1"],
+        command: ["expect", "ioapic.redirtbl[24].mask=1"],
         status: 2,
         ms: expect.any(Number),
-        error: expect.objectContaining({ code: "bad-path", message: "there is no pic1.nope" }),
+        error: expect.objectContaining({
+          code: "bad-path",
+          message: "there is no ioapic.redirtbl[24]: it has 24 elements",
+        }),
       },
     ]);
   });
@@ -152,6 +167,8 @@ describe("run", () => {
     ["a bad value", "pulse 4 --count many", "--count"],
     ["a missing argument", "pulse", "missing required argument"],
     ["a path that is none", "expect pic1..irr=1", "is not a path"],
+    ["a field that no chip has", "expect pic1.nope=1", "there is no pic1.nope"],
+    ["the same in `set`", "set 'ioapic.redirtbl[4].msk=true'", "there is no ioapic.redirtbl[0].msk"],
     ["an open quote", `expect "pic1.irr=1`, 'a quote (") is not closed'],
     ["a script in a script", "run other.kvmirq", "`run` has no place in a script"],
     ["another VM", "create other", "`create` has no place in a script"],
@@ -257,7 +274,7 @@ describe("a report for CI", () => {
       "expect lapic[0].irr=0x34  # so far so good",
       "expect lapic[0].irr=0x99 pic1.imr=0xff",
       "pulse 4 --require coalesced",
-      "expect pic1.nope=1",
+      "expect ioapic.redirtbl[24].mask=1",
       "expect 'pic1.imr<256' # <&>",
     );
   /** The steps that are tests: every `expect`, and whatever else failed. */
@@ -265,7 +282,7 @@ describe("a report for CI", () => {
     { line: 2, ok: true },
     { line: 3, ok: false, message: "a condition does not hold" },
     { line: 4, ok: false, message: "status 1" },
-    { line: 5, ok: false, message: "there is no pic1.nope" },
+    { line: 5, ok: false, message: "there is no ioapic.redirtbl[24]: it has 24 elements" },
     { line: 6, ok: true },
   ];
 
