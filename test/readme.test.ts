@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { haveQemu } from "./support/attach.ts";
 import { PROGRAM, User } from "./support/cli.ts";
+import { has } from "./support/commands.ts";
 import { haveKvm } from "./support/kvm.ts";
 import { noTracing } from "./support/tracing.ts";
 
@@ -21,7 +22,7 @@ const blocks = [...README.matchAll(BLOCK)].map(([, kind, needs, text]) => ({
 
 const isRoot = process.getuid?.() === 0;
 const HAVE: Record<string, boolean> = {
-  jq: spawnSync("jq", ["--version"]).status === 0,
+  jq: has("jq"),
   qemu: haveQemu && isRoot,
   trace: noTracing === undefined,
 };

@@ -4,20 +4,16 @@ import { closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from "
 import { createInterface } from "node:readline";
 import { buildSync } from "esbuild";
 import { listThreads, readStatus } from "../../src/sys/proc.ts";
+import { has } from "./commands.ts";
 import { haveKvm } from "./kvm.ts";
 
 /** Where programs that are made for tests go. */
 const CACHE = ".cache/attach";
 
-function isThere(program: string): boolean {
-  const folders = (process.env["PATH"] ?? "").split(":");
-  return folders.some((folder) => existsSync(`${folder}/${program}`));
-}
-
 /** Whether QEMU can be used here with KVM. */
-export const haveQemu: boolean = haveKvm && isThere("qemu-system-x86_64");
+export const haveQemu: boolean = haveKvm && has("qemu-system-x86_64");
 /** Whether a program in C can be made and attached to: that takes a compiler and root. */
-export const mayBuildForRoot: boolean = isThere("cc") && process.getuid?.() === 0;
+export const mayBuildForRoot: boolean = has("cc") && process.getuid?.() === 0;
 /** Whether the busy VMM can be made and attached to. */
 export const haveBusyVmm: boolean = haveKvm && mayBuildForRoot;
 

@@ -3,9 +3,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { until } from "./cli.ts";
+import { has } from "./commands.ts";
 
 /** Whether there is a terminal to try the program on. */
-export const haveTmux: boolean = spawnSync("tmux", ["-V"]).status === 0;
+export const haveTmux: boolean = has("tmux");
 
 /** A terminal that can be looked at and typed on, of tmux. Dispose of it at the end. */
 export class Terminal {
