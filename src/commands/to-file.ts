@@ -6,7 +6,7 @@ import { Draft } from "./draft.ts";
  *
  * @throws KvmIrqError `output-failed`.
  */
-export async function toFile(path: string, { bytes, text, ...rest }: Outcome): Promise<Outcome> {
+export async function toFile(path: string, { bytes, text, json: _, ...rest }: Outcome): Promise<Outcome> {
   const content = bytes ?? (await text?.((await import("../render/view.ts")).plainView())) ?? "";
   const draft = new Draft(path);
   draft.write(content);

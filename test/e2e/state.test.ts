@@ -68,7 +68,7 @@ describe("dump", () => {
   });
 
   it("writes a file whole, and says so when it can't", () => {
-    user.ok(["dump", "--json", "-o", path("out.json")]);
+    expect(user.ok(["dump", "--json", "-o", path("out.json")])).toBe("");
     expect(JSON.parse(readFileSync(path("out.json"), "utf8")).format).toBe("kvm-irq.snapshot");
     user.ok(["dump", "-o", path("out.txt")]);
     expect(readFileSync(path("out.txt"), "utf8")).toContain("IOAPIC");
