@@ -18,11 +18,11 @@ const E2E = ["kernel", "printed-script", "inject", "examples"];
 /** @type {Payload[]} */
 export const PAYLOADS = [
   vitest("contract", "test/machine"),
-  vitest("differential", "test/model", "KVM_IRQ_DIFFERENTIAL_STEPS=2000"),
-  vitest("e2e", E2E.map((name) => `test/e2e/${name}.test.ts`).join(" ")),
+  vitest("differential", "test/model", { environment: "KVM_IRQ_DIFFERENTIAL_STEPS=2000" }),
+  vitest("e2e", E2E.map((name) => `test/e2e/${name}.test.ts`).join(" "), { limit: 1200 }),
 ];
 
-function vitest(name, files, environment = "") {
+function vitest(name, files, { environment = "", limit = 600 } = {}) {
   const command = `env ${environment} node node_modules/vitest/vitest.mjs run --reporter=tap-flat ${PATIENCE} ${files}`;
-  return { name, command, limit: 600, tap: true };
+  return { name, command, limit, tap: true };
 }
