@@ -148,7 +148,15 @@ describe.skipIf(!haveTmux)("watch on a terminal (of tmux)", () => {
     watch();
     await terminal.shows(/reading \d+ /);
     terminal.type("p");
-    const paused = /reading (\d+) .*PAUSED/.exec(await terminal.shows(/PAUSED/))![1];
+    const readings = async () => /reading (\d+) .*PAUSED/.exec(await terminal.shows(/PAUSED/))![1];
+    // A reading that was under way when the key came is still shown.
+    let paused = await readings();
+    await until("nothing is read any more", async () => {
+      const before = paused;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+      paused = await readings();
+      return paused === before;
+    });
     terminal.type("n");
     await terminal.shows(new RegExp(`reading ${Number(paused) + 1} .*PAUSED`));
     terminal.type("Space");
