@@ -87,7 +87,7 @@ export function withStoppedVm<T>(
 
 /**
  * Calls that are continued by restart_syscall(2): poll, nanosleep, futex, clock_nanosleep. Should this
- * process be killed while it borrows their thread, they return EINTR instead of being run again.
+ * process be killed while it borrows their thread, they wait anew, or return EINTR.
  */
 const NR_RESTART_BLOCK: ReadonlySet<number> = new Set([7, 35, 202, 230]);
 

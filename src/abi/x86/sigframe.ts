@@ -59,6 +59,7 @@ const ERESTARTSYS = -512n;
 const ERESTARTNOINTR = -513n;
 const ERESTARTNOHAND = -514n;
 const ERESTART_RESTARTBLOCK = -516n;
+const NR_RESTART_SYSCALL = 219n;
 const SYSCALL_INSTRUCTION_SIZE = 2n;
 
 /** Where {@link buildSigframe} puts things. */
@@ -76,7 +77,8 @@ export function sigframeSize(xstateSize: number): number {
 /**
  * Builds a frame that puts a thread back to where it was: every register, the signal mask and the
  * floating-point state. A system call that was interrupted is run again, as the kernel would have done;
- * one that can only be continued by restart_syscall(2) returns EINTR, as after a signal.
+ * one that restart_syscall(2) would have continued begins anew, and so may wait up to twice as long. Which
+ * call it was is forgotten when it had been continued before: then it returns EINTR, as after a signal.
  *
  * @param address where the frame will stand in the thread's memory; a multiple of 64.
  * @param regs `struct user_regs_struct` of the stopped thread.
@@ -115,14 +117,16 @@ function restartSyscall(view: DataView, context: number, regs: DataView): void {
   switch (result) {
     case ERESTARTSYS:
     case ERESTARTNOINTR:
-    case ERESTARTNOHAND: {
+    case ERESTARTNOHAND:
+    case ERESTART_RESTARTBLOCK: {
+      if (number === NR_RESTART_SYSCALL) {
+        view.setBigInt64(context + PLACE("rax"), BigInt(-ERRNO.EINTR), true);
+        break;
+      }
       const again = readRegister(regs, "rip") - SYSCALL_INSTRUCTION_SIZE;
       view.setBigInt64(context + PLACE("rax"), number, true);
       view.setBigUint64(context + PLACE("rip"), again, true);
-      break;
     }
-    case ERESTART_RESTARTBLOCK:
-      view.setBigInt64(context + PLACE("rax"), BigInt(-ERRNO.EINTR), true);
   }
 }
 
