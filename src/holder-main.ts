@@ -4,8 +4,10 @@ import { runHolder } from "./session/holder.ts";
 import type { HolderConfig } from "./session/protocol.ts";
 
 /** The holder's program: its stdin is its configuration, in JSON. */
-if (isatty(0)) {
-  process.stderr.write("kvm-irq-holder is started by `kvm-irq create`, not by hand\n");
-  process.exit(2);
+export function main(): void {
+  if (isatty(0)) {
+    process.stderr.write("kvm-irq-holder is started by `kvm-irq create`, not by hand\n");
+    process.exit(2);
+  }
+  void runHolder(JSON.parse(readFileSync(0, "utf8")) as HolderConfig);
 }
-void runHolder(JSON.parse(readFileSync(0, "utf8")) as HolderConfig);

@@ -59,7 +59,7 @@ function sessionExists(name: string): KvmIrqError {
 }
 
 async function startHolder(config: HolderConfig): Promise<ReadyMessage> {
-  const program = fileURLToPath(new URL(`./${HOLDER_PROGRAM}.cjs`, import.meta.url));
+  const program = fileURLToPath(new URL(`../bin/${HOLDER_PROGRAM}.js`, import.meta.url));
   const child = spawn(process.execPath, [program], {
     detached: true,
     stdio: ["pipe", "ignore", "pipe", "pipe"],
