@@ -1,4 +1,4 @@
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
 
 /**
@@ -21,11 +21,14 @@ export function readInput(path: string): Buffer {
  * @throws KvmIrqError `no-file`.
  */
 export function accessInput(path: string): void {
+  let isFolder: boolean;
   try {
     accessSync(path, constants.R_OK);
+    isFolder = statSync(path).isDirectory();
   } catch (error) {
     throw unreadable(path, error);
   }
+  if (isFolder) throw unreadable(path, { code: "EISDIR" });
 }
 
 const REASONS: Record<string, string> = {

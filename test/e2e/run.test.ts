@@ -191,6 +191,9 @@ describe("run", () => {
     expect(stderr).toContain("standard input:2: expect pic1.imr=0: a condition does not hold");
     expect(user.run(["run", "-"], { input: "" }).status).toBe(0);
     expect(user.run(["run", "nowhere.kvmirq"])).toMatchObject({ status: 4, stdout: "" });
+    const folder = user.run(["run", user.folder]);
+    expect(folder).toMatchObject({ status: 4, stdout: "" });
+    expect(folder.stderr).toContain("can't be read: it is a folder");
   });
 
   it("takes a living session with -s, and leaves its state there", () => {
