@@ -80,6 +80,8 @@ export interface CommandSpec {
   declare(program: Command): Command;
   /** Whether it changes its target; a VM of another process is not changed without a question. */
   writes?: true | ((...parsed: never[]) => boolean);
+  /** What it takes of the options that choose a target; all of them when not given. */
+  targets?: "session" | "none";
   /** The GSIs that it drives, so that a script can be checked before it runs. */
   gsis?(...parsed: never[]): readonly number[];
   /** Runs it with what commander parsed: the arguments in order, then the options. */

@@ -21,6 +21,7 @@ interface Options extends StartOptions {
 
 /** `create [name]`: a VM with an irqchip, kept alive by a holder process. */
 export const create: CommandSpec = {
+  targets: "none",
   declare: (program: Command) =>
     program
       .command("create")

@@ -11,6 +11,7 @@ const collect = (name: string, previous: string[] | undefined) => [
 
 /** `destroy [name...]`: end sessions. */
 export const destroy: CommandSpec = {
+  targets: "session",
   declare: (program: Command) =>
     program
       .command("destroy")
@@ -28,8 +29,12 @@ export const destroy: CommandSpec = {
       ),
 
   async run(context: Context, names: string[], { all }: { all?: true }): Promise<Outcome> {
-    if (all && names.length > 0) {
+    const { session } = context.globals;
+    if (all && (names.length > 0 || session !== undefined)) {
       throw new KvmIrqError("usage", "give names or --all, not both");
+    }
+    if (names.length > 0 && session !== undefined) {
+      throw new KvmIrqError("usage", "--session names the session when no name is given; give one of them");
     }
     const { destroySession, listSessions } = await import("../session/start.ts");
     const doomed = all
@@ -38,7 +43,7 @@ export const destroy: CommandSpec = {
         )
       : names.length > 0
         ? [...new Set(names)]
-        : [context.globals.session ?? defaultSession()];
+        : [session ?? defaultSession()];
     const destroyed: string[] = [];
     let failure: unknown;
     // One that is missing does not keep the others alive; the first failure is told in the end.

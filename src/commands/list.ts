@@ -4,6 +4,7 @@ import { type CommandSpec, type Context, examples, type Outcome } from "./comman
 
 /** `list`: sessions, and every other VM on this host. */
 export const list: CommandSpec = {
+  targets: "none",
   declare: (program: Command) =>
     program
       .command("list")

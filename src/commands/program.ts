@@ -86,14 +86,37 @@ function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed)
   command.showHelpAfterError(false).action((...parsed) => {
     // Commander hands over the arguments, then the options, then the command itself.
     const values = parsed.slice(0, -1) as never[];
+    const globals = program.opts<GlobalOptions>();
+    refuseTargets(command.name(), spec, globals);
     onParsed({
       name: command.name(),
       scriptable: spec.scriptable === true,
       writes: typeof spec.writes === "function" ? spec.writes(...values) : spec.writes === true,
       gsis: spec.gsis?.(...values) ?? [],
-      globals: program.opts<GlobalOptions>(),
+      globals,
       run: (context) => spec.run(context, ...values),
     });
+  });
+}
+
+/**
+ * A target that is named is never passed over: `destroy --pid` must not end the default session.
+ *
+ * @throws KvmIrqError `usage` for an option that the command has no use for.
+ */
+function refuseTargets(name: string, { targets }: CommandSpec, globals: GlobalOptions): void {
+  if (targets === undefined) return;
+  const { session, pid, vmFd, snapshot } = globals;
+  const given = {
+    "--session": targets === "none" ? session : undefined,
+    "--pid": pid,
+    "--vm-fd": vmFd,
+    "--snapshot": snapshot,
+  };
+  const [option] = Object.entries(given).find(([, value]) => value !== undefined) ?? [];
+  if (option === undefined) return;
+  throw new KvmIrqError("usage", `\`${name}\` takes no ${option}`, {
+    hint: `\`kvm-irq ${name} --help\` shows how to call it`,
   });
 }
 

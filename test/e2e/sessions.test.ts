@@ -62,6 +62,22 @@ describe("a session", () => {
     expect(user.leftovers()).toEqual([]);
   });
 
+  it("is never ended for a target that `destroy` does not take, nor made under another name than was meant", () => {
+    user.ok(["create"]);
+    for (const args of [
+      ["destroy", "--pid", "1"],
+      ["destroy", "--snapshot", "snap.json"],
+      ["destroy", "--all", "-s", "default"],
+      ["destroy", "other", "-s", "default"],
+      ["create", "-s", "other"],
+      ["list", "-s", "default"],
+    ]) {
+      expect(user.run(args), args.join(" ")).toMatchObject({ status: 2 });
+    }
+    expect(user.json(["list"]).sessions).toMatchObject([{ name: "default" }]);
+    user.ok(["-s", "default", "destroy"]);
+  });
+
   it("ends by itself when nobody has called for its --ttl", async () => {
     const { pid } = user.json(["create", "brief", "--ttl", "700ms"]);
     await until("the holder has ended", () => !alive(pid));
