@@ -28,6 +28,8 @@ export interface Arch {
   chipFilter(word: string): ((id: ChipId) => boolean) | undefined;
   /** GSIs that the default routing takes somewhere: 0 to `count - 1`. */
   gsis: { count: number; description: string };
+  /** Entries of the IOAPIC's redirection table. */
+  ioapicPins: number;
   /** The most vCPUs that the chips can address. */
   maxVcpus: number;
   /** Decodes chip images and vCPU images. */

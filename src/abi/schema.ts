@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { archNamed } from "./arch.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
 import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
 import {
@@ -6,6 +7,7 @@ import {
   DELIVERY_STATUSES,
   DEST_MODES,
   IOAPIC_NUM_PINS,
+  IOAPIC_NUM_PINS_IA64,
   POLARITIES,
   TRIG_MODES,
 } from "./x86/ioapic.ts";
@@ -51,7 +53,12 @@ const ioapic = v.strictObject({
   id: u32,
   irr: u32,
   pad: v.exactOptional(u32),
-  redirtbl: v.pipe(v.array(redirectionEntry), v.length(IOAPIC_NUM_PINS)),
+  /** How many exactly, the architecture says: {@link wrongPins}. */
+  redirtbl: v.pipe(
+    v.array(redirectionEntry),
+    v.minLength(IOAPIC_NUM_PINS),
+    v.maxLength(IOAPIC_NUM_PINS_IA64),
+  ),
 });
 
 const registerNames = Object.keys(LAPIC_REGISTERS) as (keyof typeof LAPIC_REGISTERS)[];
@@ -121,11 +128,21 @@ export interface SchemaIssue {
  * Checks that a parsed JSON value is a snapshot.
  *
  * @returns the snapshot, or every place that does not fit.
+ * @throws KvmIrqError `bad-input` for an architecture that is not known.
  */
 export function checkSnapshot(value: unknown): { snapshot: Snapshot } | { issues: SchemaIssue[] } {
   const result = v.safeParse(snapshotSchema, value);
-  if (result.success) return { snapshot: result.output as unknown as Snapshot };
-  return { issues: result.issues.map(toIssue) };
+  if (!result.success) return { issues: result.issues.map(toIssue) };
+  const snapshot = result.output as unknown as Snapshot;
+  const issues = wrongPins(snapshot);
+  return issues.length === 0 ? { snapshot } : { issues };
+}
+
+function wrongPins({ host, chips: { ioapic } }: Snapshot): SchemaIssue[] {
+  const { name, ioapicPins } = archNamed(host.arch);
+  if (ioapic === undefined || ioapic.redirtbl.length === ioapicPins) return [];
+  const message = `it has ${ioapic.redirtbl.length} elements; an IOAPIC of ${name} has ${ioapicPins}`;
+  return [{ path: "chips.ioapic.redirtbl", message }];
 }
 
 /** Every place where decoded chips would not fit the format, such as a vector above 255. */
@@ -134,7 +151,29 @@ export function checkChips(value: unknown): SchemaIssue[] {
 }
 
 function toIssue(issue: v.BaseIssue<unknown>): SchemaIssue {
-  return { path: issuePath(issue), message: issue.message };
+  return { path: issuePath(issue), message: sentence(issue) };
+}
+
+/** What does not fit, in words; the schema's own are for those who know schemas. */
+function sentence({ type, expected, received, message }: v.BaseIssue<unknown>): string {
+  if (type === "check") return message;
+  if (expected === "never") return "there is no such field";
+  if (received === "undefined") return "it is missing";
+  const limit = expected?.slice(2);
+  switch (type) {
+    case "min_value":
+      return `${received} is less than ${limit}`;
+    case "max_value":
+      return `${received} is more than ${limit}`;
+    case "min_length":
+      return `it has ${received} elements, and should have at least ${limit}`;
+    case "max_length":
+      return `it has ${received} elements, and should have at most ${limit}`;
+    case "integer":
+      return `${received} is not a whole number`;
+    default:
+      return `${received} is not ${expected?.replace(/^\((.*)\)$/, "one of $1").replaceAll(" | ", ", ")}`;
+  }
 }
 
 function issuePath(issue: v.BaseIssue<unknown>): string {

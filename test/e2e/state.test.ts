@@ -117,6 +117,22 @@ describe("dump", () => {
     expect(user.ok(["dump", "--snapshot", path("old.bin"), "--layout", "ia64"])).toMatch(/^ 47 {2}0x34/m);
     expect(user.run(["dump", "--layout", "ia64"])).toMatchObject({ status: 2 });
   });
+
+  it("takes a snapshot of ia64 with its 48 pins everywhere, except to put it into a VM of x86-64", () => {
+    writeFileSync(path("old.bin"), Buffer.alloc(408));
+    const old = user.json(["dump", "--snapshot", path("old.bin"), "--layout", "ia64"]);
+    writeFileSync(path("old.json"), JSON.stringify(old));
+    expect(user.json(["dump", "--snapshot", path("old.json")]).chips).toEqual(old.chips);
+    user.ok(["expect", "ioapic.redirtbl[47].mask=false", "--snapshot", path("old.json")]);
+    user.ok(["diff", path("old.json"), path("old.json")]);
+    const { status, stderr } = user.run(["restore", path("old.json")]);
+    expect(status).toBe(6);
+    expect(stderr).toContain("the snapshot is of ia64");
+    old.chips.ioapic.redirtbl.pop();
+    const short = user.run(["dump", "--snapshot", "-"], { input: JSON.stringify(old) });
+    expect(short).toMatchObject({ status: 6 });
+    expect(short.stderr).toContain("it has 47 elements; an IOAPIC of ia64 has 48");
+  });
 });
 
 describe("set", () => {
@@ -295,6 +311,23 @@ describe("restore", () => {
     expect({ status, stdout }).toEqual({ status: 6, stdout: "" });
     expect(JSON.parse(stderr).error).toMatchObject({ code: "bad-input", message: expect.any(String) });
     expect(snapshot().chips).toEqual(before);
+  });
+
+  it("says in plain words what does not fit", () => {
+    const input = changed(({ chips }) => {
+      chips.pic1.imr = 256;
+      chips.pic1.more = 1;
+      delete chips.pic2.imr;
+    });
+    const { stderr } = user.run(["restore", "-", "--json"], { input });
+    expect(JSON.parse(stderr).error.issues).toEqual([
+      { path: "chips.pic1.imr", message: "256 is more than 255" },
+      { path: "chips.pic1.more", message: "there is no such field" },
+      { path: "chips.pic2.imr", message: "it is missing" },
+    ]);
+    expect(user.run(["set", "ioapic.redirtbl[4].polarity=up"]).stderr).toContain(
+      'ioapic.redirtbl[4].polarity: "up" is not one of "high", "low"',
+    );
   });
 
   it("refuses a file that is not there with status 4, and a chip that the snapshot lacks with status 2", () => {

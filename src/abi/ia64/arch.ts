@@ -12,6 +12,7 @@ export const IA64: Arch = {
   chips: () => ["ioapic"],
   chipFilter: (word) => (word === "ioapic" || word === "all" ? (id) => id === "ioapic" : undefined),
   gsis: { count: IOAPIC_NUM_PINS_IA64, description: "0-47 reach the IOSAPIC" },
+  ioapicPins: IOAPIC_NUM_PINS_IA64,
   maxVcpus: 0,
   decode: (images) => {
     const ioapic = images.find(({ id }) => id === "ioapic");

@@ -32,6 +32,7 @@ export const X86_64: Arch = {
     count: IOAPIC_NUM_PINS,
     description: "0-15 reach the PICs and the IOAPIC, 16-23 the IOAPIC alone",
   },
+  ioapicPins: IOAPIC_NUM_PINS,
   maxVcpus: 255,
   decode: decodeImages,
   encode: encodeChips,
