@@ -91,10 +91,10 @@ export const create: CommandSpec = {
         hint: "leave out --preset, and --vcpus 0",
       });
     }
+    refuseSplit(options);
     const { vcpus, start } = await chooseStart(context, options);
     const { createSession, destroySession } = await import("../session/start.ts");
     if (options.replace) await destroySession(name).catch(ignoreMissing);
-    refuseSplit(options);
     const { startToWire } = await import("../session/protocol.ts");
     const { guest, irqchip, ttl, backend } = options;
     const session = await createSession({

@@ -67,4 +67,11 @@ describe.skipIf(!haveKvm)("a split irqchip (skipped without /dev/kvm)", () => {
     expect(status).toBe(2);
     expect(stderr).toMatch(/\nhint: /);
   });
+
+  it("that is refused ends no session to make room for it", () => {
+    const { pid } = user.json(["create", "kept"]);
+    const args = ["create", "kept", "--replace", "--irqchip", "split", "--preset", "ioapic"];
+    expect(user.run(args)).toMatchObject({ status: 2 });
+    expect(user.json(["list"]).sessions).toContainEqual(expect.objectContaining({ name: "kept", pid }));
+  });
 });
