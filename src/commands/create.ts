@@ -1,6 +1,6 @@
 import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
-import { KvmIrqError } from "../abi/error.ts";
+import { type ErrorCode, KvmIrqError } from "../abi/error.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "../abi/guest.ts";
 import { type Backend, IRQCHIPS, type Irqchip } from "../machine/machine.ts";
 import { PRESETS } from "../machine/presets.ts";
@@ -12,7 +12,6 @@ import { duration, wholeNumber } from "./parsers.ts";
 import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
 
 interface Options extends StartOptions {
-  backend: Backend;
   guest?: GuestProgram;
   irqchip: Irqchip;
   ttl?: number;
@@ -38,8 +37,8 @@ export const create: CommandSpec = {
       )
       .addOption(fromOption("guest", "irqchip"))
       .addOption(
-        new Option("--backend <backend>", "the kernel's KVM, or the software model")
-          .choices(["kvm", "model"])
+        new Option("--backend <backend>", "the kernel's KVM, the software model, or auto: KVM where it works")
+          .choices(["kvm", "model", "auto"])
           .default("kvm")
           .env("KVM_IRQ_BACKEND"),
       )
@@ -96,17 +95,25 @@ export const create: CommandSpec = {
     const { createSession, destroySession } = await import("../session/start.ts");
     if (options.replace) await destroySession(name).catch(ignoreMissing);
     const { startToWire } = await import("../session/protocol.ts");
-    const { guest, irqchip, ttl, backend } = options;
-    const session = await createSession({
-      name,
-      backend,
-      vcpus,
-      start: startToWire(start),
-      irqchip,
-      ...(guest === undefined ? {} : { guest }),
-      ...(ttl === undefined ? {} : { ttlMs: ttl }),
-    });
-    const { pid } = session;
+    const { guest, irqchip, ttl } = options;
+    const createOn = (backend: Backend) =>
+      createSession({
+        name,
+        backend,
+        vcpus,
+        start: startToWire(start),
+        irqchip,
+        ...(guest === undefined ? {} : { guest }),
+        ...(ttl === undefined ? {} : { ttlMs: ttl }),
+      });
+    const session =
+      options.backend === "auto"
+        ? await createOn("kvm").catch((error) => {
+            sayFallback(error, context);
+            return createOn("model");
+          })
+        : await createOn(options.backend);
+    const { backend, pid } = session;
     return {
       json: session,
       text: () =>
@@ -114,6 +121,14 @@ export const create: CommandSpec = {
     };
   },
 };
+
+/** @throws the error itself, unless it says that KVM can't be used here. */
+function sayFallback(error: unknown, context: Pick<Context, "notice">): void {
+  if (!(error instanceof KvmIrqError && UNUSABLE.has(error.code))) throw error;
+  context.notice(`${error.message}: using the software model`);
+}
+
+const UNUSABLE: ReadonlySet<ErrorCode> = new Set(["kvm-unavailable", "kvm-permission", "kvm-capability"]);
 
 function describeStart(start: Start, guest: GuestProgram | undefined): string {
   if (guest !== undefined) return `guest ${guest}`;

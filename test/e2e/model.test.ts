@@ -121,6 +121,12 @@ describe.skipIf(!canHideKvm)("on a machine without /dev/kvm (skipped where it ca
     const script = run(["run", "--backend", "auto", "/dev/null"]);
     expect(script.stderr).toBe("there is no /dev/kvm on this machine: using the software model\n");
     expect(script.status).toBe(0);
+    const created = run(["create", "--json"], "auto");
+    expect(created.stderr).toBe("there is no /dev/kvm on this machine: using the software model\n");
+    expect(JSON.parse(created.stdout).backend).toBe("model");
+    const dumped = run(["dump", "--json"]);
+    expect(JSON.parse(dumped.stdout).source.backend).toBe("model");
+    expect(run(["destroy"])).toMatchObject({ status: 0 });
   });
 
   it("doctor ends in status 3, with what to do", () => {
