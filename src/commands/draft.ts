@@ -63,9 +63,26 @@ export class Draft {
       action();
     } catch (error) {
       this.discard();
-      throw new KvmIrqError("output-failed", `${this.#path} can't be written: ${(error as Error).message}`, {
-        details: { path: this.#path },
-      });
+      throw unwritable(this.#path, error);
     }
   }
+}
+
+/** What a person can do about the commonest reasons why a file can't be written. */
+const REASONS: Record<string, [why: string, hint: string]> = {
+  ENOENT: ["there is no such folder", "make the folder first, or write to another place"],
+  ENOTDIR: ["a part of the path is not a folder", "write to another place"],
+  EISDIR: ["it is a folder", "give the name of a file in it"],
+  EACCES: ["no permission", "write to another place, or as a user who may"],
+  EROFS: ["the file system is read-only", "write to another place"],
+  ENOSPC: ["no space left on the device", "make room, or write to another place"],
+};
+
+function unwritable(path: string, error: unknown): KvmIrqError {
+  const { code = "", message } = error as NodeJS.ErrnoException;
+  const [why, hint] = REASONS[code] ?? [message, "write to another place"];
+  return new KvmIrqError("output-failed", `${path} can't be written: ${why}`, {
+    hint,
+    details: { path, errno_name: code },
+  });
 }

@@ -31,15 +31,14 @@ export function accessInput(path: string): void {
   if (isFolder) throw unreadable(path, { code: "EISDIR" });
 }
 
-const REASONS: Record<string, string> = {
-  ENOENT: "there is no such file",
-  EACCES: "no permission",
-  EISDIR: "it is a folder",
+const REASONS: Record<string, [why: string, hint: string]> = {
+  ENOENT: ["there is no such file", "paths start at the current folder; - is standard input"],
+  EACCES: ["no permission", "make it readable, or read it as a user who may"],
+  EISDIR: ["it is a folder", "give the name of a file in it"],
 };
 
 function unreadable(path: string, error: unknown): KvmIrqError {
-  const { code, message } = error as NodeJS.ErrnoException;
-  return new KvmIrqError("no-file", `${path} can't be read: ${REASONS[code ?? ""] ?? message}`, {
-    details: { path },
-  });
+  const { code = "", message } = error as NodeJS.ErrnoException;
+  const [why, hint] = REASONS[code] ?? [message, undefined];
+  return new KvmIrqError("no-file", `${path} can't be read: ${why}`, { hint, details: { path } });
 }
