@@ -177,8 +177,15 @@ function neededCommands(argv: readonly string[]): string[] {
     : [...new Set(argv.filter((word) => Object.hasOwn(COMMANDS, word)))];
 }
 
+/** Commander puts two sentences where an error here has one. */
+const INVALID = /( is invalid(?: for argument '[^']*')?)\. (\w)/;
+const oneSentence = (_: string, what: string, letter: string) => `${what}: ${letter.toLowerCase()}`;
+
 function usageError(error: CommanderError, argv: readonly string[], program: Command): KvmIrqError {
-  const [first, ...rest] = error.message.replace(/^error: /, "").split("\n");
+  const [first, ...rest] = error.message
+    .replace(/^error: /, "")
+    .replace(INVALID, oneSentence)
+    .split("\n");
   const suggestion = rest.join(" ").replace(/^\(|\)$/g, "");
   const command = program.commands.find((candidate) => argv.includes(candidate.name()));
   const help = `\`kvm-irq ${command === undefined ? "" : `${command.name()} `}--help\` shows how to call it`;

@@ -43,11 +43,13 @@ export const pulse: CommandSpec = {
           "handled",
         ]),
       )
-      .option(
-        "--timeout <duration>",
-        "with --require handled: how long the guest may take for each pulse",
-        duration,
-        1000,
+      .addOption(
+        new Option(
+          "--timeout <duration>",
+          "with --require handled: how long the guest may take for each pulse",
+        )
+          .argParser(duration)
+          .default(1000, "1s"),
       )
       .addHelpText(
         "after",

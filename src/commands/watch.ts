@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { type RoutingName, routingAssumption } from "../diagnose/routing.ts";
 import type { Panel } from "../render/watch.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
@@ -24,7 +24,11 @@ export const watch: CommandSpec = {
       .description(
         "Reads the target again and again and shows what changes: registers, lines that rise, findings that come and go. On a terminal it is a picture that redraws in place; elsewhere, and with --json, a line a change. Edges are counted as far as readings tell: those that are coalesced, or served between two readings, leave no trace (`trace` sees each of them).",
       )
-      .option("--interval <duration>", "from one reading to the next", interval, 500)
+      .addOption(
+        new Option("--interval <duration>", "from one reading to the next")
+          .argParser(interval)
+          .default(500, "500ms"),
+      )
       .option("--chip <chip>", "read only these: pic1, pic2, pic, ioapic, lapic, lapic[N]; repeatable", chips)
       .option("--ignore <path>", "changes of no interest, as lapic[*].esr; repeatable", collect)
       .addOption(routingOption())

@@ -47,6 +47,20 @@ describe("the command line", () => {
     expect(stderr).toMatch(/^kvm-irq: .+\n(hint: .+\n)?$/);
   });
 
+  it("says what is wrong with a value in one sentence", () => {
+    expect(user.run(["pulse", "4", "--count", "0"]).stderr).toMatch(
+      /argument '0' is invalid: it takes a whole number from 1 to \d+\n/,
+    );
+    expect(user.run(["route", "sow"]).stderr).toContain(
+      "is invalid for argument 'action': allowed choices are show, set, reset\n",
+    );
+  });
+
+  it("shows durations in its help as they are typed", () => {
+    expect(user.ok(["pulse", "--help"])).toContain("(default: 1s)");
+    expect(user.ok(["watch", "--help"])).toContain("(default: 500ms)");
+  });
+
   it("gives errors as JSON with --json, on stderr", () => {
     const { stdout, stderr } = user.run(["-s", "nobody", "dump", "--json"]);
     expect(stdout).toBe("");
