@@ -1,0 +1,35 @@
+import { describe, expect, it } from "vitest";
+import { KvmIrqError } from "../../src/abi/error.ts";
+import { examine } from "../../src/diagnose/doctor.ts";
+import type { HostFacts } from "../../src/sys/probe.ts";
+
+const error = new KvmIrqError("kernel-refused", "no VM could be made");
+
+const hiddenFlag: HostFacts = {
+  kernel: "6.12.0",
+  platform: "linux",
+  machine: "x64",
+  module: undefined,
+  cpu: { vendor: "AuthenticAMD", flag: undefined },
+  device: { path: "/dev/kvm", mode: "600", uid: 0, gid: 0 },
+  opened: { apiVersion: 12 },
+  capabilities: {},
+  trial: { ok: true },
+  ptraceScope: 0,
+  tracefs: "/sys/kernel/tracing",
+};
+
+describe("a CPU that shows no virtualization flag", () => {
+  const cpu = (facts: Partial<HostFacts>) =>
+    examine({ ...hiddenFlag, ...facts }).checks.find(({ id }) => id === "cpu");
+
+  it("is nothing to do about where KVM works all the same", () => {
+    expect(cpu({})).toMatchObject({ status: "ok", what: expect.stringContaining("yet KVM works") });
+    expect(cpu({})).not.toHaveProperty("remedy");
+  });
+
+  it("is a warning where no VM could be made, and a failure where the device does not open", () => {
+    expect(cpu({ trial: { error } })).toMatchObject({ status: "warning", remedy: expect.any(String) });
+    expect(cpu({ trial: undefined, opened: { error } })).toMatchObject({ status: "failed" });
+  });
+});
