@@ -9,6 +9,7 @@ export function renderRouting(routing: Routing, view: View): string {
   for (const route of routesOf(routing)) {
     byGsi.set(route.gsi, [...(byGsi.get(route.gsi) ?? []), destination(route)]);
   }
+  if (byGsi.size === 0) return "no GSI is routed anywhere\n";
   const name = routing === "default" ? "KVM's default routing" : "a routing of its own";
   const rows = [...byGsi]
     .sort(([a], [b]) => a - b)
