@@ -66,6 +66,9 @@ export const run: CommandSpec = {
     if (options.output !== undefined && options.format === "text") {
       throw new KvmIrqError("usage", "--output goes with --format tap or junit");
     }
+    if (context.globals.json && options.format !== "text") {
+      throw new KvmIrqError("usage", `--json and --format ${options.format} are two formats; give one`);
+    }
     refuseFrom(path, options, context);
     const script = openScript(path);
     const made = namesTarget(context) ? undefined : await chooseStart(context, options);

@@ -184,6 +184,14 @@ describe("run", () => {
     expect(user.json(["-s", "living", "dump"]).chips.lapic[0].irr).toEqual([]);
   });
 
+  it("refuses --json for a report that has a format of its own", () => {
+    const { status, stdout, stderr } = user.run(["run", "-", "--json", "--format", "tap"], {
+      input: "pulse 4",
+    });
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    expect(stderr).toContain("--json and --format tap are two formats; give one");
+  });
+
   it("reads standard input too, and names it in messages", () => {
     const input = "pulse 4\nexpect pic1.imr=0";
     const { status, stderr } = user.run(["run", "-", "--preset", "ioapic"], { input });
