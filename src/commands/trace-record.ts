@@ -1,6 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { count, time } from "../render/format.ts";
 import { isAlive } from "../sys/alive.ts";
+import { findVmsOf } from "../target/processes.ts";
 import type { Target } from "../target/target.ts";
 import type { TraceHeader, TraceSummary } from "../trace/event.ts";
 import { type RecordOptions, record } from "../trace/record.ts";
@@ -87,7 +88,12 @@ function recordOptions({ pid }: Subject, options: TraceOptions): RecordOptions {
 async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subject> {
   const { pid } = context.globals;
   if (all) return { label: "every VM" };
-  if (pid !== undefined) return { label: `pid ${pid}`, pid };
+  if (pid !== undefined) {
+    if (isAlive(pid) && (await findVmsOf(pid)).length === 0) {
+      context.notice(`process ${pid} has no VM: there is nothing to record until it makes one`);
+    }
+    return { label: `pid ${pid}`, pid };
+  }
   const { source, label } = await (await sessionOf(context)).describe();
   if (source.kind === "session" && source.backend === "kvm") return { label, pid: source.pid };
   throw new KvmIrqError(

@@ -178,6 +178,8 @@ describe.skipIf(noTracing !== undefined)(`trace (${noTracing ?? "on this kernel"
       );
     expect(await raised("-s", "default")).toBe(true);
     expect(await raised("--pid", String(holder))).toBe(true);
+    const none = user.run(["trace", "--pid", String(process.pid), "--for", "10ms"]);
+    expect(none.stderr).toContain(`process ${process.pid} has no VM: there is nothing to record`);
     expect(await raised("-s", "still")).toBe(false);
     const { events } = await parse(user.ok(["trace", "--all", "--json", ...pulse("4")]));
     expect(events.some(({ process }) => process === holder)).toBe(true);
