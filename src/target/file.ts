@@ -81,7 +81,7 @@ export class FileTarget implements Target {
 
   #readOnly(): KvmIrqError {
     return new KvmIrqError("unsupported", `${this.#label} is a file: it can be read, not driven`, {
-      hint: "`kvm-irq create NAME` and `kvm-irq -s NAME restore FILE` make a VM of it that can be",
+      hint: "`kvm-irq create NAME --from FILE` makes a VM of it that can be",
     });
   }
 }
