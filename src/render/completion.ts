@@ -37,16 +37,9 @@ export function completionScript(shell: "bash" | "zsh" | "fish", commands: reado
 
 function bashScript(program: CommandSyntax, commands: readonly CommandSyntax[]): string {
   const flags = (options: readonly OptionSyntax[]) => options.flatMap((option) => option.flags).join(" ");
-  const values = new Map<string, string>();
-  for (const option of [program, ...commands].flatMap((command) => command.options)) {
-    if (!option.takesValue) continue;
-    const words = option.takesSession ? `$(${SESSIONS})` : option.choices.join(" ");
-    for (const flag of option.flags)
-      if (!values.get(flag)) values.set(flag, option.takesFile ? "@file" : words);
-  }
-  const valueCases = [...values].map(
-    ([flag, words]) =>
-      `    ${flag}) ${words === "@file" ? 'COMPREPLY=($(compgen -f -- "$word"))' : `COMPREPLY=($(compgen -W "${words}" -- "$word"))`}; return ;;`,
+  // The same option has other values in another command: `dump --format`, `trace --format`.
+  const valueCases = [{ ...program, name: "*" }, ...commands].flatMap(({ name, options }) =>
+    options.filter(({ takesValue }) => takesValue).map((option) => valueCase(name, option)),
   );
   const commandCases = commands.map(({ name, options, choices }) => {
     const sessions = TAKES_SESSIONS.has(name) ? ` $(${SESSIONS})` : "";
@@ -57,14 +50,14 @@ function bashScript(program: CommandSyntax, commands: readonly CommandSyntax[]):
 _kvm_irq() {
   local word=\${COMP_WORDS[COMP_CWORD]} previous=\${COMP_WORDS[COMP_CWORD-1]} command= words= i
   COMPREPLY=()
-  case $previous in
-${valueCases.join("\n")}
-  esac
   for ((i = 1; i < COMP_CWORD; i++)); do
     case \${COMP_WORDS[i]} in
       ${commands.map(({ name }) => name).join("|")}) command=\${COMP_WORDS[i]}; break ;;
     esac
   done
+  case "$command $previous" in
+${valueCases.join("\n")}
+  esac
   case $command in
     '') words="${commands.map(({ name }) => name).join(" ")} ${flags(program.options)}" ;;
 ${commandCases.join("\n")}
@@ -73,6 +66,14 @@ ${commandCases.join("\n")}
 }
 complete -F _kvm_irq kvm-irq
 `;
+}
+
+/** What completes the value of an option of a command; `*` stands for any command. */
+function valueCase(command: string, option: OptionSyntax): string {
+  const words = option.takesSession ? `$(${SESSIONS})` : option.choices.join(" ");
+  const compgen = option.takesFile ? 'compgen -f -- "$word"' : `compgen -W "${words}" -- "$word"`;
+  const patterns = option.flags.map((flag) => `${command}" ${flag}"`);
+  return `    ${patterns.join("|")}) COMPREPLY=($(${compgen})); return ;;`;
 }
 
 function fish(program: CommandSyntax, commands: readonly CommandSyntax[]): string {

@@ -123,6 +123,10 @@ describe("in a shell script", () => {
     expect(complete("pu")).toBe("pulse");
     expect(complete("create", "--pre")).toBe("--preset");
     expect(complete("create", "--preset", "")).toBe("reset pic ioapic lapic");
+    expect(complete("trace", "--format", "")).toBe("table ndjson vcd perfetto svg");
+    expect(complete("dump", "--format", "")).toBe("table json raw");
+    expect(complete("-s", "def")).toBe("default");
+    expect(complete("pulse", "4", "--session", "def")).toBe("default");
     expect(complete("destroy", "def")).toBe("default");
     expect(complete("completion", "")).toContain("bash zsh fish");
   });
