@@ -1,11 +1,11 @@
 import type { Command } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
-import { parsePath } from "../abi/path.ts";
 import { diffSnapshots, unmatchedChips } from "../diagnose/diff-snapshots.ts";
 import { targetNamed } from "../target/named.ts";
 import { openTarget } from "../target/open.ts";
 import { type Reading, readTarget } from "../target/take-snapshot.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { paths } from "./parsers.ts";
 
 interface Options {
   ignore?: string[];
@@ -117,8 +117,4 @@ function checkComparable(a: Reading, b: Reading, ignore: readonly string[]): voi
 
 function nameOf({ info, snapshot }: Reading): object {
   return { label: info.label, source: snapshot.source, captured_at: snapshot.captured_at };
-}
-
-function paths(text: string, previous: string[] | undefined): string[] {
-  return [...(previous ?? []), parsePath(text).text];
 }

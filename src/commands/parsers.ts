@@ -1,6 +1,7 @@
 import { InvalidArgumentError, Option } from "commander";
 import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { parsePath } from "../abi/path.ts";
 import { MAX_ROUTES } from "../abi/x86/routing.ts";
 import { ROUTING_PROFILES } from "../diagnose/routing.ts";
 import { badChip } from "../target/take-snapshot.ts";
@@ -77,6 +78,11 @@ export function chips(text: string, previous: string[] | undefined): string[] {
     if (HOST_ARCH.chipFilter(word) === undefined) throw badChip(word, HOST_ARCH);
   }
   return [...(previous ?? []), ...words];
+}
+
+/** A path of `--ignore`, repeatable. */
+export function paths(text: string, previous: string[] | undefined): string[] {
+  return [...(previous ?? []), parsePath(text).text];
 }
 
 /** `--routing`: a table by name. Without it, routingOf of src/diagnose/routing.ts decides. */

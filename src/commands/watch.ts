@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { type RoutingName, routingAssumption } from "../diagnose/routing.ts";
 import type { Panel } from "../render/watch.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
-import { chips, duration, routingOption } from "./parsers.ts";
+import { chips, duration, paths, routingOption } from "./parsers.ts";
 import type { WatchSource } from "./watch-source.ts";
 
 interface Options {
@@ -30,7 +30,7 @@ export const watch: CommandSpec = {
           .default(500, "500ms"),
       )
       .option("--chip <chip>", "read only these: pic1, pic2, pic, ioapic, lapic, lapic[N]; repeatable", chips)
-      .option("--ignore <path>", "changes of no interest, as lapic[*].esr; repeatable", collect)
+      .option("--ignore <path>", "changes of no interest, as lapic[*].esr; repeatable", paths)
       .addOption(routingOption())
       .addHelpText(
         "after",
@@ -102,8 +102,4 @@ function interval(text: string): number {
   const ms = duration(text);
   if (ms >= SHORTEST_INTERVAL_MS) return ms;
   throw new InvalidArgumentError(`the shortest interval is ${SHORTEST_INTERVAL_MS}ms.`);
-}
-
-function collect(path: string, previous: string[] | undefined): string[] {
-  return [...(previous ?? []), path];
 }

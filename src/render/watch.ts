@@ -136,11 +136,11 @@ function panelLines(
     case "pic2":
       return chips[panel] === undefined
         ? [notRead(panel)]
-        : [...picPanel(panel, chips[panel], panel === "pic1" ? 0 : 8, marks)];
+        : picPanel(panel, chips[panel], panel === "pic1" ? 0 : 8, marks);
     case "ioapic":
-      return chips.ioapic === undefined ? [notRead(panel)] : [...ioapicPanel(chips.ioapic, room, marks)];
+      return chips.ioapic === undefined ? [notRead(panel)] : ioapicPanel(chips.ioapic, room, marks);
     case "lapic":
-      return chips.lapic === undefined ? [notRead(panel)] : [...lapicPanel(chips.lapic, marks)];
+      return chips.lapic === undefined ? [notRead(panel)] : lapicPanel(chips.lapic, marks);
     case "all":
       return allChips(chips, room, marks);
   }
@@ -156,7 +156,7 @@ function allChips({ pic1, pic2, ioapic, lapic }: Chips, room: number, marks: Mar
     ...(pic1 === undefined ? [] : [["pic1", pic1] as const]),
     ...(pic2 === undefined ? [] : [["pic2", pic2] as const]),
   ];
-  const above = pics.length === 0 ? [] : [...picSummary(pics, marks)];
+  const above = pics.length === 0 ? [] : picSummary(pics, marks);
   const below = lapic === undefined ? [] : ["", ...lapicSummary(lapic, marks)];
   const between = ioapic === undefined ? [] : ioapicPanel(ioapic, room - above.length - below.length, marks);
   return [...above, ...between, ...below];

@@ -41,6 +41,7 @@ describe("the command line", () => {
     [["-s", "a", "--snapshot", "b", "dump"]],
     [["completion", "tcsh"]],
     [["destroy", "a", "--all"]],
+    [["watch", "--ignore", "lapic[*"]],
   ])("refuses %j with status 2, one line and a hint", (args) => {
     const { status, stdout, stderr } = user.run(args);
     expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
