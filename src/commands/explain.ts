@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { HOST_ARCH } from "../abi/arch.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { explainAll, explainGsi } from "../diagnose/explain.ts";
 import type { Explanation } from "../diagnose/explanation.ts";
@@ -68,7 +69,15 @@ async function look(context: Context, options: Options): Promise<Observation | u
     });
   }
   const target = await context.target();
-  const first = observe(undefined, (await readTarget(target)).snapshot, options);
+  const reading = await readTarget(target);
+  if (reading.arch !== HOST_ARCH) {
+    throw new KvmIrqError(
+      "unsupported",
+      `${reading.info.label} is of ${reading.arch.name}; explain knows the ways of ${HOST_ARCH.name}`,
+      { hint: "`kvm-irq dump` shows what it has" },
+    );
+  }
+  const first = observe(undefined, reading.snapshot, options);
   if (options.for === undefined) return first;
   await sleep(options.for, undefined, { signal: context.signal }).catch(() => {});
   if (context.signal.aborted) return undefined;

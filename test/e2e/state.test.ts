@@ -125,6 +125,9 @@ describe("dump", () => {
     expect(user.json(["dump", "--snapshot", path("old.json")]).chips).toEqual(old.chips);
     user.ok(["expect", "ioapic.redirtbl[47].mask=false", "--snapshot", path("old.json")]);
     user.ok(["diff", path("old.json"), path("old.json")]);
+    const explained = user.run(["explain", "4", "--snapshot", path("old.json")]);
+    expect(explained).toMatchObject({ status: 2 });
+    expect(explained.stderr).toContain("old.json is of ia64; explain knows the ways of x86_64");
     const { status, stderr } = user.run(["restore", path("old.json")]);
     expect(status).toBe(6);
     expect(stderr).toContain("the snapshot is of ia64");
