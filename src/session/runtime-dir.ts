@@ -44,7 +44,7 @@ export function ensureRuntimeDir(dir: string = runtimeDir()): string {
  * @throws KvmIrqError `runtime-dir` when it is not to be trusted.
  */
 export function checkRuntimeDir(dir: string = runtimeDir()): boolean {
-  const stats = lstatSync(dir, { throwIfNoEntry: false });
+  const stats = lookAt(dir);
   if (stats === undefined) return false;
   const distrust = reasonToDistrust(stats);
   if (distrust !== undefined) {
@@ -53,6 +53,17 @@ export function checkRuntimeDir(dir: string = runtimeDir()): boolean {
     });
   }
   return true;
+}
+
+function lookAt(dir: string): Stats | undefined {
+  try {
+    return lstatSync(dir, { throwIfNoEntry: false });
+  } catch (error) {
+    // As with `sudo -u`, which may leave XDG_RUNTIME_DIR what it was.
+    throw new KvmIrqError("runtime-dir", `${dir} can't be looked into: ${(error as Error).message}`, {
+      hint: "unset XDG_RUNTIME_DIR, or set it to a folder of yours",
+    });
+  }
 }
 
 function reasonToDistrust(stats: Stats): string | undefined {
