@@ -1,3 +1,4 @@
+import type { SessionInfo } from "../session/protocol.ts";
 import type { SessionEntry } from "../session/start.ts";
 import { programName, type VmProcess } from "../target/processes.ts";
 import { plain } from "./fit.ts";
@@ -24,13 +25,18 @@ function renderSessions(sessions: readonly SessionEntry[], view: View): string {
     ],
     sessions.map((entry) => {
       if ("silent" in entry) return [entry.silent.name, view.paint.red("silent"), String(entry.silent.pid)];
-      const { name, backend, pid, vcpus, preset, from, created_at, ttl_ms } = entry.info;
+      const { name, backend, pid, vcpus, created_at, ttl_ms } = entry.info;
       const age = time(Math.max(0, Date.now() - Date.parse(created_at)));
       const ttl = ttl_ms === undefined ? "-" : time(ttl_ms);
-      return [name, backend, String(pid), String(vcpus), preset ?? from ?? "-", age, ttl];
+      return [name, backend, String(pid), String(vcpus), startText(entry.info), age, ttl];
     }),
     view,
   );
+}
+
+/** What the session started with: a guest sets up its chips itself, over the preset. */
+function startText({ guest, preset, from }: SessionInfo): string {
+  return guest === undefined ? (preset ?? from ?? "-") : `guest ${guest.program}`;
 }
 
 function renderVms(vms: readonly VmProcess[], view: View): string {

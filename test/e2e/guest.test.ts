@@ -25,6 +25,7 @@ describe.skipIf(!haveKvm)("a guest that runs (skipped without /dev/kvm)", () => 
       expect(pulsed.results).toMatchObject([{ gsi, count: 1, delivered: 1, handled: 1, level: 0 }]);
       const snapshot = user.json(["-s", "g", "dump"]);
       expect(snapshot.guest).toMatchObject({ program, running: true, handled: [{ vector }] });
+      expect(user.ok(["list"])).toContain(`  guest ${program}  `);
       // While its line is up, a level interrupt comes again after each EOI.
       if (gsi < 16) expect(snapshot.guest.handled[0].count).toBe(1);
       const { pic1, pic2, ioapic, lapic } = snapshot.chips;
