@@ -1,6 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
-import { checkFieldNames } from "../abi/x86/fields.ts";
+import { checkFieldNames, wordsOf } from "../abi/x86/fields.ts";
 
 const OPERATORS = ["=", "!=", "<", ">", "<=", ">=", "&"] as const;
 type Operator = (typeof OPERATORS)[number];
@@ -70,6 +70,8 @@ function holds(field: Field, operator: Operator, wanted: string): boolean {
     refuseOrder(field, operator);
     if (typeof value === "boolean" && !/^(true|false|0|1)$/.test(wanted))
       throw misfit(field, wanted, "true or false");
+    const words = wordsOf(field.path);
+    if (words !== undefined && !words.includes(wanted)) throw misfit(field, wanted, words.join(", "));
     const found = typeof value === "boolean" && /^[01]$/.test(wanted) ? String(Number(value)) : String(value);
     return (found === wanted) === (operator === "=");
   }

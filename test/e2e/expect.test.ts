@@ -101,6 +101,7 @@ describe("expect", () => {
     "pic1.irr=many",
     "pic1..irr=1",
     "ioapic.redirtbl[4].mask=perhaps",
+    "ioapic.redirtbl[4].delivery_mode!=fixd",
     "ioapic.redirtbl[4].mask<true",
     "lapic[0].irr>0x41",
     "routing=default",

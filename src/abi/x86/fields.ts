@@ -1,6 +1,15 @@
 import { SIZEOF } from "../ioctl.ts";
 import { isOptionalField, type Path, resolvePath } from "../path.ts";
-import { decodeIoapic, IOAPIC_NUM_PINS, ioapicStateSize } from "./ioapic.ts";
+import {
+  DELIVERY_MODES,
+  DELIVERY_STATUSES,
+  DEST_MODES,
+  decodeIoapic,
+  IOAPIC_NUM_PINS,
+  ioapicStateSize,
+  POLARITIES,
+  TRIG_MODES,
+} from "./ioapic.ts";
 import { decodeLapic } from "./lapic.ts";
 import { decodePic } from "./pic.ts";
 import { decodeVcpu, VCPU_IMAGE } from "./vcpu.ts";
@@ -27,4 +36,17 @@ function everyField(): object {
     lapic: [decodeLapic(new Uint8Array(SIZEOF.kvm_lapic_state), 0)],
     vcpus: [decodeVcpu(new Uint8Array(VCPU_IMAGE.size), 0)],
   };
+}
+
+const WORDS: Readonly<Record<string, readonly string[]>> = {
+  delivery_mode: DELIVERY_MODES,
+  dest_mode: DEST_MODES,
+  delivery_status: DELIVERY_STATUSES,
+  polarity: POLARITIES,
+  trig_mode: TRIG_MODES,
+};
+
+/** The words that the field at the end of a path can be; nothing for a field that is no word, or any. */
+export function wordsOf(path: string): readonly string[] | undefined {
+  return WORDS[path.slice(path.lastIndexOf(".") + 1)];
 }
