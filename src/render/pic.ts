@@ -9,9 +9,15 @@ const CASCADE = 2;
 /**
  * An 8259, a row an input.
  *
- * @param firstGsi the GSI of input 0 under the default routing.
+ * @param gsis the GSIs that go to an input, as text.
  */
-export function renderPic(name: string, role: string, pic: PicState, firstGsi: number, view: View): string {
+export function renderPic(
+  name: string,
+  role: string,
+  pic: PicState,
+  gsis: (input: number) => string,
+  view: View,
+): string {
   const registers = [
     ["base", hex(pic.irq_base)],
     ["IMR", hex(pic.imr)],
@@ -25,7 +31,7 @@ export function renderPic(name: string, role: string, pic: PicState, firstGsi: n
     const cascade = role === "master" && input === CASCADE;
     return [
       `IR${input}`,
-      cascade ? "slave" : String(firstGsi + input),
+      cascade ? "slave" : gsis(input),
       hex((pic.irq_base & 0xf8) | input),
       (pic.elcr & bit) === 0 ? "edge" : "level",
       (pic.last_irr & bit) === 0 ? "low" : "high",

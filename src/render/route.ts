@@ -1,4 +1,4 @@
-import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
+import { type PinRoute, type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
 import { describeMsi } from "./msi.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";
@@ -15,6 +15,15 @@ export function renderRouting(routing: Routing, view: View): string {
     .sort(([a], [b]) => a - b)
     .map(([gsi, destinations]) => [String(gsi), destinations.join(", ")]);
   return `${view.paint.bold(name)}\n${table([{ head: "GSI", align: "right" }, { head: "TO" }], rows, view)}`;
+}
+
+/** Tells the GSIs that a routing takes to a pin, as text; a dash where there are none. */
+export function gsisOf(routes: readonly PinRoute[]): (chip: PinRoute["chip"], pin: number) => string {
+  return (chip, pin) =>
+    routes
+      .filter((route) => route.chip === chip && route.pin === pin)
+      .map(({ gsi }) => gsi)
+      .join(" ") || "-";
 }
 
 function destination(route: Route): string {

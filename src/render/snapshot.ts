@@ -1,9 +1,10 @@
 import type { Snapshot } from "../abi/snapshot.ts";
+import { pinRoutesOf, routingOf } from "../diagnose/routing.ts";
 import { renderGuest } from "./guest.ts";
 import { renderIoapic } from "./ioapic.ts";
 import { renderLapic } from "./lapic.ts";
 import { renderPic } from "./pic.ts";
-import { renderRouting } from "./route.ts";
+import { gsisOf, renderRouting } from "./route.ts";
 import { renderVcpu } from "./vcpu.ts";
 import type { View } from "./view.ts";
 
@@ -13,8 +14,9 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
   const backend =
     source.backend === undefined ? "" : ` (${source.backend === "kvm" ? "KVM" : source.backend})`;
   const sections = [`${view.paint.bold(label)}${backend}, ${host.arch}, kernel ${host.kernel}\n`];
-  if (chips.pic1) sections.push(renderPic("PIC1", "master", chips.pic1, 0, view));
-  if (chips.pic2) sections.push(renderPic("PIC2", "slave", chips.pic2, 8, view));
+  const gsis = gsisOf(pinRoutesOf(routingOf(snapshot, undefined)));
+  if (chips.pic1) sections.push(renderPic("PIC1", "master", chips.pic1, (pin) => gsis("pic1", pin), view));
+  if (chips.pic2) sections.push(renderPic("PIC2", "slave", chips.pic2, (pin) => gsis("pic2", pin), view));
   if (chips.ioapic) sections.push(renderIoapic(chips.ioapic, view));
   for (const lapic of chips.lapic ?? []) {
     const vcpu = vcpus?.find((state) => state.vcpu === lapic.vcpu);

@@ -1,5 +1,6 @@
 import type { PinRoute } from "../abi/x86/routing.ts";
 import type { Observation } from "../diagnose/watch.ts";
+import { gsisOf } from "./route.ts";
 import type { View } from "./view.ts";
 
 /** What a panel of the live view needs to know of the last reading beside the state itself. */
@@ -9,6 +10,8 @@ export interface Marks {
   mark(text: string, ...paths: string[]): string;
   /** Whether a field, or anything below it, changed. */
   changed(path: string): boolean;
+  /** The GSIs that go to a pin, as text. */
+  gsis(chip: PinRoute["chip"], pin: number): string;
   /** The rises that were seen of the GSIs that go to a pin, highlighted when there is a new one. */
   edges(chip: PinRoute["chip"], pin: number): string;
 }
@@ -25,6 +28,7 @@ export function marksOf(
   return {
     view,
     changed,
+    gsis: gsisOf(routes),
     mark: (text, ...paths) => (paths.some(changed) ? highlight(text) : text),
     edges(chip, pin) {
       const gsis = routes.filter((route) => route.chip === chip && route.pin === pin).map(({ gsi }) => gsi);

@@ -25,9 +25,9 @@ export function picSummary(pics: readonly (readonly [PicName, PicState])[], { vi
   return lines(table(head, rows, view));
 }
 
-/** One PIC, a row an input. @param firstGsi the GSI of input 0. */
-export function picPanel(name: PicName, pic: PicState, firstGsi: number, marks: Marks): string[] {
-  const { view, mark, edges } = marks;
+/** One PIC, a row an input. */
+export function picPanel(name: PicName, pic: PicState, marks: Marks): string[] {
+  const { view, mark, edges, gsis } = marks;
   const registers = (["irq_base", "irr", "isr", "imr", "elcr", "priority_add"] as const).map(
     (field) => `${field} ${mark(hex(pic[field]), `${name}.${field}`)}`,
   );
@@ -41,7 +41,7 @@ export function picPanel(name: PicName, pic: PicState, firstGsi: number, marks: 
     ].filter((word) => word !== false);
     return [
       `IR${input}`,
-      cascade ? "slave" : String(firstGsi + input),
+      cascade ? "slave" : gsis(name, input),
       hex((pic.irq_base & 0xf8) | input),
       has("elcr") ? "level" : "edge",
       has("last_irr") ? "high" : "low",

@@ -134,9 +134,7 @@ function panelLines(
   switch (panel) {
     case "pic1":
     case "pic2":
-      return chips[panel] === undefined
-        ? [notRead(panel)]
-        : picPanel(panel, chips[panel], panel === "pic1" ? 0 : 8, marks);
+      return chips[panel] === undefined ? [notRead(panel)] : picPanel(panel, chips[panel], marks);
     case "ioapic":
       return chips.ioapic === undefined ? [notRead(panel)] : ioapicPanel(chips.ioapic, room, marks);
     case "lapic":
