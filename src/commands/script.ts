@@ -1,6 +1,6 @@
 import { createReadStream } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
-import { accessInput, readInput } from "../target/input.ts";
+import { canReadAgain, readInput } from "../target/input.ts";
 
 /** A line of a script that has something to do. */
 export interface ScriptLine {
@@ -59,16 +59,16 @@ export interface Script {
  * Opens a script.
  *
  * @param path a file's path, whose lines are read one by one, so that a long script takes no memory; or `-`
- *   for standard input, which is read once and kept.
+ *   for standard input. That, like any other pipe, is read once and kept.
  * @throws KvmIrqError `no-file`.
  */
 export function openScript(path: string): Script {
-  if (path === "-") {
-    const text = readInput(path).toString("utf8");
-    return { label: "standard input", lines: () => wordLines([text], "standard input") };
+  const label = path === "-" ? "standard input" : path;
+  if (path !== "-" && canReadAgain(path)) {
+    return { label, lines: () => wordLines(createReadStream(path, { encoding: "utf8" }), label) };
   }
-  accessInput(path);
-  return { label: path, lines: () => wordLines(createReadStream(path, { encoding: "utf8" }), path) };
+  const text = readInput(path).toString("utf8");
+  return { label, lines: () => wordLines([text], label) };
 }
 
 /** A loop written out has few different lines; of these, so many are taken apart once. */

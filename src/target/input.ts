@@ -16,19 +16,17 @@ export function readInput(path: string): Buffer {
 }
 
 /**
- * Makes sure that a file can be read, without reading it.
+ * Whether a file can be read more than once, which what comes through a pipe can't. It is not read.
  *
- * @throws KvmIrqError `no-file`.
+ * @throws KvmIrqError `no-file` when it can't be read at all.
  */
-export function accessInput(path: string): void {
-  let isFolder: boolean;
+export function canReadAgain(path: string): boolean {
   try {
     accessSync(path, constants.R_OK);
-    isFolder = statSync(path).isDirectory();
+    return statSync(path).isFile();
   } catch (error) {
     throw unreadable(path, error);
   }
-  if (isFolder) throw unreadable(path, { code: "EISDIR" });
 }
 
 const REASONS: Record<string, [why: string, hint: string]> = {

@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -202,6 +202,28 @@ describe("run", () => {
     const folder = user.run(["run", user.folder]);
     expect(folder).toMatchObject({ status: 4, stdout: "" });
     expect(folder.stderr).toMatch(/can't be read: it is a folder\nhint: /);
+  });
+
+  it("reads a pipe by any name, and does not take what it read for an empty script", () => {
+    const input = "pulse 4\nexpect pic1.imr=0";
+    const path = join(user.folder, "pipe.kvmirq");
+    execFileSync("mkfifo", [path]);
+    const { status, stderr } = spawnSync(
+      "bash",
+      [
+        "-c",
+        'printf %s "$2" > "$1" & exec "$3" "$4" run "$1" --preset ioapic',
+        "_",
+        path,
+        input,
+        process.execPath,
+        PROGRAM,
+      ],
+      { env: user.env, encoding: "utf8" },
+    );
+    expect(status).toBe(1);
+    expect(stderr).toContain(`${path}:2: expect pic1.imr=0: a condition does not hold`);
+    expect(user.run(["run", user.folder])).toMatchObject({ status: 4, stdout: "" });
   });
 
   it("takes a living session with -s, and leaves its state there", () => {
