@@ -1,5 +1,6 @@
 import { closeSync, lstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
+import { interruptibly } from "../target/signal-guard.ts";
 
 /**
  * A file that comes to be whole or not at all: written beside its place and then renamed, unless that place
@@ -19,7 +20,8 @@ export class Draft {
     this.#guard(() => {
       const stats = lstatSync(path, { throwIfNoEntry: false });
       if (stats !== undefined && !stats.isFile()) {
-        this.#fd = openSync(path, "w");
+        // A pipe opens once it has a reader.
+        this.#fd = interruptibly(() => openSync(path, "w"));
         return;
       }
       const beside = `${path}.${process.pid}.tmp`;

@@ -1,16 +1,20 @@
 import { readInput } from "../target/input.ts";
-import { readTrace } from "../trace/ndjson.ts";
+import { readTrace, type Trace } from "../trace/ndjson.ts";
 import { type Scope, ScopeFilter } from "../trace/x86/scope.ts";
 import type { Sink } from "./trace-sinks.ts";
 
 /**
- * Puts a saved trace into a sink.
+ * Reads a saved trace.
  *
  * @param path `-` for stdin.
- * @throws KvmIrqError `no-file`, `bad-input`; the sink is then not begun.
+ * @throws KvmIrqError `no-file`, `bad-input`.
  */
-export async function replay(sink: Sink, path: string, scope: Scope): Promise<void> {
-  const { header, events, summary } = await readTrace(linesOf(readInput(path)));
+export async function readSaved(path: string): Promise<Trace> {
+  return readTrace(linesOf(readInput(path)));
+}
+
+/** Puts a saved trace into a sink. */
+export async function replay(sink: Sink, { header, events, summary }: Trace, scope: Scope): Promise<void> {
   sink.begin(header);
   for (const event of new ScopeFilter(scope).filter(events)) sink.push(event);
   await sink.end(summary);

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
+import type { Trace } from "../trace/ndjson.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { duration, gsis, integer, wholeNumber } from "./parsers.ts";
 import type { Sink } from "./trace-sinks.ts";
@@ -59,11 +60,13 @@ export const trace: CommandSpec = {
     refuseMixtures(command, options, context);
     const { sinkFor } = await import("./trace-sinks.ts");
     const { output, from, statsOnly = false } = options;
+    // Before the draft, since whoever gives up waiting for a pipe ends this process as it is.
+    const saved = from === undefined ? undefined : await (await import("./trace-replay.ts")).readSaved(from);
     const draft = output === undefined ? undefined : new (await import("./draft.ts")).Draft(output);
     const view = draft === undefined ? await context.view() : (await import("../render/view.ts")).plainView();
     const sink = sinkFor(format, statsOnly, view, (piece) => (draft ?? context).write(piece));
     try {
-      const status = from === undefined ? await live(sink) : await readBack(sink, from);
+      const status = saved === undefined ? await live(sink) : await readBack(sink, saved);
       draft?.commit();
       return { status };
     } finally {
@@ -76,9 +79,9 @@ export const trace: CommandSpec = {
       return recordInto(sink, options, { command, commandStdout: mixes ? 2 : 1 }, context);
     }
 
-    async function readBack(sink: Sink, from: string): Promise<number> {
+    async function readBack(sink: Sink, saved: Trace): Promise<number> {
       const { replay } = await import("./trace-replay.ts");
-      await replay(sink, from, { gsis: options.gsi ?? [], vectors: options.vector ?? [] });
+      await replay(sink, saved, { gsis: options.gsi ?? [], vectors: options.vector ?? [] });
       return 0;
     }
   },

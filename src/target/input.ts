@@ -1,15 +1,16 @@
 import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
+import { interruptibly } from "./signal-guard.ts";
 
 /**
- * Reads a file whole.
+ * Reads a file whole. SIGINT and SIGTERM end this process while it waits for a pipe or a terminal.
  *
  * @param path a file's path, or `-` for standard input.
  * @throws KvmIrqError `no-file`.
  */
 export function readInput(path: string): Buffer {
   try {
-    return readFileSync(path === "-" ? 0 : path);
+    return interruptibly(() => readFileSync(path === "-" ? 0 : path));
   } catch (error) {
     throw unreadable(path, error);
   }

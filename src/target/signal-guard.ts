@@ -24,3 +24,23 @@ export function guardSignals(): () => void {
     for (const end of listeners) end();
   };
 }
+
+/** Signals that commands listen for to end early and cleanly. */
+const ENDING = ["SIGINT", "SIGTERM"] as const;
+
+/**
+ * Runs something that may wait for long without the event loop, such as the read of a terminal or the
+ * opening of a pipe. A listener would run only after it; without one these signals end this process, as
+ * they do where nobody listens. Nothing that has to be cleaned up may be open meanwhile.
+ */
+export function interruptibly<T>(action: () => T): T {
+  const listeners = ENDING.flatMap((signal) =>
+    process.listeners(signal).map((listener) => ({ signal, listener })),
+  );
+  for (const { signal, listener } of listeners) process.off(signal, listener);
+  try {
+    return action();
+  } finally {
+    for (const { signal, listener } of listeners) process.on(signal, listener);
+  }
+}

@@ -1,7 +1,9 @@
-import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { PROGRAM, User } from "../support/cli.ts";
+import { finished, PROGRAM, User } from "../support/cli.ts";
 
 const user = new User();
 beforeAll(() => {
@@ -110,6 +112,29 @@ describe("in a shell script", () => {
     const { status, stderr } = sh("kvm-irq restore - <&-");
     expect(status).toBe(6);
     expect(stderr).toContain("is empty");
+  });
+
+  it.each([
+    ["restore", "-"],
+    ["run", "-"],
+    ["run", "PIPE"],
+    ["dump", "--snapshot", "PIPE"],
+    ["create", "fed", "--from", "-"],
+    ["dump", "-o", "PIPE"],
+    ["trace", "--from", "-", "--format", "svg", "-o", "never.json"],
+  ])("`%s %s` that waits for the other end of a pipe is ended by Ctrl-C", async (...words) => {
+    const pipe = join(user.folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    const args = words.map((word) => (word === "PIPE" ? pipe : word));
+    const child = user.start(args);
+    // Signals that come before its listeners are there would end it anyway.
+    await sleep(500);
+    expect(child.exitCode).toBe(null);
+    child.kill("SIGINT");
+    await finished(child);
+    expect(child.signalCode).toBe("SIGINT");
+    rmSync(pipe);
+    expect(readdirSync(".").filter((name) => name.startsWith("never"))).toEqual([]);
   });
 
   it("a full disk or closed stdout is told by the status", () => {
