@@ -26,12 +26,7 @@ export function ensureRuntimeDir(dir: string = runtimeDir()): string {
   try {
     mkdirSync(dir, { mode: 0o700 });
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== "EEXIST") {
-      throw new KvmIrqError("runtime-dir", `the folder for sessions can't be made: ${message}`, {
-        hint: "set XDG_RUNTIME_DIR to a folder of yours that exists",
-      });
-    }
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw unusable("made", error);
   }
   checkRuntimeDir(dir);
   return dir;
@@ -41,10 +36,10 @@ export function ensureRuntimeDir(dir: string = runtimeDir()): string {
  * Checks the runtime folder if there is one.
  *
  * @returns whether it is there.
- * @throws KvmIrqError `runtime-dir` when it is not to be trusted.
+ * @throws KvmIrqError `runtime-dir` when it is not to be trusted, or is not this user's to look at.
  */
 export function checkRuntimeDir(dir: string = runtimeDir()): boolean {
-  const stats = lookAt(dir);
+  const stats = look(dir);
   if (stats === undefined) return false;
   const distrust = reasonToDistrust(stats);
   if (distrust !== undefined) {
@@ -55,15 +50,20 @@ export function checkRuntimeDir(dir: string = runtimeDir()): boolean {
   return true;
 }
 
-function lookAt(dir: string): Stats | undefined {
+function look(dir: string): Stats | undefined {
   try {
     return lstatSync(dir, { throwIfNoEntry: false });
   } catch (error) {
-    // As with `sudo -u`, which may leave XDG_RUNTIME_DIR what it was.
-    throw new KvmIrqError("runtime-dir", `${dir} can't be looked into: ${(error as Error).message}`, {
-      hint: "unset XDG_RUNTIME_DIR, or set it to a folder of yours",
-    });
+    throw unusable("looked at", error);
   }
+}
+
+function unusable(what: string, error: unknown): KvmIrqError {
+  return new KvmIrqError(
+    "runtime-dir",
+    `the folder for sessions can't be ${what}: ${(error as Error).message}`,
+    { hint: "set XDG_RUNTIME_DIR to a folder of yours that exists" },
+  );
 }
 
 function reasonToDistrust(stats: Stats): string | undefined {

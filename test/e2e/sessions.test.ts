@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -296,6 +296,19 @@ describe("the runtime folder", () => {
     }
     rmSync(base, { recursive: true });
     rmSync(elsewhere, { recursive: true });
+  });
+
+  it("below a file instead of a folder is refused, by each command with the way out", () => {
+    const base = join(user.folder, "file");
+    writeFileSync(base, "");
+    for (const args of [["create"], ["dump"], ["list"], ["destroy", "--all"]]) {
+      const { status, stderr } = user.run(args, { env: { XDG_RUNTIME_DIR: base } });
+      expect(status).toBe(4);
+      expect(stderr).toMatch(
+        /^kvm-irq: the folder for sessions can't be .*ENOTDIR.*\nhint: set XDG_RUNTIME_DIR/,
+      );
+    }
+    rmSync(base);
   });
 
   it("of too long a path is refused with the reason", () => {
