@@ -51,6 +51,14 @@ describe("a session", () => {
     user.ok(["destroy", "twice"]);
   });
 
+  it("is not ended by a --replace that makes no sense", () => {
+    const { pid } = user.json(["create", "kept"]);
+    const { status } = user.run(["create", "kept", "--replace", "--irqchip", "split", "--preset", "ioapic"]);
+    expect(status).toBe(2);
+    expect(user.json(["list"]).sessions).toMatchObject([{ name: "kept", pid }]);
+    user.ok(["destroy", "kept"]);
+  });
+
   it("made by many at once is made exactly once", async () => {
     const results = await Promise.all(
       Array.from({ length: 6 }, () => user.runAsync(["create", "race", "--json"])),
