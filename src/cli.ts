@@ -11,11 +11,16 @@ declare const KVM_IRQ_VERSION: string;
  * JSON there, and the status of its code.
  */
 export async function main(argv: readonly string[]): Promise<void> {
-  // A reader that has seen enough (`| head -1`) is not an error.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === "EPIPE" ? process.exitCode : 5);
+    // A reader that has seen enough (`| head -1`) is not an error.
+    if (error.code !== "EPIPE") {
+      fail(new KvmIrqError("output-failed", `standard output can't be written: ${error.message}`), wishes);
+    }
+    process.exit();
   });
   process.stderr.on("error", () => {});
+  const own = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
+  const wishes = { json: own.includes("--json"), debug: own.includes("--debug") };
   let context: ProcessContext | undefined;
   try {
     const program = makeProgram(KVM_IRQ_VERSION);
@@ -29,8 +34,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     await show(outcome, context);
     process.exitCode = outcome.status ?? 0;
   } catch (error) {
-    const own = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
-    fail(error, { json: own.includes("--json"), debug: own.includes("--debug") });
+    fail(error, wishes);
   } finally {
     await context?.close();
   }

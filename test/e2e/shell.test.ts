@@ -137,8 +137,24 @@ describe("in a shell script", () => {
     expect(readdirSync(".").filter((name) => name.startsWith("never"))).toEqual([]);
   });
 
-  it("a full disk or closed stdout is told by the status", () => {
-    expect(sh("kvm-irq dump --json > /dev/full").status).not.toBe(0);
+  it.each(["dump", "pulse 4", "--help", "--version", "watch", "demo"])(
+    "a full disk under the output of `%s` is told, and by the status too",
+    (call) => {
+      const { status, stderr } = sh(`kvm-irq ${call} > /dev/full`);
+      expect(status).toBe(2);
+      expect(stderr).toMatch(/^kvm-irq: standard output can't be written: ENOSPC.*$/m);
+      expect(stderr).not.toMatch(/^ +at /m);
+    },
+  );
+
+  it("a full disk is told as JSON with --json", () => {
+    const { status, stderr } = sh("kvm-irq dump --json > /dev/full");
+    expect(status).toBe(2);
+    expect(JSON.parse(stderr).error.code).toBe("output-failed");
+  });
+
+  it("a version that nobody reads is no error", () => {
+    expect(sh("set -o pipefail; kvm-irq --version | true")).toMatchObject({ status: 0, stderr: "" });
   });
 
   it("completion for bash knows commands, options, choices and sessions", () => {
