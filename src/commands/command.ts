@@ -60,7 +60,7 @@ export interface Context {
   program: Program;
   /** Opens the target that the options name. Closed by whoever made the context. */
   target(options?: TargetOptions): Promise<Target>;
-  /** Aborted by SIGINT or SIGTERM; a command then ends early and cleanly, with status 130. */
+  /** Aborted by SIGINT, SIGTERM or SIGHUP; a command then ends early and cleanly, with status 130. */
   signal: AbortSignal;
   /** A line for the person at the terminal, on stderr. */
   notice(line: string): void;

@@ -25,8 +25,8 @@ export class ProcessContext implements Context {
       if (this.#abort.signal.aborted) process.exit(130);
       this.#abort.abort();
     };
-    process.on("SIGINT", interrupt);
-    process.on("SIGTERM", interrupt);
+    // SIGHUP is a terminal that was closed: what is held high, or half written, must not outlive it.
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt);
   }
 
   get signal(): AbortSignal {

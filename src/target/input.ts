@@ -3,7 +3,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import { interruptibly } from "./signal-guard.ts";
 
 /**
- * Reads a file whole. SIGINT and SIGTERM end this process while it waits for a pipe or a terminal.
+ * Reads a file whole. Signals such as SIGINT end this process while it waits for a pipe or a terminal.
  *
  * @param path a file's path, or `-` for standard input.
  * @throws KvmIrqError `no-file`.

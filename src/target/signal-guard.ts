@@ -26,7 +26,7 @@ export function guardSignals(): () => void {
 }
 
 /** Signals that commands listen for to end early and cleanly. */
-const ENDING = ["SIGINT", "SIGTERM"] as const;
+const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /**
  * Runs something that may wait for long without the event loop, such as the read of a terminal or the

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { finished, PROGRAM, User } from "../support/cli.ts";
+import { finished, PROGRAM, User, until } from "../support/cli.ts";
 
 const user = new User();
 beforeAll(() => {
@@ -151,6 +151,15 @@ describe("in a shell script", () => {
     const { status, stderr } = sh("kvm-irq dump --json > /dev/full");
     expect(status).toBe(2);
     expect(JSON.parse(stderr).error.code).toBe("output-failed");
+  });
+
+  it("a terminal that is closed leaves no line high", async () => {
+    const high = () => (user.json(["dump"]).chips.ioapic.irr & (1 << 22)) !== 0;
+    const hold = user.start(["hold", "22", "--for", "1h"]);
+    await until("the line is high", high);
+    hold.kill("SIGHUP");
+    expect(await finished(hold)).toMatchObject({ status: 130, stderr: "interrupted; every line is low\n" });
+    expect(high()).toBe(false);
   });
 
   it("a version that nobody reads is no error", () => {

@@ -210,6 +210,16 @@ describe.skipIf(noTracing !== undefined)(`trace (${noTracing ?? "on this kernel"
     expect(readdirSync(join(user.folder, "kvm-irq")).filter((name) => name.startsWith("never"))).toEqual([]);
   });
 
+  it("leaves no instance and no half a file when its terminal is closed", async () => {
+    const child = user.start(["trace", "-o", inFolder("half")]);
+    await until("the trace has started", () => instancesOf(child).length > 0);
+    child.kill("SIGHUP");
+    expect((await finished(child)).status).toBe(130);
+    expect(instancesOf(child)).toEqual([]);
+    expect(readdirSync(join(user.folder, "kvm-irq")).filter((name) => name.endsWith(".tmp"))).toEqual([]);
+    rmSync(inFolder("half"));
+  });
+
   it("ends after --for with 0, on SIGINT with its summary and 130", async () => {
     expect(user.run(["trace", "--for", "50ms"])).toMatchObject({
       status: 0,
