@@ -28,7 +28,7 @@ export const hold: CommandSpec = {
 
   async run(context: Context, lines: number[], { for: forMs }: { for?: number }): Promise<Outcome> {
     const results = await holdLines(await context.target(), lines, forMs, context.signal);
-    if (!context.signal.aborted) return injectionOutcome(results);
+    if (forMs === undefined || !context.signal.aborted) return injectionOutcome(results);
     context.notice("interrupted; every line is low");
     return { ...injectionOutcome(results), status: 130 };
   },

@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { finished, User, until } from "../support/cli.ts";
 
@@ -10,6 +12,8 @@ afterAll(() => expect(user.dispose()).toEqual([]));
 const result = (args: string[]) => user.json(args).results[0];
 /** Whether a level-triggered pin's line is high: its IRR follows it. */
 const high = (gsi: number) => ((user.json(["dump", "--chip", "ioapic"]).chips.ioapic.irr >>> gsi) & 1) === 1;
+
+const statusOf = (pid = 0) => readFileSync(`/proc/${pid}/status`, "latin1");
 
 describe("pulse", () => {
   it("is delivered to an open pin, whose vector is then in the local APIC's IRR", () => {
@@ -96,6 +100,24 @@ describe("hold and release", () => {
     expect(high(17)).toBe(true);
     expect(result(["release", "17"])).toMatchObject({ count: 0, level: 0 });
     expect(high(17)).toBe(false);
+  });
+
+  it("hold that is interrupted too late says that the line is high", async () => {
+    const { pid } = user.json(["list"]).sessions[0];
+    process.kill(pid, "SIGSTOP");
+    const child = user.start(["hold", "16"]);
+    const result = finished(child);
+    // On a busy machine it takes a while to start; once it listens, the request is sent in no time.
+    await until("it listens for SIGINT", () => /^SigCgt:.*[2367abef]$/m.test(statusOf(child.pid)));
+    await sleep(500);
+    child.kill("SIGINT");
+    await sleep(100);
+    process.kill(pid, "SIGCONT");
+    const { status, stdout, stderr } = await result;
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(/ 16 .* high$/m);
+    expect(high(16)).toBe(true);
+    user.ok(["release", "16"]);
   });
 
   it("hold --for lowers the line again", () => {
