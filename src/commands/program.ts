@@ -153,15 +153,16 @@ async function parseCommandLine(
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { help: said };
-    if (error.code === "commander.help") throw noCommand();
+    if (error.code === "commander.help") throw noCommand(argv.includes("help") ? argv.at(-1) : undefined);
     throw usageError(error, argv, program);
   }
   if (result === undefined) throw noCommand();
   return result;
 }
 
-function noCommand(): KvmIrqError {
-  return new KvmIrqError("usage", "no command given", {
+/** @param word what stands in the place of a command's name. */
+function noCommand(word?: string): KvmIrqError {
+  return new KvmIrqError("usage", word === undefined ? "no command given" : `unknown command '${word}'`, {
     hint: "`kvm-irq --help` lists them, `kvm-irq demo` shows the main ones at work",
   });
 }

@@ -64,6 +64,11 @@ describe("the command line", () => {
     expect(user.ok(["watch", "--help"])).toContain("(default: 500ms)");
   });
 
+  it("has no help for a command that is not there, and says so", () => {
+    expect(user.run(["help", "puls"]).stderr).toMatch(/^kvm-irq: unknown command 'puls'\n/);
+    expect(user.run(["-s", "x"]).stderr).toMatch(/^kvm-irq: no command given\n/);
+  });
+
   it("gives errors as JSON with --json, on stderr", () => {
     const { stdout, stderr } = user.run(["-s", "nobody", "dump", "--json"]);
     expect(stdout).toBe("");
