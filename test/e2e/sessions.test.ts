@@ -279,13 +279,13 @@ describe("the runtime folder", () => {
     },
   );
 
-  it("that can't be looked into is told as what it is", () => {
+  it("that can't be looked at is told as what it is", () => {
     const base = mkdtempSync(join(tmpdir(), "kvm-irq-loop-"));
     symlinkSync("loop", join(base, "loop"));
     for (const args of [["create"], ["dump"], ["list"]]) {
       const { status, stderr } = user.run(args, { env: { XDG_RUNTIME_DIR: join(base, "loop") } });
       expect(status).toBe(4);
-      expect(stderr).toMatch(/^kvm-irq: .*(can't be looked into|can't be made).*\nhint: .*XDG_RUNTIME_DIR/);
+      expect(stderr).toMatch(/^kvm-irq: .*(can't be looked at|can't be made).*\nhint: .*XDG_RUNTIME_DIR/);
     }
     rmSync(base, { recursive: true });
   });
