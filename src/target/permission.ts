@@ -1,8 +1,11 @@
 import { readFileSync } from "node:fs";
-import { hasSeccomp, is32Bit, type ProcessStatus, readStatus } from "../sys/proc.ts";
+import { hasSeccomp, is32Bit, type ProcessStatus, readCommandLine, readStatus } from "../sys/proc.ts";
 
 /** Whether this user may attach to a process; if not, why, and what would help. */
-export type Permission = { allowed: true } | { allowed: false; reason: string; hint: string };
+export type Permission =
+  | { allowed: true }
+  /** @property busy whether that may be over in a moment: another process is attached just now. */
+  | { allowed: false; reason: string; hint: string; busy?: true };
 
 /** Bits of CapEff (<linux/capability.h>). */
 const CAP_SYS_PTRACE = 1n << 19n;
@@ -46,11 +49,9 @@ export function judge(
   const may = (capability: bigint) => (self.capEff & capability) !== 0n;
   if (pid === process.pid) return refuse("a process can't stop itself", "run it from another process");
   if (status.tracerPid !== 0) {
-    const tracer = readStatus(status.tracerPid)?.comm ?? "another process";
-    return refuse(
-      `process ${pid} is already being traced by ${tracer} (pid ${status.tracerPid})`,
-      "a process has one tracer at a time: let that one detach first",
-    );
+    const reason = `process ${pid} is already being traced by ${tracerName(status.tracerPid)}`;
+    const hint = "a process has one tracer at a time: let that one detach first";
+    return { ...refuse(reason, hint), busy: true };
   }
   if (is32Bit) return refuse(`process ${pid} runs a 32-bit program`, "only 64-bit VMMs can be attached to");
   if (!may(CAP_SYS_PTRACE)) {
@@ -77,7 +78,13 @@ export function judge(
   return { allowed: true };
 }
 
-function refuse(reason: string, hint: string): Permission {
+function tracerName(pid: number): string {
+  const isOurs = readCommandLine(pid).some((argument) => /kvm-irq(\.js)?$/.test(argument));
+  const name = isOurs ? "another kvm-irq" : (readStatus(pid)?.comm ?? "another process");
+  return `${name} (pid ${pid})`;
+}
+
+function refuse(reason: string, hint: string): { allowed: false; reason: string; hint: string } {
   return { allowed: false, reason, hint };
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { HOST_ARCH } from "../abi/arch.ts";
 import {
   type ChipId,
@@ -6,6 +7,7 @@ import {
   type LineStep,
   parseChipId,
 } from "../abi/chip.ts";
+import { ERRNO } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
@@ -14,10 +16,11 @@ import { findGadgets, type Gadgets, readMappings } from "../sys/address-space.ts
 import { Alarm } from "../sys/alarm.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 import { hasSeccomp, isKernelThread, readKvmFds, readStatus } from "../sys/proc.ts";
+import { PtraceError } from "../sys/ptrace.ts";
 import { RemoteMemory } from "../sys/remote-memory.ts";
 import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
 import { hostOf } from "./local.ts";
-import { permissionToAttach } from "./permission.ts";
+import { type Permission, permissionToAttach } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
 import { findVmsOf, programName, type VmProcess } from "./processes.ts";
 import { guardSignals } from "./signal-guard.ts";
@@ -58,13 +61,27 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
     });
   }
   if (isKernelThread(pid)) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
-  const permission = permissionToAttach(pid, status);
+  const permission = await patiently(() => permissionToAttach(pid, readStatus(pid) ?? status));
   if (!permission.allowed) throw refused(pid, permission.reason, permission.hint);
   if (readKvmFds(pid) === undefined) {
     if (readStatus(pid) === undefined) throw gone(pid);
     throw refused(pid, `process ${pid} can't be looked into`, "run as root");
   }
   return new ProcessTarget(chooseVm(pid, vmFd, await findVmsOf(pid)), timeoutMs ?? DEFAULT_TIMEOUT_MS);
+}
+
+/** How long another kvm-irq at the same VM is waited for: it holds it for milliseconds. */
+const PATIENCE_MS = 500;
+const PAUSE_MS = 3;
+
+/** Asks again while the answer is that somebody else is attached just now. */
+async function patiently(ask: () => Permission): Promise<Permission> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const permission = ask();
+    if (permission.allowed || permission.busy !== true || performance.now() > deadline) return permission;
+    await sleep(PAUSE_MS);
+  }
 }
 
 function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess[]): VmProcess {
@@ -84,6 +101,13 @@ function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess
     hint: `choose one, as with \`--vm-fd ${first.vm_fd}\``,
     details: { pid, vm_fds: fds },
   });
+}
+
+/** Whether a thread could not be seized, as when somebody else has it. */
+function isTaken(error: unknown): boolean {
+  return (
+    error instanceof PtraceError && error.request.startsWith("PTRACE_SEIZE") && error.errno === ERRNO.EPERM
+  );
 }
 
 /** The VM inside another process, reached by stopping a thread of it for some hundred microseconds. */
@@ -126,20 +150,20 @@ export class ProcessTarget implements Target {
   }
 
   async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
-    return this.#stopped(ids, (machine) => readChips(machine, ids));
+    return this.#whenFree(ids, (machine) => readChips(machine, ids));
   }
 
   async writeChips(images: readonly ChipImage[], expected: readonly ChipImage[] = []): Promise<void> {
     const ids = [...images, ...expected].map(({ id }) => id);
-    this.#stopped(ids, (machine) => writeChips(machine, images, expected));
+    await this.#whenFree(ids, (machine) => writeChips(machine, images, expected));
   }
 
   async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
-    return this.#stopped([], (machine) => setIrqLines(machine, steps));
+    return this.#whenFree([], (machine) => setIrqLines(machine, steps));
   }
 
   async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
-    return this.#stopped([], (machine) => signalMsis(machine, messages));
+    return this.#whenFree([], (machine) => signalMsis(machine, messages));
   }
 
   async setRouting(): Promise<never> {
@@ -158,39 +182,44 @@ export class ProcessTarget implements Target {
     this.#endGuard();
   }
 
+  /** Another process that is attached just now is waited for; nothing has been done until then. */
+  async #whenFree<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): Promise<T> {
+    const deadline = performance.now() + PATIENCE_MS;
+    for (;;) {
+      try {
+        return this.#stopped(ids, work);
+      } catch (error) {
+        if (!isTaken(error) || performance.now() > deadline) throw explainFailure(this.#vm.pid, error);
+      }
+      await sleep(PAUSE_MS);
+    }
+  }
+
   #stopped<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): T {
     const { pid, vm_fd } = this.#vm;
     const vcpus = this.#vcpusOf(ids);
-    try {
-      const mappings = readMappings(pid);
-      this.#gadgets ??= findGadgets(pid, mappings);
-      if (this.#gadgets === undefined) {
-        throw refused(
-          pid,
-          `process ${pid} has no system call instruction to borrow`,
-          "use its VMM's monitor",
-        );
-      }
-      const status = readStatus(pid);
-      if (status === undefined) throw gone(pid);
-      const gadgets = status.shadowStack ? { ...this.#gadgets, restorer: undefined } : this.#gadgets;
-      const location = {
-        pid,
-        vmFd: vm_fd,
-        vcpuFds: new Map(this.#vm.vcpu_fds.map(({ vcpu, fd }) => [vcpu, fd])),
-        suspendSeccomp: hasSeccomp(pid),
-        timeoutMs: this.#timeoutMs,
-        alarm: this.#alarm,
-        memory: this.#memory,
-        mappings,
-        gadgets,
-      };
-      const { value, stops } = withStoppedVm(location, vcpus, work);
-      this.#lastStops = stops;
-      return value;
-    } catch (error) {
-      throw explainFailure(pid, error);
+    const mappings = readMappings(pid);
+    this.#gadgets ??= findGadgets(pid, mappings);
+    if (this.#gadgets === undefined) {
+      throw refused(pid, `process ${pid} has no system call instruction to borrow`, "use its VMM's monitor");
     }
+    const status = readStatus(pid);
+    if (status === undefined) throw gone(pid);
+    const gadgets = status.shadowStack ? { ...this.#gadgets, restorer: undefined } : this.#gadgets;
+    const location = {
+      pid,
+      vmFd: vm_fd,
+      vcpuFds: new Map(this.#vm.vcpu_fds.map(({ vcpu, fd }) => [vcpu, fd])),
+      suspendSeccomp: hasSeccomp(pid),
+      timeoutMs: this.#timeoutMs,
+      alarm: this.#alarm,
+      memory: this.#memory,
+      mappings,
+      gadgets,
+    };
+    const { value, stops } = withStoppedVm(location, vcpus, work);
+    this.#lastStops = stops;
+    return value;
   }
 
   /** The vCPUs that chips belong to. @throws KvmIrqError `bad-chip` for one that the VM does not have. */

@@ -229,6 +229,16 @@ describe.skipIf(!haveKvm || !isRoot)("a process (needs /dev/kvm and root)", () =
     expect(user.run(["expect", "--pid", pid, "lapic[1].isr=0x62"]).status).toBe(1);
   });
 
+  it("is read by several of us at once, each in its turn", async () => {
+    const pid = await startVmm();
+    const dumps = Array.from({ length: 6 }, () => user.runAsync(["dump", "--pid", pid, "--json"]));
+    const results = await Promise.all(dumps);
+    expect(results.map(({ status, stderr }) => ({ status, stderr }))).toEqual(
+      results.map(() => ({ status: 0, stderr: "" })),
+    );
+    expect(leftovers(Number(pid))).toEqual([]);
+  });
+
   it("with several VMs must be told which one", async () => {
     const pid = await startVmm("2");
     const { status, stderr } = user.run(["dump", "--pid", pid]);
