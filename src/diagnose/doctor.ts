@@ -64,15 +64,20 @@ function cpuCheck({ cpu, opened, trial }: HostFacts): Check {
     return { id: "cpu", status: "ok", what: `${what}, yet KVM works` };
   return {
     id: "cpu",
-    status: "apiVersion" in opened ? "warning" : "failed",
+    status: "apiVersion" in opened || isPermission(opened) ? "warning" : "failed",
     what,
     remedy: "enable VT-x or AMD-V in the firmware; in a VM, enable nested virtualization on its host",
   };
 }
 
+/** KVM is there, and this user may not use it. */
+function isPermission(opened: HostFacts["opened"]): boolean {
+  return "error" in opened && opened.error.code === "kvm-permission";
+}
+
 function moduleCheck({ module, opened, cpu }: HostFacts): Check {
   if (module !== undefined) return { id: "module", status: "ok", what: module };
-  if ("apiVersion" in opened) {
+  if ("apiVersion" in opened || isPermission(opened)) {
     return { id: "module", status: "ok", what: "built into the kernel, or of another vendor" };
   }
   return {
@@ -145,8 +150,18 @@ function ptraceCheck({ ptraceScope }: HostFacts): Check {
   };
 }
 
-function tracefsCheck({ tracefs }: HostFacts): Check {
-  if (tracefs !== undefined) return { id: "tracefs", status: "ok", what: `mounted at ${tracefs}` };
+function tracefsCheck({ tracefs, mayTrace }: HostFacts): Check {
+  if (tracefs !== undefined && mayTrace) {
+    return { id: "tracefs", status: "ok", what: `mounted at ${tracefs}` };
+  }
+  if (tracefs !== undefined) {
+    return {
+      id: "tracefs",
+      status: "warning",
+      what: `mounted at ${tracefs}, and not for this user`,
+      remedy: "trace interrupts as root",
+    };
+  }
   return {
     id: "tracefs",
     status: "warning",

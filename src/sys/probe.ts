@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName } from "../abi/ioctl.ts";
@@ -22,9 +22,13 @@ export interface HostFacts {
   ptraceScope: number | undefined;
   /** Where tracefs is mounted. */
   tracefs: string | undefined;
+  /** Whether this user may look into it. */
+  mayTrace: boolean;
 }
 
 const DEVICE = "/dev/kvm";
+/** `TRACEFS_MAGIC` of <linux/magic.h>. */
+const TRACEFS_MAGIC = 0x74726163;
 const TRACEFS = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /** Finds out about this host. Never throws: what can't be found out is part of the answer. */
@@ -42,8 +46,23 @@ export async function probeHost(): Promise<HostFacts> {
     device: deviceFacts(),
     ...(await kvmFacts()),
     ptraceScope: numberIn("/proc/sys/kernel/yama/ptrace_scope"),
-    tracefs: TRACEFS.find((path) => existsSync(`${path}/events`)),
+    ...tracefsFacts(),
   };
+}
+
+/** Whoever may not look into tracefs still sees that it is mounted. */
+function tracefsFacts(): Pick<HostFacts, "tracefs" | "mayTrace"> {
+  const readable = TRACEFS.find((path) => existsSync(`${path}/events`));
+  if (readable !== undefined) return { tracefs: readable, mayTrace: true };
+  return { tracefs: TRACEFS.find(isTracefs), mayTrace: false };
+}
+
+function isTracefs(path: string): boolean {
+  try {
+    return statfsSync(path).type === TRACEFS_MAGIC;
+  } catch {
+    return false;
+  }
 }
 
 function deviceFacts(): HostFacts["device"] {

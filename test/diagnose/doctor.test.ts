@@ -17,6 +17,7 @@ const hiddenFlag: HostFacts = {
   trial: { ok: true },
   ptraceScope: 0,
   tracefs: "/sys/kernel/tracing",
+  mayTrace: true,
 };
 
 describe("a CPU that shows no virtualization flag", () => {
@@ -31,5 +32,27 @@ describe("a CPU that shows no virtualization flag", () => {
   it("is a warning where no VM could be made, and a failure where the device does not open", () => {
     expect(cpu({ trial: { error } })).toMatchObject({ status: "warning", remedy: expect.any(String) });
     expect(cpu({ trial: undefined, opened: { error } })).toMatchObject({ status: "failed" });
+  });
+});
+
+describe("a user who may not open /dev/kvm", () => {
+  const refused = new KvmIrqError("kvm-permission", "no permission to open /dev/kvm", { hint: "usermod" });
+  const { usable, checks } = examine({
+    ...hiddenFlag,
+    opened: { error: refused },
+    trial: undefined,
+    mayTrace: false,
+  });
+  const check = (id: string) => checks.find((one) => one.id === id);
+
+  it("is told of that alone, not of a CPU or a module that are fine", () => {
+    expect(usable).toBe(false);
+    expect(checks.filter(({ status }) => status === "failed").map(({ id }) => id)).toEqual(["open"]);
+    expect(check("module")).toMatchObject({ status: "ok" });
+    expect(check("open")).toMatchObject({ what: refused.message, remedy: "usermod" });
+  });
+
+  it("is told that tracefs is mounted, and root's", () => {
+    expect(check("tracefs")).toMatchObject({ status: "warning", remedy: expect.stringContaining("root") });
   });
 });
