@@ -96,6 +96,11 @@ function lineParser(script: Script, program: Program): (line: ScriptLine) => Pro
 }
 
 async function parseLine(program: Program, words: readonly string[]): Promise<Parsed> {
+  if (words[0] === "kvm-irq") {
+    throw new KvmIrqError("usage", "a line of a script begins with the command", {
+      hint: `leave out the \`kvm-irq\`: \`${words.slice(1).join(" ")}\``,
+    });
+  }
   const parsed = await program.parse(words);
   if ("help" in parsed) throw new KvmIrqError("usage", "help has no place in a script");
   if (!parsed.scriptable) {

@@ -15,7 +15,7 @@ import { openScript, type Script } from "./script.ts";
 import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
 import { toFile } from "./to-file.ts";
 
-interface Options extends StartOptions {
+interface Options extends Partial<StartOptions> {
   keepGoing?: true;
   dryRun?: true;
   quiet?: true;
@@ -34,13 +34,15 @@ export const run: CommandSpec = {
       )
       .argument("<script>", "a file, or - for standard input")
       .addOption(
-        new Option("--backend <backend>", "the VM made for the script: kvm, model, or kvm where it works")
+        new Option(
+          "--backend <backend>",
+          "the VM made for the script: kvm (the default), model, or kvm where it works",
+        )
           .choices(["kvm", "model", "auto"])
-          .default("kvm")
           .env("KVM_IRQ_BACKEND"),
       )
-      .addOption(new Option("--preset <state>", "its state").choices(Object.keys(PRESETS)).default("reset"))
-      .option("--vcpus <n>", "its vCPUs", wholeNumber(0, HOST_ARCH.maxVcpus), 1)
+      .addOption(new Option("--preset <state>", "its state (default: reset)").choices(Object.keys(PRESETS)))
+      .option("--vcpus <n>", "its vCPUs (default: 1)", wholeNumber(0, HOST_ARCH.maxVcpus))
       .addOption(fromOption())
       .option("--keep-going", "go on after a failure; the first one's status is that of the whole")
       .option("--dry-run", "check the whole script and run nothing")
@@ -70,8 +72,11 @@ export const run: CommandSpec = {
       throw new KvmIrqError("usage", `--json and --format ${options.format} are two formats; give one`);
     }
     refuseFrom(path, options, context);
+    if (namesTarget(context)) refuseMaking(options);
     const script = openScript(path);
-    const made = namesTarget(context) ? undefined : await chooseStart(context, options);
+    const { backend = "kvm", preset = "reset", vcpus = 1, from } = options;
+    const wanted = { backend, preset, vcpus, ...(from === undefined ? {} : { from }) };
+    const made = namesTarget(context) ? undefined : await chooseStart(context, wanted);
     const routed = made === undefined ? await routingOf(context, options) : routingAtStart(made);
     const { commands, writes } = await checkScript(script, context.program, routed);
     if (options.dryRun) {
@@ -83,7 +88,7 @@ export const run: CommandSpec = {
     const target =
       made === undefined
         ? await context.target({ writes })
-        : await scratchTarget({ ...made, backend: options.backend }, ({ message }) =>
+        : await scratchTarget({ ...made, backend }, ({ message }) =>
             context.notice(`${message}: using the software model`),
           );
     try {
@@ -105,6 +110,18 @@ function refuseFrom(path: string, { from }: Options, context: Context): void {
   if (from === "-" && path === "-") {
     throw new KvmIrqError("usage", "script and snapshot can't both come from standard input");
   }
+}
+
+/** @throws KvmIrqError `usage` for options of a VM to be made, where one is named. */
+function refuseMaking({ backend, preset, vcpus }: Options): void {
+  // What the environment says is for VMs that are made, and no mistake elsewhere.
+  const backendHere = backend === process.env["KVM_IRQ_BACKEND"] ? undefined : backend;
+  const options = { "--preset": preset, "--vcpus": vcpus, "--backend": backendHere };
+  const [option] = Object.entries(options).flatMap(([name, value]) => (value === undefined ? [] : [name]));
+  if (option === undefined) return;
+  throw new KvmIrqError("usage", `${option} is for the VM made for the script, and a target is named`, {
+    hint: "leave out one of them",
+  });
 }
 
 /** Where the GSIs go of a VM made for a script. */

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parse, type TestSuites } from "junit2json";
 import { Parser } from "tap-parser";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { finished, PROGRAM, User, until } from "../support/cli.ts";
+import { finished, listensForSigint, PROGRAM, User, until } from "../support/cli.ts";
 
 const user = new User();
 beforeAll(() => {
@@ -175,6 +175,7 @@ describe("run", () => {
     ["another target", "-s other dump", "--session has no place in a script"],
     ["a command without an end", "watch", "`watch` has no place in a script"],
     ["help", "pulse --help", "help has no place in a script"],
+    ["the program's own name", "kvm-irq pulse 4", "a line of a script begins with the command"],
   ])("refuses %s in the last line before the first has run", (_, line, message) => {
     const path = script("mistake", "pulse 4", "", line);
     const { status, stdout, stderr } = user.run(["-s", "living", "run", path]);
@@ -232,6 +233,16 @@ describe("run", () => {
     expect([lapic[0].irr, ioapic.irr]).toEqual([[0x34, 0x45], 1 << 21]);
     user.ok(["-s", "living", "release", "21"]);
     expect(user.run(["-s", "nobody", "run", script("one", "dump")]).status).toBe(4);
+    for (const option of [
+      ["--preset", "pic"],
+      ["--vcpus", "2"],
+      ["--backend", "auto"],
+      ["--from", "x"],
+    ]) {
+      const { status, stderr } = user.run(["-s", "living", "run", script("one", "dump"), ...option]);
+      expect(status).toBe(2);
+      expect(stderr).toContain(`${option[0]} is for the VM made for the script`);
+    }
   });
 
   it("reads a snapshot with --snapshot, and changes nothing there", () => {
@@ -268,7 +279,9 @@ describe("run", () => {
       "--json",
     ]);
     const result = finished(child);
-    await sleep(700);
+    // Once it listens, the first line is begun in no time; before, the signal would just end it.
+    await until("it listens for SIGINT", () => listensForSigint(child));
+    await sleep(500);
     child.kill("SIGINT");
     const { status, stdout } = await result;
     expect(status).toBe(130);

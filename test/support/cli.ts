@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -106,4 +106,9 @@ export async function until(
     if (Date.now() > end) throw new Error(`waited ${ms} ms in vain until ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/** Whether a process has come so far that SIGINT does not simply end it: `SigCgt` of proc(5), bit 1. */
+export function listensForSigint({ pid }: ChildProcess): boolean {
+  return /^SigCgt:.*[2367abef]$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
 }
