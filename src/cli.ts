@@ -21,6 +21,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   process.stderr.on("error", () => {});
   const own = argv.includes("--") ? argv.slice(0, argv.indexOf("--")) : argv;
   const wishes = { json: own.includes("--json"), debug: own.includes("--debug") };
+  // Set to nothing is not set; commander would take it for a value.
+  if (process.env["KVM_IRQ_BACKEND"] === "") delete process.env["KVM_IRQ_BACKEND"];
   let context: ProcessContext | undefined;
   try {
     const program = makeProgram(KVM_IRQ_VERSION);
@@ -56,9 +58,19 @@ function fail(error: unknown, { json, debug }: { json: boolean; debug: boolean }
         });
   if (json) process.stderr.write(`${JSON.stringify({ error: known })}\n`);
   else {
-    process.stderr.write(`kvm-irq: ${known.message}\n`);
-    if (known.hint !== undefined) process.stderr.write(`hint: ${known.hint}\n`);
+    process.stderr.write(`kvm-irq: ${printable(known.message)}\n`);
+    if (known.hint !== undefined) process.stderr.write(`hint: ${printable(known.hint)}\n`);
   }
   if (debug) process.stderr.write(`${(error as Error)?.stack ?? error}\n`);
   process.exitCode = known.exitStatus;
+}
+
+/** The most of a message that is shown: input that makes no sense may be repeated in it. */
+const LONGEST_MESSAGE = 1000;
+
+/** Text with input in it, made safe to show: no control characters, and not without end. */
+function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must not reach the terminal
+  const safe = text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
+  return safe.length <= LONGEST_MESSAGE ? safe : `${safe.slice(0, LONGEST_MESSAGE)}...`;
 }

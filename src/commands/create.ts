@@ -8,7 +8,7 @@ import type { Start } from "../machine/start.ts";
 import { count } from "../render/format.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
-import { duration, wholeNumber } from "./parsers.ts";
+import { longerThan, wholeNumber } from "./parsers.ts";
 import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
 
 interface Options extends StartOptions {
@@ -53,7 +53,7 @@ export const create: CommandSpec = {
           "run a guest on vCPU 0 that takes interrupts and counts them",
         ).choices(Object.keys(GUEST_PROGRAMS)),
       )
-      .option("--ttl <duration>", "end after nobody has called for so long", duration)
+      .option("--ttl <duration>", "end after nobody has called for so long", longerThan(0))
       .option("--replace", "end a session of that name first")
       .addHelpText(
         "after",
@@ -113,6 +113,10 @@ export const create: CommandSpec = {
             return createOn("model");
           })
         : await createOn(options.backend);
+    if (context.signal.aborted) {
+      await destroySession(name).catch(ignoreMissing);
+      throw new KvmIrqError("interrupted", `session '${name}' was ended again`);
+    }
     const { backend, pid } = session;
     return {
       json: session,

@@ -23,6 +23,15 @@ export function duration(text: string): number {
   return ms;
 }
 
+/** A duration that is longer than so many milliseconds. */
+export function longerThan(ms: number): (text: string) => number {
+  return (text) => {
+    const value = duration(text);
+    if (value > ms) return value;
+    throw new InvalidArgumentError(`it has to be longer than ${ms} ms.`);
+  };
+}
+
 /** A whole number in a range, both ends included. */
 export function wholeNumber(min: number, max: number): (text: string) => number {
   return (text) => {

@@ -71,7 +71,8 @@ async function startHolder(config: HolderConfig): Promise<ReadyMessage> {
     return await readyMessage(child);
   } finally {
     child.removeAllListeners();
-    for (const pipe of child.stdio) pipe?.destroy();
+    // Without descriptors left there are no pipes at all, whatever the types say.
+    for (const pipe of child.stdio ?? []) pipe?.destroy();
     child.unref();
   }
 }
@@ -91,10 +92,11 @@ function readyMessage(child: ChildProcess): Promise<ReadyMessage> {
     child.stderr?.on("data", (chunk) => {
       complaint = (complaint + chunk).slice(-4096);
     });
-    child.stdio[3]?.on("data", (chunk) => {
+    const ready = child.stdio?.[3];
+    ready?.on("data", (chunk) => {
       said += chunk;
     });
-    child.stdio[3]?.on("close", () => {
+    ready?.on("close", () => {
       clearTimeout(timer);
       if (said.endsWith("\n")) resolve(JSON.parse(said) as ReadyMessage);
       else fail("the holder ended before it was ready");

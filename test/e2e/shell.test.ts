@@ -59,6 +59,21 @@ describe("the command line", () => {
     );
   });
 
+  it("repeats input in errors without control characters, and not without end", () => {
+    const { stderr } = user.run(["expect", `\u001b[31m${"x".repeat(5000)}`]);
+    expect(stderr).not.toContain("\u001b");
+    expect(stderr.length).toBeLessThan(2500);
+  });
+
+  it("takes an empty KVM_IRQ_BACKEND for none", () => {
+    expect(user.run(["run", "--dry-run", "-"], { env: { KVM_IRQ_BACKEND: "" } }).status).toBe(0);
+    expect(user.run(["run", "--dry-run", "-"], { env: { KVM_IRQ_BACKEND: "xen" } }).status).toBe(2);
+  });
+
+  it("makes no session that would be gone at once", () => {
+    expect(user.run(["create", "--ttl", "0"])).toMatchObject({ status: 2 });
+  });
+
   it("shows durations in its help as they are typed", () => {
     expect(user.ok(["pulse", "--help"])).toContain("(default: 1s)");
     expect(user.ok(["watch", "--help"])).toContain("(default: 500ms)");
