@@ -53,6 +53,24 @@ const commanderWithoutPrograms = {
   },
 };
 
+/**
+ * cli-table3 asks string-width for each cell, and that looks for emoji with a regular expression of ten
+ * thousand characters. Nearly all cells are ASCII, whose width is their length.
+ */
+const asciiWidths = {
+  name: "ascii-widths",
+  setup({ onLoad }) {
+    onLoad({ filter: /string-width\/index\.js$/ }, ({ path }) => {
+      const wrapper = `{
+        const full = module.exports;
+        module.exports = (text) =>
+          typeof text === "string" && /^[ -~]*$/.test(text) ? text.length : full(text);
+      }`;
+      return { contents: `${readFileSync(path, "utf8")}\n${wrapper}` };
+    });
+  },
+};
+
 rmSync(`${root}/dist`, { recursive: true, force: true });
 mkdirSync(`${root}/dist`, { recursive: true });
 await Promise.all([
@@ -60,7 +78,7 @@ await Promise.all([
     ...program,
     entryPoints: ["src/cli.ts"],
     outfile: "dist/cli.cjs",
-    plugins: [commanderWithoutPrograms],
+    plugins: [commanderWithoutPrograms, asciiWidths],
   }),
   build({ ...program, entryPoints: ["src/holder-main.ts"], outfile: "dist/kvm-irq-holder.cjs" }),
   build({
