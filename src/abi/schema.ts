@@ -131,12 +131,27 @@ export interface SchemaIssue {
  * @throws KvmIrqError `bad-input` for an architecture that is not known.
  */
 export function checkSnapshot(value: unknown): { snapshot: Snapshot } | { issues: SchemaIssue[] } {
-  // A file of millions of wrong things has one too many at the first.
-  const result = v.safeParse(snapshotSchema, value, { abortEarly: true });
+  const long = tooLong(value);
+  if (long !== undefined) return { issues: [long] };
+  const result = v.safeParse(snapshotSchema, value);
   if (!result.success) return { issues: result.issues.map(toIssue) };
   const snapshot = result.output as unknown as Snapshot;
   const issues = wrongPins(snapshot);
   return issues.length === 0 ? { snapshot } : { issues };
+}
+
+/** `KVM_MAX_VCPUS` of newer kernels. */
+const MOST_VCPUS = 4096;
+
+/** A list that no VM can have. Each of its millions of elements would be looked at, and complained of. */
+function tooLong(value: unknown): SchemaIssue | undefined {
+  const { chips, vcpus } = (value ?? {}) as { chips?: { lapic?: unknown } | null; vcpus?: unknown };
+  for (const [path, list] of Object.entries({ "chips.lapic": chips?.lapic, vcpus })) {
+    if (Array.isArray(list) && list.length > MOST_VCPUS) {
+      return { path, message: `it has ${list.length} elements, and should have at most ${MOST_VCPUS}` };
+    }
+  }
+  return undefined;
 }
 
 function wrongPins({ host, chips: { ioapic } }: Snapshot): SchemaIssue[] {
