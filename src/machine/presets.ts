@@ -1,6 +1,6 @@
 import { HOST_ARCH } from "../abi/arch.ts";
 import { decodeIoapic, encodeIoapic } from "../abi/x86/ioapic.ts";
-import { decodeLapic, encodeLapic } from "../abi/x86/lapic.ts";
+import { decodeLapic, encodeLapic, SVR_ENABLE } from "../abi/x86/lapic.ts";
 import { decodePic, encodePic, type PicState } from "../abi/x86/pic.ts";
 import type { Machine } from "./machine.ts";
 
@@ -17,8 +17,6 @@ export type PresetName = keyof typeof PRESETS;
 
 /** The first vector of the `ioapic` preset: pin n has this plus n. */
 export const PRESET_IOAPIC_VECTOR = 0x30;
-/** Software enable of the spurious-interrupt vector register (Intel SDM vol. 3, figure 12-23). */
-const SVR_ENABLE = 0x100;
 /** Pins of the ISA interrupts, which are edge-triggered; those above are PCI's, level-triggered. */
 const ISA_PINS = 16;
 

@@ -5,14 +5,14 @@ import {
   LAPIC_VECTOR_REGISTERS,
   type LapicRegister,
   type LapicVectorRegister,
+  LVT_MASKED,
+  SVR_ENABLE,
 } from "../abi/x86/lapic.ts";
 
 /** Six LVT entries (bits 16-23: the last one's number) and an integrated APIC (bits 0-7). */
 const VERSION = 0x50014;
-const SVR_SOFTWARE_ENABLE = 1 << 8;
 /** Software disabled, spurious vector 0xff (Intel SDM vol. 3, 12.4.7.1). */
 const SVR_RESET = 0xff;
-const LVT_MASKED = 1 << 16;
 const LVT_DELIVERY_MODE = 7 << 8;
 const LVT_EXTINT = 7 << 8;
 const LVT_ENTRIES = ["lvt_timer", "lvt_thermal", "lvt_perf", "lvt_lint0", "lvt_lint1", "lvt_error"] as const;
@@ -97,7 +97,7 @@ export class Lapic {
 
   /** Bit 8 of SVR. A software-disabled APIC takes no fixed interrupt. */
   get softwareEnabled(): boolean {
-    return (this.#get("svr") & SVR_SOFTWARE_ENABLE) !== 0;
+    return (this.#get("svr") & SVR_ENABLE) !== 0;
   }
 
   /** Whether the PICs' INTR comes through: LINT0 unmasked and in ExtINT mode. */

@@ -1,13 +1,9 @@
-import type { LapicState } from "../abi/x86/lapic.ts";
-import type { VcpuState } from "../abi/x86/vcpu.ts";
+import { type LapicState, LVT_MASKED, SVR_ENABLE } from "../abi/x86/lapic.ts";
+import { APIC_BASE_ENABLE, APIC_BASE_X2APIC, type VcpuState } from "../abi/x86/vcpu.ts";
 import { hex, vectors } from "./format.ts";
 import { heading, table } from "./table.ts";
 import type { View } from "./view.ts";
 
-const SVR_ENABLE = 0x100;
-const APIC_BASE_X2APIC = 1n << 10n;
-const APIC_BASE_ENABLE = 1n << 11n;
-const LVT_MASKED = 1 << 16;
 /** The corrected-machine-check entry is the seventh, which many local APICs lack. */
 const CMCI_ENTRY = 6;
 /** Delivery modes of a local vector table entry, bits 8 to 10. */
@@ -19,9 +15,9 @@ const TIMER_MODES = ["one-shot", "periodic", "TSC-deadline", "mode 3"] as const;
 export function renderLapic(lapic: LapicState, vcpu: VcpuState | undefined, view: View): string {
   const { paint } = view;
   const base = vcpu === undefined ? undefined : BigInt(vcpu.apic_base);
-  const x2apic = base !== undefined && (base & APIC_BASE_X2APIC) !== 0n;
+  const x2apic = base !== undefined && (base & BigInt(APIC_BASE_X2APIC)) !== 0n;
   const enabled = (lapic.svr & SVR_ENABLE) !== 0;
-  const off = base !== undefined && (base & APIC_BASE_ENABLE) === 0n;
+  const off = base !== undefined && (base & BigInt(APIC_BASE_ENABLE)) === 0n;
   const registers = [
     ["id", String(x2apic ? lapic.id : lapic.id >>> 24)],
     ["mode", off ? paint.red("off") : x2apic ? "x2APIC" : "xAPIC"],

@@ -1,9 +1,8 @@
-import type { LapicRegister, LapicState } from "../abi/x86/lapic.ts";
+import { type LapicRegister, type LapicState, SVR_ENABLE } from "../abi/x86/lapic.ts";
 import { hex, vectors } from "./format.ts";
 import { table } from "./table.ts";
 import type { Marks } from "./watch-marks.ts";
 
-const SVR_ENABLE = 0x100;
 /** The registers beside IRR and ISR that decide, or are read when something is wrong. */
 const FURTHER: readonly (readonly [head: string, register: LapicRegister, digits: number])[] = [
   ["LINT0", "lvt_lint0", 5],

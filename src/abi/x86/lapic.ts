@@ -1,6 +1,11 @@
 import { SIZEOF } from "../ioctl.ts";
 import { viewOf } from "../u64.ts";
 
+/** Software enable of the spurious-interrupt vector register (Intel SDM vol. 3, figure 12-23). */
+export const SVR_ENABLE = 1 << 8;
+/** The mask of an entry of the local vector table (Intel SDM vol. 3, figure 12-8). */
+export const LVT_MASKED = 1 << 16;
+
 /**
  * The 32-bit registers of a local APIC by their offset in the register page, which is also their place
  * in `struct kvm_lapic_state` (Intel SDM vol. 3, table 12-1; offsets as in `<asm/apicdef.h>`).

@@ -20,8 +20,9 @@ export const MP_STATES = ["runnable", "uninitialized", "init_received", "halted"
 export const SHADOW_MOV_SS = 1;
 export const SHADOW_STI = 2;
 
-/** IA32_APIC_BASE's x2APIC mode. */
+/** IA32_APIC_BASE's x2APIC mode, and its global enable (Intel SDM vol. 3, figure 12-26). */
 export const APIC_BASE_X2APIC = 1 << 10;
+export const APIC_BASE_ENABLE = 1 << 11;
 
 /** RFLAGS.IF. */
 export const RFLAGS_IF = 1 << 9;
