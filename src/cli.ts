@@ -24,6 +24,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   // Set to nothing is not set; commander would take it for a value.
   if (process.env["KVM_IRQ_BACKEND"] === "") delete process.env["KVM_IRQ_BACKEND"];
   let context: ProcessContext | undefined;
+  let command: string | undefined;
   try {
     const program = makeProgram(KVM_IRQ_VERSION);
     const parsed = await program.parse(argv);
@@ -31,12 +32,13 @@ export async function main(argv: readonly string[]): Promise<void> {
       process.stdout.write(parsed.help);
       return;
     }
+    command = parsed.name;
     context = new ProcessContext(parsed, program);
     const outcome = await parsed.run(context);
     await show(outcome, context);
     process.exitCode = outcome.status ?? 0;
   } catch (error) {
-    fail(error, wishes);
+    fail(withHint(error, command), wishes);
   } finally {
     await context?.close();
   }
@@ -47,6 +49,13 @@ async function show({ bytes, json, text }: Outcome, context: ProcessContext): Pr
   else if (context.globals.json) {
     if (json !== undefined) process.stdout.write(`${JSON.stringify(json)}\n`);
   } else if (text !== undefined) process.stdout.write(await text(await context.view()));
+}
+
+/** A usage error that has no hint of its own points to the help. */
+function withHint(error: unknown, command: string | undefined): unknown {
+  if (!(error instanceof KvmIrqError) || error.code !== "usage" || error.hint !== undefined) return error;
+  const hint = `\`kvm-irq ${command === undefined ? "" : `${command} `}--help\` shows how to call it`;
+  return new KvmIrqError("usage", error.message, { hint, details: error.details, cause: error });
 }
 
 function fail(error: unknown, { json, debug }: { json: boolean; debug: boolean }): void {

@@ -103,11 +103,11 @@ function checkComparable(a: Reading, b: Reading, ignore: readonly string[]): voi
   const { onlyA, onlyB } = unmatchedChips(a.snapshot, b.snapshot, { ignore });
   const unmatched = [...onlyA, ...onlyB];
   if (unmatched.length === 0) return;
-  const only = (label: string, chips: string[]) =>
+  const onlyIn = (label: string, chips: string[]) =>
     chips.length === 0 ? [] : [`only ${label} has ${chips.join(", ")}`];
   throw new KvmIrqError(
     "bad-input",
-    `they don't have the same chips: ${[...only(a.info.label, onlyA), ...only(b.info.label, onlyB)].join("; ")}`,
+    `they don't have the same chips: ${[...onlyIn(a.info.label, onlyA), ...onlyIn(b.info.label, onlyB)].join("; ")}`,
     {
       hint: `${unmatched.map((chip) => `--ignore '${chip}'`).join(" ")} compares the rest`,
       details: { only_a: onlyA, only_b: onlyB },

@@ -158,7 +158,7 @@ describe("trace --help and what it refuses", () => {
     [["trace", "--gsi", "x"], "is not a GSI"],
     [["trace", "--vector", "256"], "from 0 to 255"],
     [["trace", "--for", "2"], "a duration needs a unit"],
-    [["trace", "--format", "pdf"], "Allowed choices"],
+    [["trace", "--format", "pdf"], "allowed choices"],
     [["trace", "--buffer-kb", "0"], "from 4 to"],
   ])("%j is refused with status 2", (args, message) => {
     const { status, stdout, stderr } = user.run(args);

@@ -15,6 +15,7 @@ import { readStatus } from "../../src/sys/proc.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { findVms, findVmsOf } from "../../src/target/processes.ts";
 import { BusyVmm, bundle, haveBusyVmm, leftovers } from "../support/attach.ts";
+import { until } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";
 
 const VM_CHIPS: readonly ChipId[] = ["pic1", "pic2", "ioapic"];
@@ -217,8 +218,7 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
     await once(createInterface({ input: driver.stdout! }), "line");
     for (let n = 0; n < 10; n++) {
       driver.kill("SIGTSTP");
-      for (let tries = 0; tries < 500 && readStatus(driver.pid!)?.state !== "T"; tries++) await sleep(2);
-      expect(readStatus(driver.pid!)?.state).toBe("T");
+      await until("the program has stopped", () => readStatus(driver.pid!)?.state === "T");
       expect(leftovers(vmm.pid)).toEqual([]);
       driver.kill("SIGCONT");
       await sleep(Math.random() * 5);
