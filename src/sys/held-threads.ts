@@ -27,8 +27,12 @@ export class HeldThreads {
    * @throws PtraceError when one may not be traced, StopTimeoutError.
    */
   stop(tracees: readonly Tracee[]): Tracee[] {
-    const there = tracees.filter((tracee) => unlessGone(() => tracee.seize(this.#suspendSeccomp)));
-    for (const tracee of there) this.#tracees.set(tracee.tid, tracee);
+    const there = tracees.filter((tracee) => {
+      const seized = unlessGone(() => tracee.seize(this.#suspendSeccomp));
+      // At once: should the next one be refused, this one is let go with the others.
+      if (seized) this.#tracees.set(tracee.tid, tracee);
+      return seized;
+    });
     const asked = there.filter((tracee) => this.#keepIf(tracee, () => tracee.interrupt()));
     return asked.filter((tracee) => this.#keepIf(tracee, () => tracee.waitForInterrupt(this.#deadline())));
   }

@@ -205,6 +205,7 @@ export class Tracee {
   detach(): number {
     if (!this.#attached) return 0;
     if (!this.#stopped && !this.#gone) {
+      if (this.#stoppedAt === 0n) this.#askToStop();
       this.#detachLater();
     } else {
       try {
@@ -218,6 +219,16 @@ export class Tracee {
     }
     this.#stopped = false;
     return this.#stoppedAt === 0n ? 0 : Number(process.hrtime.bigint() - this.#stoppedAt);
+  }
+
+  /** Of a thread that was seized and never asked: without a stop there is no letting go. */
+  #askToStop(): void {
+    try {
+      this.interrupt();
+    } catch (error) {
+      // One that is gone needs no stop.
+      if (!(error instanceof ThreadGoneError)) throw error;
+    }
   }
 
   /** Looks at the thread every now and then until it has stopped or ended. Keeps no process alive. */

@@ -7,8 +7,9 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
 import { readStatus } from "../../src/sys/proc.ts";
-import { StopTimeoutError, Tracee } from "../../src/sys/ptrace.ts";
+import { PtraceError, StopTimeoutError, Tracee } from "../../src/sys/ptrace.ts";
 import { mayBuildForRoot } from "../support/attach.ts";
+import { until } from "../support/cli.ts";
 
 /** Whose parent sleeps uninterruptibly for a second: that is how vfork(2) waits. */
 const UNSTOPPABLE = `
@@ -61,5 +62,23 @@ describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root an
     held.release();
     // The shell's way to say that its child was killed by signal 9.
     expect(await ended).toEqual([128 + 9, null]);
+  });
+});
+
+describe("threads of which one is refused", () => {
+  it("are all let go", async () => {
+    const child = spawn("sh", ["-c", "sleep 60 & echo $!; wait"]);
+    const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
+    const sleeper = Number(line);
+    const held = new HeldThreads(false, () => process.hrtime.bigint() + 1_000_000_000n);
+    try {
+      // Nobody may trace himself.
+      expect(() => held.stop([new Tracee(sleeper), new Tracee(process.pid)])).toThrow(PtraceError);
+      held.release();
+      await until("it is let go", () => readStatus(sleeper)?.tracerPid === 0);
+      await until("it sleeps on", () => readStatus(sleeper)?.state === "S");
+    } finally {
+      process.kill(sleeper, "SIGKILL");
+    }
   });
 });
