@@ -4,7 +4,7 @@ import { hasSeccomp, is32Bit, type ProcessStatus, readCommandLine, readStatus } 
 /** Whether this user may attach to a process; if not, why, and what would help. */
 export type Permission =
   | { allowed: true }
-  /** @property busy whether that may be over in a moment: another process is attached just now. */
+  /** @property busy whether that is over in a moment, as when another kvm-irq is attached. */
   | { allowed: false; reason: string; hint: string; busy?: true };
 
 /** Bits of CapEff (<linux/capability.h>). */
@@ -49,9 +49,17 @@ export function judge(
   const may = (capability: bigint) => (self.capEff & capability) !== 0n;
   if (pid === process.pid) return refuse("a process can't stop itself", "run it from another process");
   if (status.tracerPid !== 0) {
-    const reason = `process ${pid} is already being traced by ${tracerName(status.tracerPid)}`;
-    const hint = "a process has one tracer at a time: let that one detach first";
-    return { ...refuse(reason, hint), busy: true };
+    const { tracerPid } = status;
+    const tracer = isKvmIrq(tracerPid)
+      ? "another kvm-irq"
+      : (readStatus(tracerPid)?.comm ?? "another process");
+    return {
+      ...refuse(
+        `process ${pid} is already being traced by ${tracer} (pid ${tracerPid})`,
+        "a process has one tracer at a time: let that one detach first",
+      ),
+      ...(letsGoSoon(tracerPid) && { busy: true }),
+    };
   }
   if (is32Bit) return refuse(`process ${pid} runs a 32-bit program`, "only 64-bit VMMs can be attached to");
   if (!may(CAP_SYS_PTRACE)) {
@@ -78,10 +86,13 @@ export function judge(
   return { allowed: true };
 }
 
-function tracerName(pid: number): string {
-  const isOurs = readCommandLine(pid).some((argument) => /kvm-irq(\.js)?$/.test(argument));
-  const name = isOurs ? "another kvm-irq" : (readStatus(pid)?.comm ?? "another process");
-  return `${name} (pid ${pid})`;
+function isKvmIrq(pid: number): boolean {
+  return readCommandLine(pid).some((argument) => /\bkvm-irq(\.js)?$/.test(argument));
+}
+
+/** Whether a tracer is gone in a moment: one of us, or a process that is ending, which has no arguments any more. */
+export function letsGoSoon(tracer: number): boolean {
+  return isKvmIrq(tracer) || readCommandLine(tracer).length === 0;
 }
 
 function refuse(reason: string, hint: string): { allowed: false; reason: string; hint: string } {

@@ -20,7 +20,7 @@ import { PtraceError } from "../sys/ptrace.ts";
 import { RemoteMemory } from "../sys/remote-memory.ts";
 import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
 import { hostOf } from "./local.ts";
-import { type Permission, permissionToAttach } from "./permission.ts";
+import { letsGoSoon, type Permission, permissionToAttach } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
 import { findVmsOf, programName, type VmProcess } from "./processes.ts";
 import { guardSignals } from "./signal-guard.ts";
@@ -70,11 +70,11 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
   return new ProcessTarget(chooseVm(pid, vmFd, await findVmsOf(pid)), timeoutMs ?? DEFAULT_TIMEOUT_MS);
 }
 
-/** How long another kvm-irq at the same VM is waited for: it holds it for milliseconds. */
-const PATIENCE_MS = 500;
+/** How long others of us at the same VM are waited for: each holds it for milliseconds, and lets go. */
+const PATIENCE_MS = 5_000;
 const PAUSE_MS = 3;
 
-/** Asks again while the answer is that somebody else is attached just now. */
+/** Asks again while the answer is that another of us is attached just now. */
 async function patiently(ask: () => Permission): Promise<Permission> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
@@ -103,11 +103,15 @@ function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess
   });
 }
 
-/** Whether a thread could not be seized, as when somebody else has it. */
-function isTaken(error: unknown): boolean {
-  return (
-    error instanceof PtraceError && error.request.startsWith("PTRACE_SEIZE") && error.errno === ERRNO.EPERM
-  );
+/** How often a thread may be found free right after it could not be seized, before the kernel is believed. */
+const MOST_RACES = 100;
+
+/** Who has the thread that could not be seized: one of us, nobody any more, or somebody who keeps it. */
+function holderOf(error: unknown): "us" | "nobody" | "other" {
+  if (!(error instanceof PtraceError && error.request.startsWith("PTRACE_SEIZE"))) return "other";
+  if (error.errno !== ERRNO.EPERM) return "other";
+  const tracer = readStatus(error.tid)?.tracerPid ?? 0;
+  return tracer === 0 ? "nobody" : letsGoSoon(tracer) ? "us" : "other";
 }
 
 /** The VM inside another process, reached by stopping a thread of it for some hundred microseconds. */
@@ -182,16 +186,20 @@ export class ProcessTarget implements Target {
     this.#endGuard();
   }
 
-  /** Another process that is attached just now is waited for; nothing has been done until then. */
+  /** Another of us that is attached just now is waited for; nothing has been done until then. */
   async #whenFree<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): Promise<T> {
     const deadline = performance.now() + PATIENCE_MS;
-    for (;;) {
+    for (let races = 0; ; ) {
       try {
         return this.#stopped(ids, work);
       } catch (error) {
-        if (!isTaken(error) || performance.now() > deadline) throw explainFailure(this.#vm.pid, error);
+        const holder = holderOf(error);
+        if (holder === "nobody") races++;
+        const patient = holder === "us" || (holder === "nobody" && races <= MOST_RACES);
+        if (!patient || performance.now() > deadline) throw explainFailure(this.#vm.pid, error);
       }
-      await sleep(PAUSE_MS);
+      // Not all at the same time again.
+      await sleep(PAUSE_MS * (1 + 3 * Math.random()));
     }
   }
 
