@@ -42,8 +42,13 @@ function columnsFor(chains: readonly Chain[]): FixedColumn<Chain>[] {
 
 /** The width comes before the colour, which takes none. */
 function outcome({ outcome, again }: Chain, width: number, paint: View["paint"]): string {
-  const colour = { complete: paint.green, coalesced: paint.yellow, unfinished: paint.red }[outcome];
-  return colour((again ? `${outcome}, again` : outcome).padEnd(width));
+  const colours = {
+    complete: paint.green,
+    coalesced: paint.yellow,
+    posted: paint.cyan,
+    unfinished: paint.red,
+  };
+  return colours[outcome]((again ? `${outcome}, again` : outcome).padEnd(width));
 }
 
 /** Steps in the order in which they happened, each with the time since the one before. */

@@ -9,7 +9,7 @@ import type { View } from "./view.ts";
 
 /** How many interrupts came to which end. */
 export function outcomesOf(chains: readonly Chain[]): Record<Chain["outcome"], number> {
-  const outcomes = { complete: 0, coalesced: 0, unfinished: 0 };
+  const outcomes = { complete: 0, coalesced: 0, posted: 0, unfinished: 0 };
   for (const { outcome } of chains) outcomes[outcome]++;
   return outcomes;
 }
@@ -28,10 +28,12 @@ export function renderStatistics(
   const unfinished = chains.filter(({ outcome }) => outcome === "unfinished");
   const section = (title: string, body: string) =>
     body === "" ? "" : `${view.paint.bold.cyan(title)}\n${body}\n`;
+  const posted = chains.find(({ outcome }) => outcome === "posted");
   return (
     section("Latencies", renderLatencies(statisticsOf(chains), view)) +
     section("Unfinished", unfinished.length === 0 ? "" : renderUnfinished(unfinished, view)) +
-    summaryLine(chains, events, summary)
+    summaryLine(chains, events, summary) +
+    (posted === undefined ? "" : `posted: ${posted.stopped!.why}\n`)
   );
 }
 

@@ -39,6 +39,11 @@ export const accept = (vec: number, { apicid = 0, tm = 0, dm = 0 } = {}): [strin
   "kvm_apic_accept_irq",
   { apicid, dm, tm, vec },
 ];
+/** kvm_apicv_accept_irq. */
+export const posted = (vec: number, { apicid = 0, tm = 0, dm = 0 } = {}): [string, Args] => [
+  "kvm_apicv_accept_irq",
+  { apicid, dm, tm, vec },
+];
 export const inject = (vector: number, reinjected = false): [string, Args, Partial<TraceEvent>] => [
   "kvm_inj_virq",
   { vector, soft: false, reinjected },

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmdirSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { openTracefs, TraceInstance } from "../../src/trace/tracefs.ts";
@@ -31,4 +31,19 @@ export class PlainTracefs {
     execFileSync("umount", [this.path]);
     rmdirSync(this.path);
   }
+}
+
+/** Whether CPUs here run local APICs by themselves (APICv, AVIC): KVM then sees no injection and no edge's EOI. */
+export const cpuRunsApics: boolean =
+  isOn("/sys/module/kvm_intel/parameters/enable_apicv") || isOn("/sys/module/kvm_amd/parameters/avic");
+
+/** Whether KVM tells of each interrupt that it injects; a backend beside VMX and SVM, as kvm_pvm, does not. */
+export const tellsInjections: boolean =
+  !cpuRunsApics && ["kvm_intel", "kvm_amd"].some((name) => existsSync(`/sys/module/${name}`));
+
+/** How a trace ends an edge interrupt that a guest has taken and ended. */
+export const OVER: readonly string[] = cpuRunsApics ? ["complete", "posted"] : ["complete"];
+
+function isOn(parameter: string): boolean {
+  return existsSync(parameter) && /^[Y1]/.test(readFileSync(parameter, "utf8"));
 }

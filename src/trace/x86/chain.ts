@@ -1,10 +1,12 @@
 /** The steps of an interrupt's life, as KVM tells of them, in the order in which they normally come. */
-export const STEPS = ["raised", "accepted", "injected", "eoi", "acknowledged", "lowered"] as const;
+export const STEPS = ["raised", "accepted", "posted", "injected", "eoi", "acknowledged", "lowered"] as const;
 
 /**
  * - `raised`: the line went up, or the MSI was sent (`kvm_set_irq` with level 1, `kvm_msi_set_irq`);
  * - `accepted`: a chip will present it: a PIC with the pin unmasked, or a local APIC (`kvm_pic_set_irq`,
  *   `kvm_apic_accept_irq`);
+ * - `posted`: a local APIC that the CPU runs by itself has it (`kvm_apicv_accept_irq`; APICv, AVIC): the CPU
+ *   injects it, and for an edge ends it, without telling KVM;
  * - `injected`: KVM gave it to a vCPU (`kvm_inj_virq`);
  * - `eoi`: the guest ended it at its local APIC (`kvm_eoi`);
  * - `acknowledged`: the guest's end reached the chip that the line goes into (`kvm_ack_irq`): for a PIC its
@@ -32,7 +34,8 @@ export interface Chain {
   steps: Partial<Record<Step, number>>;
   /** Delivered again by the IOAPIC because the line was still up at the EOI. */
   again: boolean;
-  outcome: "complete" | "coalesced" | "unfinished";
+  /** `posted`: an edge that the CPU has been given; whether the guest took and ended it isn't told. */
+  outcome: "complete" | "coalesced" | "posted" | "unfinished";
   /** The last step there is and what is known of why it is the last; `null` for a complete chain. */
   stopped: { at: Step; why: string } | null;
 }

@@ -185,7 +185,7 @@ export class ChainJoiner {
     if (!hasVector(event)) return;
     const { raise } = strand;
     const vector = vectorOf(event)!;
-    const isPending = this.#chains.isPending(event.process, vector, apicOf(event));
+    const pending = this.#chains.pending(event.process, vector, apicOf(event));
     const known = {
       vector,
       apic: apicOf(event),
@@ -204,7 +204,8 @@ export class ChainJoiner {
       this.#settle(strand);
       chain = this.#acceptAlone(event, known, ended);
     }
-    if (isPending) this.#chains.merge(chain, PENDING_IN_APIC);
+    if (pending?.steps.posted !== undefined) this.#chains.leave(pending);
+    else if (pending !== undefined) this.#chains.merge(chain, PENDING_IN_APIC);
   }
 
   /** A vector without a rise: a level line that is still up at the EOI, the APIC's own timer, an IPI. */
@@ -238,14 +239,10 @@ export class ChainJoiner {
   }
 
   #handToCpu(event: TraceEvent): void {
-    const vector = vectorOf(event);
-    const chain = this.#chains.find(
-      event.process,
-      (candidate) => candidate.vector === vector && candidate.steps.injected === undefined,
-    );
-    if (chain !== undefined) {
-      this.#chains.note(chain, "handed to the CPU (APICv or AVIC), which injects and ends it without KVM");
-    }
+    const chain = hasVector(event)
+      ? this.#chains.pending(event.process, vectorOf(event)!, apicOf(event))
+      : undefined;
+    if (chain !== undefined) chain.steps.posted ??= event.time;
   }
 
   #inject(event: TraceEvent): void {

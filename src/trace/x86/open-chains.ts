@@ -8,8 +8,6 @@ export class OpenChains {
   readonly #vmms = new Set<number>();
   /** The last chain that seemed to be merged with a pending one, by local APIC and vector. */
   readonly #merged = new Map<string, Chain>();
-  /** What is known beyond the events of why a chain does not go on. */
-  readonly #notes = new Map<Chain, string>();
 
   /** Begins a chain. */
   begin(chain: Pick<Chain, "process" | "route" | "steps"> & Partial<Chain>): Chain {
@@ -50,11 +48,6 @@ export class OpenChains {
     return chain;
   }
 
-  /** Remembers why a chain may not go on. */
-  note(chain: Chain, why: string): void {
-    this.#notes.set(chain, why);
-  }
-
   /** Remembers that a process runs vCPUs. */
   isVmm(process: number | null): void {
     if (process !== null) this.#vmms.add(process);
@@ -75,25 +68,24 @@ export class OpenChains {
     return foreign;
   }
 
-  /** Whether a local APIC has that vector in its IRR, as far as the process's own events tell. */
-  isPending(process: number | null, vector: number, apic: number): boolean {
+  /** The open chain that has this vector in a local APIC's IRR, as far as the process's own events tell. */
+  pending(process: number | null, vector: number, apic: number): Chain | undefined {
     for (const chain of this.#open) {
-      const { steps } = chain;
-      if (
-        chain.process === process &&
-        chain.vector === vector &&
-        chain.apic === apic &&
-        steps.injected === undefined
-      ) {
-        return true;
-      }
+      const isInIrr = chain.vector === vector && chain.apic === apic && chain.steps.injected === undefined;
+      if (isInIrr && chain.process === process) return chain;
     }
-    return false;
+    return undefined;
+  }
+
+  /** Gives an open chain its last word: no event will go on with it. */
+  leave(chain: Chain): void {
+    const isUntold = chain.trigger === "edge" && stepReached(chain) === "posted";
+    this.end(chain, isUntold ? "posted" : "unfinished", whyOpen(chain));
   }
 
   /** Gives every chain that is still open its last word. @returns all chains, in the order they began. */
   finish(): Chain[] {
-    for (const chain of this.#open) this.end(chain, "unfinished", this.#notes.get(chain) ?? whyOpen(chain));
+    for (const chain of this.#open) this.leave(chain);
     return this.all.filter((chain) => !isWithdrawn(chain));
   }
 }
@@ -111,6 +103,11 @@ function isWithdrawn({ route, again, steps }: Chain): boolean {
 function whyOpen(chain: Chain): string {
   const reached: Step = stepReached(chain);
   if (reached === "injected") return "the guest has not ended it: no EOI";
+  if (reached === "posted") {
+    return chain.trigger === "level"
+      ? "handed to the CPU (APICv or AVIC), and the guest has not ended it: no EOI"
+      : "handed to the CPU (APICv or AVIC), which injects and ends it without KVM";
+  }
   return chain.route === "pic"
     ? "no vCPU has taken it from the PIC"
     : "pending in the local APIC, not injected";

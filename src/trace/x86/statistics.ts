@@ -20,6 +20,7 @@ export interface ChainStatistics {
   route: Route;
   complete: number;
   coalesced: number;
+  posted: number;
   unfinished: number;
   /** From each step to the next that there was, in the order of steps. */
   between: { from: Step; to: Step; times: Distribution }[];
@@ -61,6 +62,7 @@ function statisticsOfGroup(chains: readonly Chain[]): ChainStatistics {
     route,
     complete: complete.length,
     coalesced: having("coalesced").length,
+    posted: having("posted").length,
     unfinished: having("unfinished").length,
     between: intervalsOf(chains),
     total: complete.length === 0 ? null : distributionOf(complete.map(durationOf)),

@@ -68,14 +68,15 @@ function busesOf(chains: readonly Chain[]): Wave[] {
     bus.spans.push(span);
   };
   for (const chain of chains) {
-    const { accepted, injected, eoi, acknowledged } = chain.steps;
+    const { accepted, posted, injected, eoi, acknowledged } = chain.steps;
     const isPic = chain.route === "pic";
     const value = isPic ? chain.gsi : chain.vector;
     if (value === null || chain.outcome === "coalesced") continue;
     const chip = isPic ? "pic" : `apic${chain.apic ?? ""}`;
     const kind = isPic ? "pin" : "vector";
     const end = isPic ? acknowledged : eoi;
-    if (accepted !== undefined) add(chain, kind, chip, "irr", { from: accepted, to: injected ?? end, value });
+    const taken = injected ?? posted ?? end;
+    if (accepted !== undefined) add(chain, kind, chip, "irr", { from: accepted, to: taken, value });
     if (injected !== undefined) add(chain, kind, chip, "isr", { from: injected, to: end, value });
   }
   return [...buses.values()].map(({ spans, ...bus }) => busOf(bus, spans));

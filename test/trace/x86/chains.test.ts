@@ -13,6 +13,7 @@ import {
   inject,
   ioapic,
   pic,
+  posted,
   trace,
   up,
   VCPU,
@@ -30,7 +31,7 @@ describe("on a real kernel", () => {
     const [first] = chains;
     expect(first).toMatchObject({ gsi: 10, vector: 58, apic: 0, route: "ioapic", trigger: "level" });
     expect(first).toMatchObject({ outcome: "complete", stopped: null, again: false });
-    expect(order(first!.steps)).toEqual([...STEPS]);
+    expect(order(first!.steps)).toEqual(STEPS.filter((step) => step !== "posted"));
   });
 
   test("a level line that stays up is delivered again after each EOI, until it goes down", () => {
@@ -268,9 +269,47 @@ describe("an end of interrupt", () => {
   });
 });
 
-test("an interrupt handed to the CPU's own APIC says that the rest can't be seen", () => {
-  const events = trace(up(20), accept(52), ["kvm_apicv_accept_irq", { apicid: 0, dm: 0, tm: 0, vec: 52 }]);
-  expect(chainsOf(events)[0]?.stopped?.why).toContain("APICv");
+describe("an interrupt handed to a CPU that runs the APIC by itself", () => {
+  const edge = [up(4), accept(52), posted(52), ioapic(4, entry(52)), down(4)] as const;
+  const level = [
+    up(20),
+    accept(68, { tm: 1 }),
+    posted(68, { tm: 1 }),
+    ioapic(20, entry(68, { level: true })),
+  ] as const;
+
+  test("is posted, as an edge: the rest can't be seen", () => {
+    const [chain] = chainsOf(trace(...edge));
+    expect(chain).toMatchObject({ outcome: "posted", stopped: { at: "posted" }, gsi: 4, route: "ioapic" });
+    expect(chain!.stopped!.why).toContain("APICv");
+    expect(order(chain!.steps)).toEqual(["raised", "accepted", "posted", "lowered"]);
+  });
+
+  test("is not waited for by the next of its vector", () => {
+    expect(chainsOf(trace(...edge, ...edge, ...edge)).map(({ outcome }) => outcome)).toEqual(
+      Array(3).fill("posted"),
+    );
+  });
+
+  test("is complete where the CPU tells of the edge's EOI, and the last one is meant", () => {
+    expect(chainsOf(trace(...edge, ...edge, eoi(52))).map(({ outcome }) => outcome)).toEqual([
+      "posted",
+      "complete",
+    ]);
+  });
+
+  test("is complete as a level, whose EOI it always tells", () => {
+    const [chain] = chainsOf(trace(...level, eoi(68), ack(2, 20), down(20)));
+    expect(chain).toMatchObject({ outcome: "complete", stopped: null });
+    const told = STEPS.filter((step) => step !== "injected");
+    expect(order(chain!.steps)).toEqual(told);
+  });
+
+  test("is unfinished as a level without an EOI", () => {
+    const [chain] = chainsOf(trace(...level));
+    expect(chain).toMatchObject({ outcome: "unfinished", stopped: { at: "posted" } });
+    expect(chain!.stopped!.why).toContain("no EOI");
+  });
 });
 
 test("an NMI that the IOAPIC sends has no vector to follow", () => {
