@@ -13,7 +13,7 @@ const PATIENCE = "--testTimeout=300000 --hookTimeout=300000";
  * Of the built program's tests those that ask the kernel something, and start few processes: one takes seconds
  * here. A printed script does what the differential test does, through the program.
  */
-const E2E = ["kernel", "printed-script", "inject", "examples"];
+const E2E = ["kernel", "printed-script", "inject", "examples", "trace-lives"];
 
 /** @type {Payload[]} */
 export const PAYLOADS = [
