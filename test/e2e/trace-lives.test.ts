@@ -53,14 +53,16 @@ describe.skipIf(noTracing !== undefined)(
       const { guest, gsi, life, steps } = way;
       const saved = user.ok(["-s", guest, "trace", "--json", "--gsi", gsi, ...pulse(guest, gsi)]);
       const { events } = await readTrace(saved.split("\n"));
-      const chains = chainsOf(events.filter(({ process }) => process !== null));
-      expect(chains).toMatchObject([{ ...life, outcome: expect.toBeOneOf([...OVER]) }]);
-      const { lowered, ...taken } = chains[0]!.steps;
+      const [chain, ...others] = chainsOf(events.filter(({ process }) => process !== null));
+      expect(chain).toMatchObject({ ...life, again: false, outcome: expect.toBeOneOf([...OVER]) });
+      // A level line is up for longer than a quick guest takes, and then comes again.
+      expect(others.filter(({ again }) => !again)).toEqual([]);
+      const { lowered, ...taken } = chain!.steps;
       if (!cpuRunsApics) {
         const told = steps.filter((step) => tellsInjections || step !== "injected");
         expect(STEPS.filter((step) => step in taken)).toEqual(told);
       }
-      const times = STEPS.flatMap((step) => (step === "lowered" ? [] : (chains[0]!.steps[step] ?? [])));
+      const times = STEPS.flatMap((step) => (step === "lowered" ? [] : (taken[step] ?? [])));
       expect(times).toEqual([...times].sort((one, other) => one - other));
       expect(times.at(-1)! - times[0]!).toBeGreaterThan(0);
       expect(times.at(-1)! - times[0]!).toBeLessThan(1e9);
