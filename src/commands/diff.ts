@@ -18,13 +18,13 @@ export const diff: CommandSpec = {
       .command("diff")
       .summary("what differs between two snapshots, or live VMs")
       .description(
-        "Compares two states field by field: a line a field, as it is in <a> and in <b>, with the bits of a register that were set and cleared. Status 0: nothing differs, 1: something does.",
+        "Compares two states field by field: a line a field, as it is in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Status 0: nothing differs, 1: something does.",
       )
       .argument("<a>", "the first: a snapshot file, - for standard input, a session, or pid:PID")
       .argument("<b>", "the second, likewise")
       .option(
         "--ignore <path>",
-        "leave out a field, or all below it, as lapic[*].timer_current; repeatable",
+        "leave out a field, or all below it, as lapic[*].timer_current or routing; repeatable",
         paths,
       )
       .addHelpText(
@@ -54,8 +54,10 @@ ${examples(
     const before = await read(choices[0]);
     const after = await read(choices[1]);
     checkComparable(before, after, ignore);
+    const compared = { a: before, b: after, ignore };
+    const left = [...ofOne("vcpus", compared, context), ...ofOne("routing", compared, context)];
     const differences = diffSnapshots(before.snapshot, after.snapshot, {
-      ignore: [...ignore, ...vcpusOfOne(before, after, context)],
+      ignore: [...ignore, ...left],
     });
     return {
       status: differences.length === 0 ? 0 : 1,
@@ -86,13 +88,19 @@ async function read(choice: Parameters<typeof openTarget>[0]): Promise<Reading> 
   }
 }
 
-/** State of vCPUs is not in every snapshot, and then is no part of the comparison. @returns what to ignore. */
-function vcpusOfOne(a: Reading, b: Reading, context: Context): string[] {
-  const having = [a, b].filter(({ snapshot }) => snapshot.vcpus !== undefined);
-  if (having.length !== 1) return [];
-  context.notice(`only ${having[0]!.info.label} has the state of vCPUs: it is left out`);
-  return ["vcpus"];
+/** What is not in every snapshot is part of the comparison where both have it. @returns what to ignore. */
+function ofOne(
+  part: keyof typeof PARTS,
+  { a, b, ignore }: { a: Reading; b: Reading; ignore: readonly string[] },
+  context: Context,
+): string[] {
+  const having = [a, b].filter(({ snapshot }) => snapshot[part] !== undefined);
+  if (having.length !== 1 || ignore.includes(part)) return [];
+  context.notice(`only ${having[0]!.info.label} has ${PARTS[part]}: it is left out`);
+  return [part];
 }
+
+const PARTS = { vcpus: "the state of vCPUs", routing: "a routing" } as const;
 
 /** @throws KvmIrqError `bad-input` when they don't have the same chips. */
 function checkComparable(a: Reading, b: Reading, ignore: readonly string[]): void {

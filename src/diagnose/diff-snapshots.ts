@@ -1,5 +1,6 @@
 import type { Chips, VcpuList } from "../abi/arch.ts";
 import { covers, parsePath } from "../abi/path.ts";
+import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
 import { bitsOf } from "./bits.ts";
 import { type Difference, diffState } from "./diff.ts";
 
@@ -11,20 +12,51 @@ export interface DiffOptions {
 interface State {
   chips: Chips;
   vcpus?: VcpuList;
+  routing?: Routing;
 }
 
 /**
  * What differs between two snapshots' chips and vCPUs (`vcpus[0].rflags`), field by field; registers with the
- * bits that were set and cleared, lists of vectors with those that came and went.
+ * bits that were set and cleared, lists of vectors with those that came and went. Where both tell their routing,
+ * each GSI that goes elsewhere too: `routing[4]`, its ways as a list.
  *
  * @throws KvmIrqError `bad-path` for something to ignore that is not a path.
  * @returns in the order of the fields; empty when they are the same.
  */
 export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions = {}): Difference[] {
   const ignored = ignore.map(parsePath);
-  return diffState(fieldsOf(a), fieldsOf(b))
-    .filter(({ path }) => !ignored.some((one) => covers(one, parsePath(path))))
-    .map((difference) => ({ ...difference, ...changes(difference) }));
+  const fields = diffState(fieldsOf(a), fieldsOf(b)).map((difference) => ({
+    ...difference,
+    ...changes(difference),
+  }));
+  return [...fields, ...diffRouting(a.routing, b.routing)].filter(
+    ({ path }) => !ignored.some((one) => covers(one, parsePath(path))),
+  );
+}
+
+function diffRouting(a: Routing | undefined, b: Routing | undefined): Difference[] {
+  if (a === undefined || b === undefined) return [];
+  const [before, after] = [waysOf(a), waysOf(b)];
+  return [...new Set([...before.keys(), ...after.keys()])]
+    .sort((one, other) => one - other)
+    .flatMap((gsi) => {
+      const [from = [], to = []] = [before.get(gsi), after.get(gsi)];
+      return JSON.stringify(from) === JSON.stringify(to) ? [] : [{ path: `routing[${gsi}]`, from, to }];
+    });
+}
+
+/** Where each GSI goes, in an order that says nothing. */
+function waysOf(routing: Routing): Map<number, object[]> {
+  const ways = new Map<number, object[]>();
+  for (const { gsi, ...way } of routesOf(routing).toSorted(byChip)) {
+    ways.set(gsi, [...(ways.get(gsi) ?? []), way]);
+  }
+  return ways;
+}
+
+function byChip(one: Route, other: Route): number {
+  const chipOf = (route: Route) => ("chip" in route ? route.chip : "");
+  return chipOf(other).localeCompare(chipOf(one), "en");
 }
 
 /**

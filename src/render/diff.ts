@@ -1,5 +1,6 @@
 import type { Difference } from "../diagnose/diff.ts";
 import { value } from "./format.ts";
+import { destination } from "./route.ts";
 import type { View } from "./view.ts";
 
 /** Differences, a line each: `pic1.imr: 0xff -> 0xef (cleared bit 4)`. */
@@ -7,9 +8,15 @@ export function renderDifferences(differences: readonly Difference[], { paint }:
   return differences
     .map((difference) => {
       const { path, from, to } = difference;
-      return `${path}: ${paint.red(value(from))} -> ${paint.green(value(to))}${paint.dim(bits(difference))}\n`;
+      const text = path.startsWith("routing[") ? ways : value;
+      return `${path}: ${paint.red(text(from))} -> ${paint.green(text(to))}${paint.dim(bits(difference))}\n`;
     })
     .join("");
+}
+
+function ways(routes: unknown): string {
+  const all = (routes as Parameters<typeof destination>[0][]).map(destination);
+  return all.length === 0 ? "nowhere" : all.join(", ");
 }
 
 /** The bits of a register that were set and cleared, or the vectors of a list that came and went. */

@@ -1,4 +1,4 @@
-import { type PinRoute, type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
+import { type MsiRoute, type PinRoute, type Routing, routesOf } from "../abi/x86/routing.ts";
 import { describeMsi } from "./msi.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";
@@ -26,6 +26,7 @@ export function gsisOf(routes: readonly PinRoute[]): (chip: PinRoute["chip"], pi
       .join(" ") || "-";
 }
 
-function destination(route: Route): string {
+/** Where one way of a GSI goes: `ioapic pin 4`, `MSI: ...`. */
+export function destination(route: Omit<PinRoute, "gsi"> | Omit<MsiRoute, "gsi">): string {
   return "msi" in route ? `MSI: ${describeMsi(route.msi)}` : `${route.chip} pin ${route.pin}`;
 }

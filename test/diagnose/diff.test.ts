@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { DEFAULT_ROUTES, type Routing } from "../../src/abi/x86/routing.ts";
 import { diffSnapshots } from "../../src/diagnose/diff-snapshots.ts";
 import { resetChips, runningVcpu } from "../support/reset.ts";
 
@@ -50,6 +51,36 @@ describe("diff", () => {
     expect(diffSnapshots(before, after)).toEqual([
       { path: "lapic[0].irr", from: [0x31, 0x41], to: [0x41, 0x52], set: [0x52], cleared: [0x31] },
     ]);
+  });
+
+  describe("of routings", () => {
+    const routed = (routing: Routing) => ({ ...state(), routing });
+
+    it("takes the default for the table that it stands for, in any order", () => {
+      expect(diffSnapshots(routed("default"), routed(DEFAULT_ROUTES.toReversed()))).toEqual([]);
+    });
+
+    it("names each GSI that goes elsewhere, with all its ways", () => {
+      const without = DEFAULT_ROUTES.filter(({ gsi, chip }) => gsi !== 4 || chip === "ioapic");
+      const msi = { address: 0xfee0_0000, data: 0x41 };
+      expect(diffSnapshots(routed("default"), routed([...without, { gsi: 30, msi }]))).toEqual([
+        {
+          path: "routing[4]",
+          from: [
+            { chip: "pic1", pin: 4 },
+            { chip: "ioapic", pin: 4 },
+          ],
+          to: [{ chip: "ioapic", pin: 4 }],
+        },
+        { path: "routing[30]", from: [], to: [{ msi }] },
+      ]);
+    });
+
+    it("is left out where one can't tell it, and where it is not wanted", () => {
+      expect(diffSnapshots(routed([]), state())).toEqual([]);
+      expect(diffSnapshots(routed([]), routed("default"), { ignore: ["routing[1-23]"] })).toHaveLength(1);
+      expect(diffSnapshots(routed([]), routed("default"), { ignore: ["routing"] })).toEqual([]);
+    });
   });
 
   it("pairs local APICs by vCPU, not by place", () => {

@@ -35,6 +35,24 @@ describe("diff", () => {
     expect(diff(["b", "a"]).lines).toContain("pic1.imr: 0xf0 -> 0xff (set bits 0 1 2 3)");
   });
 
+  it("tells the GSIs that are routed elsewhere, and what only one side can tell", () => {
+    user.ok(["create", "routed", "--preset", "ioapic"]);
+    user.ok(["-s", "routed", "route", "set", "default", "4=ioapic:5", "30=msi:0xfee00000/0x41"]);
+    const lines = [
+      "routing[4]: pic1 pin 4, ioapic pin 4 -> ioapic pin 5",
+      expect.stringMatching(/^routing\[30\]: nowhere -> MSI: .*0x41/),
+    ];
+    expect(diff(["a", "routed"])).toEqual({ status: 1, lines, stderr: "" });
+    expect(diff(["a", "routed", "--ignore", "routing"])).toMatchObject({ status: 0 });
+    const { routing: _, ...untold } = user.json(["-s", "routed", "dump"]);
+    expect(diff(["a", "-"], JSON.stringify(untold))).toEqual({
+      status: 0,
+      lines: ["nothing differs"],
+      stderr: "only session 'a' has a routing: it is left out\n",
+    });
+    user.ok(["destroy", "routed"]);
+  });
+
   it("of what is the same says so, with status 0", () => {
     expect(diff(["a", "a"])).toEqual({ status: 0, lines: ["nothing differs"], stderr: "" });
     expect(diff([path("a.json"), "a"])).toEqual({ status: 0, lines: ["nothing differs"], stderr: "" });
@@ -96,12 +114,14 @@ describe("diff", () => {
     expect(error).toMatchObject({ code: "bad-input", only_a: [], only_b: ["ioapic", "lapic[0]"] });
   });
 
-  it("leaves the state of vCPUs out where only one side has it, and says so", () => {
+  it("leaves the state of vCPUs and the routing out where only one side has them, and says so", () => {
     user.ok(["-s", "a", "dump", "--format", "raw", "-o", path("a.bin")]);
     expect(diff([path("a.bin"), "a"])).toEqual({
       status: 0,
       lines: ["nothing differs"],
-      stderr: "only session 'a' has the state of vCPUs: it is left out\n",
+      stderr:
+        "only session 'a' has the state of vCPUs: it is left out\n" +
+        "only session 'a' has a routing: it is left out\n",
     });
   });
 
