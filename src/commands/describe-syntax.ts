@@ -1,4 +1,5 @@
 import type { Command, Option } from "commander";
+import { HOST_ARCH } from "../abi/arch.ts";
 import type { CommandSyntax, OptionSyntax } from "../render/completion.ts";
 
 /** What can be typed after a command, read off the command itself. */
@@ -18,6 +19,6 @@ function describeOption(option: Option): OptionSyntax {
     takesValue: option.required || option.optional,
     takesFile: /<file>/.test(option.flags),
     takesSession: /<name>/.test(option.flags),
-    choices: option.argChoices ?? [],
+    choices: option.argChoices ?? (/<chip>/.test(option.flags) ? [...HOST_ARCH.chipWords] : []),
   };
 }

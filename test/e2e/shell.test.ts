@@ -196,6 +196,7 @@ describe("in a shell script", () => {
     expect(complete("create", "--preset", "")).toBe("reset pic ioapic lapic");
     expect(complete("trace", "--format", "")).toBe("table ndjson vcd perfetto svg");
     expect(complete("dump", "--format", "")).toBe("table json raw");
+    expect(complete("dump", "--chip", "l")).toBe("lapic");
     expect(complete("-s", "def")).toBe("default");
     expect(complete("pulse", "4", "--session", "def")).toBe("default");
     expect(complete("destroy", "def")).toBe("default");
