@@ -1,6 +1,24 @@
+import { count as counted } from "../render/format.ts";
 import type { HandledResult } from "../target/handled.ts";
 import type { InjectionResult } from "../target/inject.ts";
-import type { Outcome } from "./command.ts";
+import type { Context, Outcome } from "./command.ts";
+
+/** Trains shorter than this are over before anyone could read their progress. */
+const PROGRESS_AFTER_MS = 300;
+
+/**
+ * Shows how far a train has come.
+ *
+ * @param noun what it is a train of: "pulse".
+ * @returns to be called with how many are done.
+ */
+export function trainProgress(context: Context, count: number, noun: string): (done: number) => void {
+  const start = performance.now();
+  return (done) => {
+    if (performance.now() - start < PROGRESS_AFTER_MS) return;
+    context.progress(`${done} of ${counted(count, noun)} (${Math.floor((100 * done) / count)} %)`);
+  };
+}
 
 /** What `pulse`, `hold` and `release` give back. */
 export function injectionOutcome(results: (InjectionResult | HandledResult)[]): Outcome {

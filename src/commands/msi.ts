@@ -5,6 +5,7 @@ import { checkMsi, decodeMsi, encodeMsi, type Msi, type MsiMessage } from "../ab
 import { count as counted } from "../render/format.ts";
 import { sendMsi } from "../target/msi.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { trainProgress } from "./injection.ts";
 import { duration, integer, wholeNumber } from "./parsers.ts";
 
 interface Options {
@@ -81,7 +82,9 @@ export const msi: CommandSpec = {
     }
     const target = await context.target();
     const { count, interval: intervalMs, require: required } = options;
-    const result = await sendMsi(target, { message, count, intervalMs }, context.signal);
+    const onProgress = trainProgress(context, count, "message");
+    const result = await sendMsi(target, { message, count, intervalMs }, context.signal, onProgress);
+    context.progress("");
     const outcome: Outcome = {
       json: { results: [{ ...result, message: decoded }] },
       text: async (view) => (await import("../render/msi.ts")).renderMsiResult(result, view),

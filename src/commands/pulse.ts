@@ -3,7 +3,7 @@ import { count as counted } from "../render/format.ts";
 import { pulseHandled } from "../target/handled.ts";
 import { type InjectionResult, pulse as pulseTrain } from "../target/inject.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
-import { injectionOutcome } from "./injection.ts";
+import { injectionOutcome, trainProgress } from "./injection.ts";
 import { duration, gsis, wholeNumber } from "./parsers.ts";
 
 type Requirement = "delivered" | "coalesced" | "ignored" | "handled";
@@ -15,9 +15,6 @@ interface Options {
   require?: Requirement;
   timeout: number;
 }
-
-/** Trains shorter than this are over before anyone could read their progress. */
-const PROGRESS_AFTER_MS = 300;
 
 /** `pulse <gsi...>`: level 1, then 0. */
 export const pulse: CommandSpec = {
@@ -64,13 +61,12 @@ export const pulse: CommandSpec = {
   async run(context: Context, lines: number[], options: Options): Promise<Outcome> {
     const target = await context.target();
     const { count, interval, width } = options;
-    const start = performance.now();
+    const showProgress = trainProgress(context, count, "pulse");
     let done = 0;
     const train = { gsis: lines, count, intervalMs: interval, widthMs: width };
     const onProgress = (rounds: number) => {
       done = rounds;
-      if (performance.now() - start < PROGRESS_AFTER_MS) return;
-      context.progress(`${rounds} of ${counted(count, "pulse")} (${Math.floor((100 * rounds) / count)} %)`);
+      showProgress(rounds);
     };
     const results: (InjectionResult & { handled?: number })[] =
       options.require === "handled"

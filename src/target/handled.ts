@@ -1,9 +1,9 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { LineStep } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { handledInAll } from "../abi/guest.ts";
 import { countStatus, type InjectionResult, type PulseTrain } from "./inject.ts";
 import type { Target } from "./target.ts";
+import { pause, untilOver } from "./wait.ts";
 
 /** What became of the pulses of one GSI into a guest that takes interrupts. */
 export type HandledResult = InjectionResult & {
@@ -30,11 +30,12 @@ export async function pulseHandled(
   const results = gsis.map(
     (gsi): HandledResult => ({ gsi, count: 0, delivered: 0, coalesced: 0, ignored: 0, handled: 0, level: 0 }),
   );
+  const over = untilOver(target, signal);
   const start = performance.now();
   for (let done = 0; done < count && !signal.aborted; ) {
     for (const result of results) await pulseOnce(target, result, widthMs, timeoutMs, signal);
     onProgress(++done);
-    if (done < count) await pause(start + done * intervalMs - performance.now(), signal);
+    if (done < count) await pause(start + done * intervalMs - performance.now(), over);
   }
   return results;
 }
@@ -82,9 +83,4 @@ async function handledBy(target: Target): Promise<number> {
     });
   }
   return handledInAll(guest);
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms <= 0 || signal.aborted) return;
-  await sleep(ms, undefined, { signal }).catch(() => {});
 }

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { Target } from "./target.ts";
+import { pause, untilOver } from "./wait.ts";
 
 /** What became of injections that were tried, by the kernel's answer to each. */
 export interface StatusCounts {
@@ -48,6 +48,7 @@ export async function pulse(
   onProgress: (rounds: number) => void = () => {},
 ): Promise<InjectionResult[]> {
   const tally = new Tally(gsis);
+  const over = untilOver(target, signal);
   const untimed = intervalMs === 0 && widthMs === 0;
   const perBatch = untimed ? Math.max(1, Math.floor(BATCH / gsis.length)) : 1;
   const start = performance.now();
@@ -57,12 +58,12 @@ export async function pulse(
       const steps = Array.from({ length: rounds }, () => gsis.flatMap(risesAndFalls)).flat();
       tally.add(steps, await target.setIrqLines(steps));
     } else {
-      await widePulse(target, gsis, widthMs, tally, signal);
+      await widePulse(target, gsis, widthMs, tally, over);
     }
     done += rounds;
     onProgress(done);
     // From the first start, so that a slow round does not shift those after it.
-    if (done < count) await pause(start + done * intervalMs - performance.now(), signal);
+    if (done < count) await pause(start + done * intervalMs - performance.now(), over);
   }
   return tally.results(0);
 }
@@ -72,11 +73,11 @@ async function widePulse(
   gsis: readonly number[],
   widthMs: number,
   tally: Tally,
-  signal: AbortSignal,
+  over: AbortSignal,
 ): Promise<void> {
   const rises = gsis.map((gsi): LineStep => ({ gsi, level: 1 }));
   tally.add(rises, await target.setIrqLines(rises, { transient: true }));
-  await pause(widthMs, signal);
+  await pause(widthMs, over);
   await target.setIrqLines(gsis.map((gsi) => ({ gsi, level: 0 })));
 }
 
@@ -93,7 +94,7 @@ export async function hold(
 ): Promise<InjectionResult[]> {
   const tally = new Tally(gsis);
   if (forMs !== undefined) {
-    await widePulse(target, gsis, forMs, tally, signal);
+    await widePulse(target, gsis, forMs, tally, untilOver(target, signal));
     return tally.results(0);
   }
   const rises = gsis.map((gsi): LineStep => ({ gsi, level: 1 }));
@@ -105,12 +106,6 @@ export async function hold(
 export async function release(target: Target, gsis: readonly number[]): Promise<InjectionResult[]> {
   await target.setIrqLines(gsis.map((gsi) => ({ gsi, level: 0 })));
   return new Tally(gsis).results(0);
-}
-
-/** Waits, but not a moment longer than the signal. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms <= 0 || signal.aborted) return;
-  await sleep(ms, undefined, { signal }).catch(() => {});
 }
 
 function risesAndFalls(gsi: number): LineStep[] {

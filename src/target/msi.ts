@@ -1,7 +1,7 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { countStatus, type StatusCounts } from "./inject.ts";
 import type { Target } from "./target.ts";
+import { pause, untilOver } from "./wait.ts";
 
 /** What became of one message, sent so many times. */
 export type MsiResult = MsiMessage & StatusCounts;
@@ -21,21 +21,24 @@ const BATCH = 1000;
  * Sends a message, so many times.
  *
  * @param signal ends the train early; what was done until then is returned.
+ * @param onProgress called with the number of messages sent.
  */
 export async function sendMsi(
   target: Target,
   { message, count, intervalMs }: MsiTrain,
   signal: AbortSignal,
+  onProgress: (messages: number) => void = () => {},
 ): Promise<MsiResult> {
   const result: MsiResult = { ...message, count: 0, delivered: 0, coalesced: 0, ignored: 0 };
+  const over = untilOver(target, signal);
   const start = performance.now();
   while (result.count < count && !signal.aborted) {
     const size = intervalMs === 0 ? Math.min(BATCH, count - result.count) : 1;
     for (const status of await target.signalMsis(new Array<MsiMessage>(size).fill(message))) {
       countStatus(result, status);
     }
-    const wait = start + result.count * intervalMs - performance.now();
-    if (result.count < count && wait > 0) await sleep(wait, undefined, { signal }).catch(() => {});
+    onProgress(result.count);
+    if (result.count < count) await pause(start + result.count * intervalMs - performance.now(), over);
   }
   return result;
 }

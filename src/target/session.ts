@@ -61,6 +61,10 @@ export class SessionTarget implements Target {
     return (await this.#client.call("irqfd", { action })).irqfds;
   }
 
+  ended(): Promise<void> {
+    return this.#client.ended();
+  }
+
   async close(): Promise<void> {
     this.#client.close();
   }

@@ -63,6 +63,8 @@ export interface Target {
   /** Binds eventfds to GSIs, kicks and unbinds them. @returns every irqfd there is afterwards. */
   irqfd(action: IrqfdAction): Promise<IrqfdState[]>;
   close(): Promise<void>;
+  /** Resolves when the VM has ended, where that is told without asking: further calls are then refused. */
+  ended?(): Promise<void>;
   /** Where calls stop threads of another process: those that the last one stopped, and for how long. */
   readonly lastStops?: readonly ThreadStop[];
 }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { finished, listensForSigint, User, until } from "../support/cli.ts";
+import { finished, listensForSigint, PROGRAM, User, until } from "../support/cli.ts";
+import { haveTmux, Terminal } from "../support/terminal.ts";
 
 const user = new User();
 beforeAll(() => {
@@ -128,6 +129,44 @@ describe("hold and release", () => {
     child.kill("SIGINT");
     expect((await finished(child)).status).toBe(130);
     expect(high(19)).toBe(false);
+  });
+
+  it.each([
+    ["hold", "19", "--for", "1h"],
+    ["pulse", "19", "--count", "2", "--interval", "1h"],
+    ["msi", "--vector", "0x41", "--count", "2", "--interval", "1h"],
+  ])("%s does not wait on for a session that is gone, and says so", async (...args) => {
+    const { pid } = user.json(["create", "mortal", "--preset", "ioapic"]);
+    const child = user.start(["-s", "mortal", ...args]);
+    await until("its first interrupt is there", () => {
+      const { ioapic, lapic } = user.json(["-s", "mortal", "dump"]).chips;
+      return ioapic.irr !== 0 || lapic[0].irr.length > 0;
+    });
+    process.kill(pid, "SIGKILL");
+    const { status, stderr } = await finished(child);
+    expect(status).toBe(4);
+    expect(stderr).toMatch(/^kvm-irq: session 'mortal' is gone: /);
+    user.run(["-s", "mortal", "dump"]);
+  });
+});
+
+describe.skipIf(!haveTmux)("a long train (needs tmux)", () => {
+  it.each([
+    ["pulse 3 --count 1000 --interval 5ms", "pulses"],
+    ["msi --vector 0x41 --count 1000 --interval 5ms", "messages"],
+  ])("%s shows on a terminal how far it is, and clears that away", async (command, noun) => {
+    const terminal = new Terminal(80, 24);
+    try {
+      terminal.run(`"${process.execPath}" "${PROGRAM}" ${command}; echo "status $?"`, user.env, user.folder);
+      const progress = new RegExp(`\\d+ of 1000 ${noun} \\(\\d+ %\\)`);
+      await terminal.shows(progress);
+      terminal.type("C-c");
+      const screen = await terminal.shows(/status 130/);
+      expect(screen).toMatch(new RegExp(`interrupted after \\d+ of 1000 ${noun}`));
+      expect(screen).not.toMatch(progress);
+    } finally {
+      terminal.dispose();
+    }
   });
 });
 
