@@ -1,6 +1,7 @@
 /**
  * kvm-irq as a library: the KVM ioctls of the interrupt controllers, codecs for what they carry, the
- * snapshot format, the chips in software, VMs inside other processes, and what explains their state.
+ * snapshot format, the chips in software, VMs inside other processes, what explains their state, and
+ * traces of what happened to it.
  */
 
 export { type Chips, HOST_ARCH } from "./abi/arch.ts";
@@ -41,3 +42,9 @@ export { openProcess, type ProcessOptions } from "./target/process.ts";
 export { findVms, type VmProcess } from "./target/processes.ts";
 export { readTarget } from "./target/take-snapshot.ts";
 export type { Target, TargetInfo } from "./target/target.ts";
+export type { TraceEvent, TraceHeader, TraceSummary } from "./trace/event.ts";
+export { readTrace, type Trace } from "./trace/ndjson.ts";
+export { type RecordOptions, record as recordTrace } from "./trace/record.ts";
+export type { Chain } from "./trace/x86/chain.ts";
+export { chainsOf } from "./trace/x86/chains.ts";
+export { type ChainStatistics, statisticsOf } from "./trace/x86/statistics.ts";
