@@ -1,3 +1,4 @@
+import { closeSync } from "node:fs";
 import { KvmIrqError } from "./abi/error.ts";
 import type { Outcome } from "./commands/command.ts";
 import { ProcessContext } from "./commands/process-context.ts";
@@ -12,6 +13,7 @@ declare const KVM_IRQ_VERSION: string;
  */
 export async function main(argv: readonly string[]): Promise<void> {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EIO" && process.stdout.isTTY) endWithoutTerminal();
     // A reader that has seen enough (`| head -1`) is not an error.
     if (error.code !== "EPIPE") {
       fail(new KvmIrqError("output-failed", `standard output can't be written: ${error.message}`), wishes);
@@ -42,6 +44,13 @@ export async function main(argv: readonly string[]): Promise<void> {
   } finally {
     await context?.close();
   }
+}
+
+/** The terminal is gone; whoever is not told by SIGHUP, in the background, learns it from writing to it. */
+function endWithoutTerminal(): never {
+  // Node aborts at its exit when it can't give a terminal back that it still has open.
+  for (const fd of [0, 1, 2]) closeSync(fd);
+  process.exit(130);
 }
 
 async function show({ bytes, json, text }: Outcome, context: ProcessContext): Promise<void> {

@@ -13,6 +13,8 @@ const CLEAR_BELOW = "\u001b[J";
 export interface ScreenEvents {
   /** A key by its name (`q`, `tab`, `down`), with `C-` before it for the control key. */
   onKey(name: string): void;
+  /** The terminal is gone, or gives this program no more keys. */
+  onGone(): void;
   /** The terminal has another size, or shows this program again. */
   onResize(): void;
 }
@@ -34,6 +36,9 @@ export class Screen {
     if (process.stdin.isTTY) {
       emitKeypressEvents(process.stdin);
       process.stdin.on("keypress", this.#pressed);
+      process.stdin.once("end", this.#gone);
+      // Stays to the end: a terminal that is gone refuses to be given back, too.
+      process.stdin.on("error", this.#gone);
     }
     this.#enter();
   }
@@ -58,9 +63,12 @@ export class Screen {
     process.off("SIGCONT", this.#continued);
     process.stdout.off("resize", this.#resized);
     process.stdin.off("keypress", this.#pressed);
+    process.stdin.off("end", this.#gone);
     this.#leave();
     process.stdin.pause();
   }
+
+  readonly #gone = () => this.#events.onGone();
 
   readonly #resized = () => this.#events.onResize();
 

@@ -60,7 +60,11 @@ export class LiveView {
     try {
       // The first reading comes before the screen: what is wrong with the target is said on the shell's.
       await this.#read();
-      this.#screen = new Screen({ onKey: (name) => this.#press(name), onResize: () => this.#draw() });
+      this.#screen = new Screen({
+        onKey: (name) => this.#press(name),
+        onGone: interrupt,
+        onResize: () => this.#draw(),
+      });
       while (this.#ending === undefined && !signal.aborted) {
         this.#draw();
         await this.#pause();

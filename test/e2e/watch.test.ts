@@ -1,5 +1,5 @@
 import type { ChildProcess } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -221,5 +221,26 @@ describe.skipIf(!haveTmux)("watch on a terminal (of tmux)", () => {
     const screen = await ended();
     expect(screen).toMatch(/lapic\[0\] .*\n(.+\n)*kvm-irq: session 'brief' is gone/);
     expect(screen).toMatch(/^status 4$/m);
+  });
+});
+
+describe.skipIf(!haveTmux)("watch whose terminal is gone (of tmux)", () => {
+  it.each(["reading", "paused"])("ends where no SIGHUP tells it, while %s", async (mode) => {
+    const terminal = new Terminal(80, 24);
+    const path = (name: string) => join(user.folder, name);
+    const watch = `"${process.execPath}" "${PROGRAM}" watch --interval 50ms 2> error`;
+    writeFileSync(path("watch.sh"), `${watch}; echo $? > new && mv new status\n`);
+    terminal.run("setsid sh watch.sh", user.env, user.folder);
+    try {
+      await terminal.shows(/reading \d+ /);
+      if (mode === "paused") terminal.type("p");
+      await terminal.shows(mode === "paused" ? /PAUSED/ : /reading \d+ /);
+    } finally {
+      terminal.dispose();
+    }
+    await until("it has ended", () => existsSync(path("status")));
+    expect(readFileSync(path("error"), "utf8")).toBe("");
+    expect(readFileSync(path("status"), "utf8")).toBe("130\n");
+    for (const name of ["watch.sh", "error", "status"]) rmSync(path(name));
   });
 });
