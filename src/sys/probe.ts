@@ -2,14 +2,14 @@ import { existsSync, readFileSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName } from "../abi/ioctl.ts";
+import { type KvmModule, kvmModule } from "./kvm-module.ts";
 
 /** What this host's KVM is like, as far as it can be found out without harm. */
 export interface HostFacts {
   kernel: string;
   platform: string;
   machine: string;
-  /** `kvm_intel` or `kvm_amd`, when it is loaded or built in. */
-  module: string | undefined;
+  module: KvmModule | undefined;
   /** The vendor string of the CPU, and the flag by which it offers virtualization. */
   cpu: { vendor: string | undefined; flag: "vmx" | "svm" | undefined };
   device: { path: string; mode: string; uid: number; gid: number } | undefined;
@@ -38,7 +38,7 @@ export async function probeHost(): Promise<HostFacts> {
     kernel: release(),
     platform: process.platform,
     machine: process.arch,
-    module: ["kvm_intel", "kvm_amd"].find((name) => existsSync(`/sys/module/${name}`)),
+    module: kvmModule(),
     cpu: {
       vendor: /^vendor_id\s*:\s*(.+)$/m.exec(cpuinfo)?.[1],
       flag: /^flags\s*:.*\b(vmx|svm)\b/m.exec(cpuinfo)?.[1] as "vmx" | "svm" | undefined,

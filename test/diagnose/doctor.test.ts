@@ -56,3 +56,17 @@ describe("a user who may not open /dev/kvm", () => {
     expect(check("tracefs")).toMatchObject({ status: "warning", remedy: expect.stringContaining("root") });
   });
 });
+
+describe("the module", () => {
+  const what = (module: HostFacts["module"]) =>
+    examine({ ...hiddenFlag, module }).checks.find(({ id }) => id === "module")?.what;
+
+  it("is named, whoever's it is", () => {
+    expect(what({ name: "kvm_pvm", apicv: false })).toBe("kvm_pvm");
+    expect(what(undefined)).toBe("built into the kernel");
+  });
+
+  it("that lets CPUs run local APICs is said to hide things from traces", () => {
+    expect(what({ name: "kvm_intel", apicv: true })).toMatch(/^kvm_intel; .*traces see no injection/);
+  });
+});

@@ -1,7 +1,8 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmdirSync } from "node:fs";
+import { mkdtempSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { kvmModule } from "../../src/sys/kvm-module.ts";
 import { openTracefs, TraceInstance } from "../../src/trace/tracefs.ts";
 import { noKvm } from "./kvm.ts";
 
@@ -33,17 +34,14 @@ export class PlainTracefs {
   }
 }
 
-/** Whether CPUs here run local APICs by themselves (APICv, AVIC): KVM then sees no injection and no edge's EOI. */
-export const cpuRunsApics: boolean =
-  isOn("/sys/module/kvm_intel/parameters/enable_apicv") || isOn("/sys/module/kvm_amd/parameters/avic");
+const backend = kvmModule();
+
+/** Whether CPUs here run local APICs by themselves: KVM then sees no injection and no edge's EOI. */
+export const cpuRunsApics: boolean = backend?.apicv ?? false;
 
 /** Whether KVM tells of each interrupt that it injects; a backend beside VMX and SVM, as kvm_pvm, does not. */
 export const tellsInjections: boolean =
-  !cpuRunsApics && ["kvm_intel", "kvm_amd"].some((name) => existsSync(`/sys/module/${name}`));
+  !cpuRunsApics && ["kvm_intel", "kvm_amd"].includes(backend?.name ?? "");
 
 /** How a trace ends an edge interrupt that a guest has taken and ended. */
 export const OVER: readonly string[] = cpuRunsApics ? ["complete", "posted"] : ["complete"];
-
-function isOn(parameter: string): boolean {
-  return existsSync(parameter) && /^[Y1]/.test(readFileSync(parameter, "utf8"));
-}
