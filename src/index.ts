@@ -4,7 +4,8 @@
  * traces of what happened to it.
  */
 
-export { type Chips, HOST_ARCH } from "./abi/arch.ts";
+export type { Chips } from "./abi/arch.ts";
+export { HOST_ARCH } from "./abi/arches.ts";
 export type { ChipId, ChipImage, InjectionStatus, LineStep } from "./abi/chip.ts";
 export { type ErrorCode, EXIT_STATUS, KvmIrqError } from "./abi/error.ts";
 export { CAP, type CapName, IOCTL, type IoctlName, SIZEOF } from "./abi/ioctl.ts";

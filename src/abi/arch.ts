@@ -1,7 +1,4 @@
 import type { ChipId, ChipImage } from "./chip.ts";
-import { KvmIrqError } from "./error.ts";
-import { IA64 } from "./ia64/arch.ts";
-import { X86_64 } from "./x86/arch.ts";
 import type { IoapicState } from "./x86/ioapic.ts";
 import type { LapicState } from "./x86/lapic.ts";
 import type { PicState } from "./x86/pic.ts";
@@ -36,24 +33,4 @@ export interface Arch {
   decode(images: readonly ChipImage[]): { chips: Chips; vcpus?: VcpuList };
   /** Encodes chips, in the order in which they are to be written back. */
   encode(chips: Chips): ChipImage[];
-}
-
-const ARCHES: readonly Arch[] = [X86_64, IA64];
-
-/** The architecture that a session on this host has. Today that is x86-64 everywhere. */
-export const HOST_ARCH: Arch = X86_64;
-
-/**
- * The architecture of that name, as snapshots have it.
- *
- * @throws KvmIrqError `bad-input` for a name that is not known.
- */
-export function archNamed(name: string): Arch {
-  const arch = ARCHES.find((candidate) => candidate.name === name);
-  if (arch === undefined) {
-    throw new KvmIrqError("bad-input", `architecture ${JSON.stringify(name)} is not known`, {
-      hint: `known: ${ARCHES.map((candidate) => candidate.name).join(", ")}`,
-    });
-  }
-  return arch;
 }

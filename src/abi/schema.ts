@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { archNamed } from "./arch.ts";
+import { archNamed } from "./arches.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
 import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
 import {

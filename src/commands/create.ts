@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import { type ErrorCode, KvmIrqError } from "../abi/error.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "../abi/guest.ts";
 import { type Backend, IRQCHIPS, type Irqchip } from "../machine/machine.ts";

@@ -1,5 +1,5 @@
 import type { Command, Option } from "commander";
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import type { CommandSyntax, OptionSyntax } from "../render/completion.ts";
 
 /** What can be typed after a command, read off the command itself. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { explainAll, explainGsi } from "../diagnose/explain.ts";
 import type { Explanation } from "../diagnose/explanation.ts";

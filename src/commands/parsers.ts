@@ -1,5 +1,5 @@
 import { InvalidArgumentError, Option } from "commander";
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { parsePath } from "../abi/path.ts";
 import { MAX_ROUTES } from "../abi/x86/routing.ts";

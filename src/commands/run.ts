@@ -1,5 +1,5 @@
 import { type Command, Option } from "commander";
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { PRESETS } from "../machine/presets.ts";
 import type { Routed } from "../machine/routed.ts";

@@ -7,7 +7,7 @@ import type { TraceHeader, TraceSummary } from "../trace/event.ts";
 import { type RecordOptions, record } from "../trace/record.ts";
 import { type ChildCommand, startCommand } from "./child-command.ts";
 import type { Context } from "./command.ts";
-import type { TraceOptions } from "./trace.ts";
+import type { TraceOptions } from "./trace-options.ts";
 import type { Sink } from "./trace-sinks.ts";
 
 /** Whose events to record: a process, or everybody's. */

@@ -12,7 +12,7 @@ import type { Chain } from "../trace/x86/chain.ts";
 import { ChainJoiner, chainsOf } from "../trace/x86/chains.ts";
 import { statisticsOf } from "../trace/x86/statistics.ts";
 import { wavesOf } from "../trace/x86/waves.ts";
-import type { TraceFormat } from "./trace.ts";
+import type { TraceFormat } from "./trace-options.ts";
 
 /** Takes a trace as it comes, and writes it in some form. */
 export interface Sink {

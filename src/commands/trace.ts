@@ -3,24 +3,8 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { Trace } from "../trace/ndjson.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { duration, gsis, integer, wholeNumber } from "./parsers.ts";
+import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";
 import type { Sink } from "./trace-sinks.ts";
-
-const FORMATS = ["table", "ndjson", "vcd", "perfetto", "svg"] as const;
-/** What a trace can be turned into. */
-export type TraceFormat = (typeof FORMATS)[number];
-
-export interface TraceOptions {
-  /** Milliseconds. */
-  for?: number;
-  all?: true;
-  gsi?: number[];
-  vector?: number[];
-  format?: TraceFormat;
-  output?: string;
-  from?: string;
-  statsOnly?: true;
-  bufferKb?: number;
-}
 
 /** `trace`: record the kernel's interrupt events, draw them. */
 export const trace: CommandSpec = {
@@ -37,7 +21,9 @@ export const trace: CommandSpec = {
       .option("--gsi <gsi>", "only these lines, as 4 or 10-12, and their vectors; repeatable", gsis)
       .option("--vector <vector>", "only these vectors, as 0x34, and their lines; repeatable", vectors)
       .addOption(
-        new Option("--format <format>", "how to show it; --json is ndjson (default: table)").choices(FORMATS),
+        new Option("--format <format>", "how to show it; --json is ndjson (default: table)").choices(
+          TRACE_FORMATS,
+        ),
       )
       .option("-o, --output <file>", "write to a file, whole or not at all")
       .option("--from <file>", "show a trace that was saved as ndjson; - is stdin")

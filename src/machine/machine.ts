@@ -3,7 +3,6 @@ import type { GuestState } from "../abi/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
-import { checkRouted } from "./routed.ts";
 
 /** Who stands behind a VM: the kernel, or the software model. */
 export type Backend = "kvm" | "model";
@@ -73,19 +72,6 @@ export function signalMsis(
 ): InjectionStatus[] {
   for (const message of messages) checkMsi(message);
   return messages.map((message) => machine.signalMsi(message));
-}
-
-/**
- * Sets line levels in order.
- *
- * @throws KvmIrqError `bad-gsi` for a GSI that the routing takes nowhere; then no line is touched.
- */
-export function setRoutedLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
-  checkRouted(
-    machine,
-    steps.map(({ gsi }) => gsi),
-  );
-  return setIrqLines(machine, steps);
 }
 
 /** Sets line levels in order, those that go nowhere too, which the machine ignores. */

@@ -1,4 +1,4 @@
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import { decodeIoapic, encodeIoapic } from "../abi/x86/ioapic.ts";
 import { decodeLapic, encodeLapic, SVR_ENABLE } from "../abi/x86/lapic.ts";
 import { decodePic, encodePic, type PicState } from "../abi/x86/pic.ts";

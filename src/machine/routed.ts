@@ -1,7 +1,8 @@
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
+import type { InjectionStatus, LineStep } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { type Routing, routesOf } from "../abi/x86/routing.ts";
-import type { Machine } from "./machine.ts";
+import { type Machine, setIrqLines } from "./machine.ts";
 
 /** Where a VM's GSIs go, and what chips they can go to. */
 export type Routed = Pick<Machine, "routing" | "irqchip">;
@@ -25,6 +26,19 @@ export function checkRouted({ irqchip, routing }: Routed, gsis: Iterable<number>
       hint: irqchip === "split" ? SPLIT_HINT : hintOf(routing),
     });
   }
+}
+
+/**
+ * Sets line levels in order.
+ *
+ * @throws KvmIrqError `bad-gsi` for a GSI that the routing takes nowhere; then no line is touched.
+ */
+export function setRoutedLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
+  checkRouted(
+    machine,
+    steps.map(({ gsi }) => gsi),
+  );
+  return setIrqLines(machine, steps);
 }
 
 function gsisOf(routing: Routing): ReadonlySet<number> {

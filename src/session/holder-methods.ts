@@ -2,7 +2,8 @@ import * as v from "valibot";
 import type { ChipId } from "../abi/chip.ts";
 import { isChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { type Machine, readChips, setRoutedLines, signalMsis } from "../machine/machine.ts";
+import { type Machine, readChips, signalMsis } from "../machine/machine.ts";
+import { setRoutedLines } from "../machine/routed.ts";
 import { writeChips } from "../machine/write.ts";
 import { fromWire, type HolderMethods, type SessionInfo, toWire } from "./protocol.ts";
 

@@ -1,6 +1,6 @@
 import { closeSync, writeSync } from "node:fs";
 import { release } from "node:os";
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Machine } from "../machine/machine.ts";
 import { applyStart } from "../machine/start.ts";

@@ -1,4 +1,4 @@
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { GuestProgram, GuestState } from "../abi/guest.ts";

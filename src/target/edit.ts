@@ -1,4 +1,5 @@
-import { archNamed, type Chips } from "../abi/arch.ts";
+import type { Chips } from "../abi/arch.ts";
+import { archNamed } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { chipOfPath, type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
 import { checkChips } from "../abi/schema.ts";

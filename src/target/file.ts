@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { archNamed } from "../abi/arch.ts";
+import { archNamed } from "../abi/arches.ts";
 import type { ChipId, ChipImage } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { fromRaw, type RawLayout } from "../abi/raw.ts";

@@ -1,5 +1,5 @@
 import { release } from "node:os";
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import {
   type ChipId,
   type ChipImage,
@@ -11,7 +11,8 @@ import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
-import { type Irqchip, type Machine, readChips, setRoutedLines, signalMsis } from "../machine/machine.ts";
+import { type Irqchip, type Machine, readChips, signalMsis } from "../machine/machine.ts";
+import { setRoutedLines } from "../machine/routed.ts";
 import { writeChips } from "../machine/write.ts";
 import type { Target, TargetInfo } from "./target.ts";
 

@@ -1,4 +1,5 @@
-import { archNamed, type Chips } from "../abi/arch.ts";
+import type { Chips } from "../abi/arch.ts";
+import { archNamed } from "../abi/arches.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Snapshot } from "../abi/snapshot.ts";

@@ -1,4 +1,4 @@
-import { HOST_ARCH } from "../abi/arch.ts";
+import { HOST_ARCH } from "../abi/arches.ts";
 import { type ChipImage, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { checkRoutes, type Routing, routesOf } from "../abi/x86/routing.ts";

@@ -1,4 +1,5 @@
-import { type Arch, archNamed } from "../abi/arch.ts";
+import type { Arch } from "../abi/arch.ts";
+import { archNamed } from "../abi/arches.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { makeSnapshot, type Snapshot } from "../abi/snapshot.ts";

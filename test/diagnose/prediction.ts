@@ -1,5 +1,5 @@
 import type { Chips } from "../../src/abi/arch.ts";
-import { HOST_ARCH } from "../../src/abi/arch.ts";
+import { HOST_ARCH } from "../../src/abi/arches.ts";
 import type { ChipId } from "../../src/abi/chip.ts";
 import { makeSnapshot, type Snapshot } from "../../src/abi/snapshot.ts";
 import { explainGsi } from "../../src/diagnose/explain.ts";

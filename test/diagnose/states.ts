@@ -1,5 +1,6 @@
 import fc from "fast-check";
-import { type Chips, HOST_ARCH } from "../../src/abi/arch.ts";
+import type { Chips } from "../../src/abi/arch.ts";
+import { HOST_ARCH } from "../../src/abi/arches.ts";
 import { DELIVERY_MODES, DEST_MODES, POLARITIES, TRIG_MODES } from "../../src/abi/x86/ioapic.ts";
 import type { LapicState } from "../../src/abi/x86/lapic.ts";
 import type { PIC_FIELDS, PicState } from "../../src/abi/x86/pic.ts";
