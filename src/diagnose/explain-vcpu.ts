@@ -1,4 +1,4 @@
-import { RFLAGS_IF, SHADOW_MOV_SS, type VcpuState } from "../abi/x86/vcpu.ts";
+import { RFLAGS_IF, shadowCause, type VcpuState } from "../abi/x86/vcpu.ts";
 import { bitsOf, hasBit } from "./bits.ts";
 import type { CpuContext } from "./explain-context.ts";
 import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
@@ -52,6 +52,7 @@ function takesIt(state: VcpuState): StageResult {
 }
 
 const VCPU_CHECKS: readonly Check<StateContext>[] = [
+  notStarted,
   waitsForSipi,
   inSmm,
   exceptionFirst,
@@ -74,19 +75,34 @@ function held(state: VcpuState, code: string, what: string, evidence: string, un
   };
 }
 
-function waitsForSipi({ state }: StateContext) {
-  if (state.mp_state === "runnable" || state.mp_state === "halted") return undefined;
+/** INIT resets the local APIC, and queued NMIs and SMIs with it (Intel SDM vol. 3, 12.4.7.3). */
+function notStarted({ state, deliveryMode }: StateContext): StageResult | undefined {
+  if (state.mp_state !== "uninitialized" || deliveryMode === "init") return undefined;
+  return {
+    state: "blocked",
+    code: "vcpu-not-started",
+    text: `vCPU ${state.vcpu} was not started yet, and the INIT that starts it discards what came before`,
+    evidence: `vcpus[${state.vcpu}].mp_state = uninitialized`,
+    remedy: `start vCPU ${state.vcpu} with INIT and SIPI first`,
+  };
+}
+
+function waitsForSipi({ state, deliveryMode }: StateContext) {
+  const { vcpu, mp_state } = state;
+  if (mp_state === "runnable" || mp_state === "halted" || deliveryMode === "init") return undefined;
+  const sipi = mp_state === "init_received";
   return held(
     state,
     "vcpu-waits-for-sipi",
-    "was not started yet: it waits for INIT and SIPI",
-    `mp_state = ${state.mp_state}`,
-    `once vCPU ${state.vcpu} is started with INIT and SIPI`,
+    sipi ? "was not started yet: it waits for SIPI" : `is in MP state ${mp_state}`,
+    `mp_state = ${mp_state}`,
+    sipi ? `once vCPU ${vcpu} is started with SIPI` : `once vCPU ${vcpu} runs`,
   );
 }
 
-function inSmm({ state }: StateContext) {
-  if (!state.smi.smm) return undefined;
+/** What SMM itself holds: another SMI, and INIT. For the rest RFLAGS.IF and the masking of NMIs decide. */
+function inSmm({ state, deliveryMode }: StateContext) {
+  if (!state.smi.smm || (deliveryMode !== "smi" && deliveryMode !== "init")) return undefined;
   return held(
     state,
     "vcpu-in-smm",
@@ -152,14 +168,13 @@ function interruptsOff({ state, deliveryMode }: StateContext) {
   );
 }
 
+/** KVM holds NMIs in either shadow too; SMI and INIT in none. */
 function shadow({ state, deliveryMode }: StateContext) {
-  const by = state.interrupt.shadow & SHADOW_MOV_SS ? "MOV SS" : "STI";
-  const counts = notVectored(deliveryMode) ? state.interrupt.shadow & SHADOW_MOV_SS : state.interrupt.shadow;
-  if (!counts) return undefined;
+  if (state.interrupt.shadow === 0 || deliveryMode === "smi" || deliveryMode === "init") return undefined;
   return held(
     state,
     "vcpu-shadow",
-    `is in the interrupt shadow of ${by}`,
+    `is in the interrupt shadow of ${shadowCause(state.interrupt.shadow)}`,
     `interrupt.shadow = ${state.interrupt.shadow}`,
     `once vCPU ${state.vcpu} has executed one more instruction`,
   );

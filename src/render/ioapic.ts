@@ -6,7 +6,7 @@ import type { View } from "./view.ts";
 /** An IOAPIC, a row a pin. */
 export function renderIoapic(ioapic: IoapicState, view: View): string {
   const registers = [
-    ["id", String((ioapic.id >>> 24) & 0xf)],
+    ["id", String(ioapic.id & 0xf)],
     ["base", hex(ioapic.base_address, 8)],
     ["IRR", hex(ioapic.irr, 6)],
     ["IOREGSEL", hex(ioapic.ioregsel)],

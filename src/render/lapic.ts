@@ -19,8 +19,8 @@ export function renderLapic(lapic: LapicState, vcpu: VcpuState | undefined, view
   const enabled = (lapic.svr & SVR_ENABLE) !== 0;
   const off = base !== undefined && (base & BigInt(APIC_BASE_ENABLE)) === 0n;
   const registers = [
-    ["id", String(x2apic ? lapic.id : lapic.id >>> 24)],
-    ["mode", off ? paint.red("off") : x2apic ? "x2APIC" : "xAPIC"],
+    ["id", String(x2apic ? lapic.vcpu : lapic.id >>> 24)],
+    ...(vcpu === undefined ? [] : [["mode", off ? paint.red("off") : x2apic ? "x2APIC" : "xAPIC"] as const]),
     ["SVR", `${hex(lapic.svr, 3)} ${enabled ? "enabled" : paint.red("software-disabled")}`],
     ["TPR", hex(lapic.tpr)],
     ["PPR", hex(lapic.ppr)],
@@ -64,7 +64,11 @@ function localVector(entry: number, { paint }: View): string {
 
 function timer(lapic: LapicState, view: View): string {
   const mode = TIMER_MODES[(lapic.lvt_timer >>> 17) & 3]!;
-  const counting =
-    lapic.timer_initial === 0 ? "stopped" : `${hex(lapic.timer_current)} of ${hex(lapic.timer_initial)}`;
-  return `${localVector(lapic.lvt_timer, view)}, ${mode}, ${counting}`;
+  return `${localVector(lapic.lvt_timer, view)}, ${mode}, ${counting(mode, lapic)}`;
+}
+
+function counting(mode: (typeof TIMER_MODES)[number], { timer_initial, timer_current }: LapicState): string {
+  // The counts have no part in it, and KVM_GET_LAPIC does not tell the deadline.
+  if (mode === "TSC-deadline") return "armed by IA32_TSC_DEADLINE, which is not read";
+  return timer_initial === 0 ? "stopped" : `${hex(timer_current)} of ${hex(timer_initial)}`;
 }

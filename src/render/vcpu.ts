@@ -1,4 +1,4 @@
-import { RFLAGS_IF, SHADOW_MOV_SS, SHADOW_STI, type VcpuState } from "../abi/x86/vcpu.ts";
+import { RFLAGS_IF, shadowCause, type VcpuState } from "../abi/x86/vcpu.ts";
 import { hex } from "./format.ts";
 import type { View } from "./view.ts";
 
@@ -10,13 +10,13 @@ export function renderVcpu(vcpu: VcpuState, { paint }: View): string {
     vcpu.mp_state,
     `rip ${hex(vcpu.rip, 4)}`,
     interruptible ? paint.green("IF set") : paint.yellow("IF clear"),
-    (interrupt.shadow & SHADOW_MOV_SS) !== 0 && "shadow of MOV SS",
-    (interrupt.shadow & SHADOW_STI) !== 0 && "shadow of STI",
+    interrupt.shadow !== 0 && `shadow of ${shadowCause(interrupt.shadow)}`,
     interrupt.injected && paint.magenta(`interrupt ${hex(interrupt.nr)} injected`),
     (exception.injected || exception.pending) && `exception ${hex(exception.nr)} first`,
-    (nmi.injected || nmi.pending > 0) && "NMI first",
+    (nmi.injected || (nmi.pending > 0 && !nmi.masked)) && "NMI first",
     nmi.masked && "NMIs masked",
-    (smi.smm || smi.pending) && "SMM",
+    smi.smm && "in SMM",
+    smi.pending && "SMI pending",
   ].filter((word) => word !== false);
   return `vCPU ${vcpu.vcpu}    ${words.join(", ")}\n`;
 }

@@ -73,7 +73,7 @@ export function ioapicPanel(ioapic: IoapicState, room: number, marks: Marks): st
   );
   const heading = [
     view.paint.bold.cyan("ioapic"),
-    `id ${mark(String((ioapic.id >>> 24) & 0xf), "ioapic.id")}`,
+    `id ${mark(String(ioapic.id & 0xf), "ioapic.id")}`,
     `base ${mark(hex(ioapic.base_address, 8), "ioapic.base_address")}`,
     `irr ${mark(hex(ioapic.irr, 6), "ioapic.irr")}`,
   ].join("  ");

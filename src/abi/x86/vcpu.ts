@@ -17,8 +17,14 @@ export const VCPU_IMAGE = {
 export const MP_STATES = ["runnable", "uninitialized", "init_received", "halted", "sipi_received"] as const;
 
 /** `KVM_X86_SHADOW_INT_MOV_SS` and `KVM_X86_SHADOW_INT_STI` of `<asm/kvm.h>`. */
-export const SHADOW_MOV_SS = 1;
-export const SHADOW_STI = 2;
+const SHADOW_MOV_SS = 1;
+const SHADOW_STI = 2;
+
+/** What an interrupt shadow came of, as far as KVM tells: on SVM it sets both bits for either. */
+export function shadowCause(shadow: number): string {
+  const causes = [(shadow & SHADOW_STI) !== 0 && "STI", (shadow & SHADOW_MOV_SS) !== 0 && "MOV SS"];
+  return causes.filter((cause) => cause !== false).join(" or ");
+}
 
 /** IA32_APIC_BASE's x2APIC mode, and its global enable (Intel SDM vol. 3, figure 12-26). */
 export const APIC_BASE_X2APIC = 1 << 10;
