@@ -80,10 +80,15 @@ function tables(entry: Message, cpus: readonly Cpu[]): (Cpu | undefined)[] | und
   const members = cpus.filter((cpu) => softwareEnabled(cpu) && cpu.lapic.ldr !== 0);
   const model = members[0] && logicalModel(members[0]);
   if (model === undefined) return [];
+  if (members.some((cpu) => logicalModel(cpu) !== model)) return undefined;
   const placed = new Map<string, Cpu>();
+  if (model === "x2apic") {
+    // The logical ids follow from the others, so KVM looks them up there, where software-disabled APICs are too.
+    for (const cpu of cpus) placed.set(slotName(x2apicSlot(apicId(cpu))), cpu);
+    return slotsNamed(entry.dest_id, model).map((slot) => placed.get(slotName(slot)));
+  }
   for (const cpu of members) {
     const { cluster, mask } = logicalPlace(cpu);
-    if (logicalModel(cpu) !== model) return undefined;
     if (mask === 0) continue;
     const bits = bitsOf(mask);
     const name = slotName({ cluster, bit: bits[0]! });
@@ -91,6 +96,11 @@ function tables(entry: Message, cpus: readonly Cpu[]): (Cpu | undefined)[] | und
     placed.set(name, cpu);
   }
   return slotsNamed(entry.dest_id, model).map((slot) => placed.get(slotName(slot)));
+}
+
+/** The place of an x2APIC id among logical ids (Intel SDM vol. 3, 12.12.10.2). */
+function x2apicSlot(id: number): Slot {
+  return { cluster: id >> 4, bit: id & 0xf };
 }
 
 function slotName({ cluster, bit }: Slot): string {
@@ -113,8 +123,10 @@ function logicalModel({ mode, lapic }: Cpu): LogicalModel {
 function logicalPlace(cpu: Cpu): { cluster: number; mask: number } {
   const id = cpu.lapic.ldr >>> 24;
   switch (logicalModel(cpu)) {
-    case "x2apic":
-      return { cluster: cpu.vcpu >> 4, mask: 1 << (cpu.vcpu & 0xf) };
+    case "x2apic": {
+      const { cluster, bit } = x2apicSlot(apicId(cpu));
+      return { cluster, mask: 1 << bit };
+    }
     case "cluster":
       return { cluster: id >> 4, mask: id & 0xf };
     case "flat":

@@ -67,8 +67,8 @@ function belowSixteen({ cpu, vector }: CpuContext) {
     state: "blocked" as const,
     code: "lapic-illegal-vector",
     text: `vector ${hex(vector)} is below 16: it enters the IRR of vCPU ${cpu.vcpu} and is never taken from there`,
-    evidence: `redirtbl vector ${hex(vector)}: its class 0 is never above lapic[${cpu.vcpu}].ppr`,
-    remedy: "give the pin a vector from 0x20 on",
+    evidence: `class 0 of vector ${hex(vector)} is never above lapic[${cpu.vcpu}].ppr`,
+    remedy: "use a vector from 0x20 on",
   };
 }
 

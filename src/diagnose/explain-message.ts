@@ -20,7 +20,8 @@ export interface MessageContext {
 
 /** What keeps the other delivery modes from bringing an interrupt, seen on a running kernel. */
 const NOT_DELIVERED: Partial<Record<RedirectionEntry["delivery_mode"], string>> = {
-  "reserved-3": "KVM takes it for a remote read, counts it as delivered, and nothing comes of it",
+  "reserved-3":
+    "KVM takes it for a remote read and counts it as delivered: it wakes a halted vCPU, and brings no interrupt",
   "reserved-6":
     "KVM takes it for a start-up IPI and counts it as delivered; only a vCPU that waits for one notices",
   extint: "KVM's PICs reach the CPU through LINT0 of a local APIC, not through the IOAPIC",
@@ -89,11 +90,8 @@ function noLocalApics({ from, cpus }: MessageContext) {
 
 function nobodyNamed({ from, sender, entry, evidence, cpus, destination }: MessageContext) {
   if (destination.named.length + destination.off.length > 0) return undefined;
-  const ids = (cpus ?? []).map((cpu) =>
-    entry.dest_mode === "physical"
-      ? `lapic[${cpu.vcpu}].id >> 24 = ${hex(cpu.lapic.id >>> 24)}`
-      : `lapic[${cpu.vcpu}].ldr >> 24 = ${hex(cpu.lapic.ldr >>> 24)}${softwareEnabled(cpu) ? "" : " (software-disabled)"}`,
-  );
+  const ids = (cpus ?? []).map((cpu) => (entry.dest_mode === "physical" ? physicalId(cpu) : logicalId(cpu)));
+  const fixed = cpus?.some(({ mode }) => mode === "x2apic") === true;
   return {
     state: "blocked" as const,
     code: `${from}-no-destination`,
@@ -102,8 +100,23 @@ function nobodyNamed({ from, sender, entry, evidence, cpus, destination }: Messa
     remedy:
       entry.dest_mode === "physical"
         ? "set dest_id to the id of a local APIC"
-        : "give the local APICs an LDR that the destination names, or use a physical destination",
+        : `${fixed ? "name a bit of their LDR, which x2APIC mode fixes" : "give the local APICs an LDR that the destination names"}, or use a physical destination`,
   };
+}
+
+function physicalId(cpu: Cpu): string {
+  const { vcpu, mode, lapic } = cpu;
+  return mode === "x2apic"
+    ? `x2APIC id of vCPU ${vcpu} = ${hex(vcpu)}`
+    : `lapic[${vcpu}].id >> 24 = ${hex(lapic.id >>> 24)}`;
+}
+
+function logicalId(cpu: Cpu): string {
+  const { vcpu, mode, lapic } = cpu;
+  const off = softwareEnabled(cpu) ? "" : " (software-disabled)";
+  return mode === "x2apic"
+    ? `lapic[${vcpu}].ldr = 0x${lapic.ldr.toString(16).padStart(8, "0")} (x2APIC)${off}`
+    : `lapic[${vcpu}].ldr >> 24 = ${hex(lapic.ldr >>> 24)}${off}`;
 }
 
 function lowestPriorityLost({ from, sender, entry, destination }: MessageContext) {

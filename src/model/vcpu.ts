@@ -25,6 +25,8 @@ export class VcpuModel {
   #nmis = 0;
   #smi = false;
   #init = false;
+  /** Whether a remote read has come, which shows a halted vCPU as runnable from then on. */
+  #woken = false;
   /** The vector of a startup interrupt that waits. */
   #sipi: number | undefined;
   /** The vector that started this vCPU, which sets where it begins. */
@@ -68,6 +70,7 @@ export class VcpuModel {
         this.#sipi = vector;
         break;
       case "reserved-3":
+        this.#woken = true;
         break;
       // ExtINT is LINT0's: as a message it reaches nobody.
       case "extint":
@@ -100,13 +103,18 @@ export class VcpuModel {
     writeEvents(image, { nmis, smi: this.#smi, init: this.#init });
     const reset = this.#takeInit();
     this.#takeSipi();
-    viewOf(image).setUint32(VCPU_IMAGE.mp_state, mpStateNumber(this.#mpState), true);
+    viewOf(image).setUint32(VCPU_IMAGE.mp_state, mpStateNumber(this.#shownMpState()), true);
     return { image, reset };
+  }
+
+  #shownMpState(): MpState {
+    return this.#woken && this.#mpState === "halted" ? "runnable" : this.#mpState;
   }
 
   #takeInit(): boolean {
     if (!this.#init) return false;
     this.#init = false;
+    this.#woken = false;
     this.#nmis = 0;
     this.#smi = false;
     this.#startedBy = undefined;
