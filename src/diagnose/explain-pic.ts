@@ -41,8 +41,17 @@ function masked({ chip, pin, pic }: PicContext) {
     code: "pic-masked",
     text: `${chip === "pic1" ? "" : "pic2 "}IMR bit ${pin}`,
     evidence: `${chip}.imr = ${hex(pic.imr)} (bit ${pin} set)`,
-    remedy: `clear ${chip}.imr bit ${pin}: write ${hex(pic.imr & ~(1 << pin))} to port ${chip === "pic1" ? "0x21" : "0xa1"}`,
+    remedy: unmask(chip, pic, pin),
   };
+}
+
+/** While an initialisation is under way, what is written to the port of the IMR is its next word. */
+function unmask(chip: "pic1" | "pic2", { imr, init_state }: PicContext["pic"], pin: number): string {
+  const port = chip === "pic1" ? "0x21" : "0xa1";
+  const write = `clear ${chip}.imr bit ${pin}: write ${hex(imr & ~(1 << pin))} to port ${port}`;
+  return init_state === 0
+    ? write
+    : `${chip} waits for ICW${init_state + 1} (${chip}.init_state = ${init_state}): write the rest of ICW1 to ICW4 first, then ${write}`;
 }
 
 function cascadeMasked({ chip, pics: { pic1 } }: PicContext) {
@@ -52,7 +61,7 @@ function cascadeMasked({ chip, pics: { pic1 } }: PicContext) {
     code: "pic-cascade-masked",
     text: `the cascade is masked, pic1 IMR bit ${CASCADE_PIN}`,
     evidence: `pic1.imr = ${hex(pic1.imr)} (bit ${CASCADE_PIN} set)`,
-    remedy: `clear pic1.imr bit ${CASCADE_PIN}: write ${hex(pic1.imr & ~(1 << CASCADE_PIN))} to port 0x21`,
+    remedy: unmask("pic1", pic1, CASCADE_PIN),
   };
 }
 

@@ -32,6 +32,20 @@ describe("explain", () => {
     expect(texts.flatMap((text) => untrue(snapshot, text))).toEqual([]);
   });
 
+  it("does not send who initialises a PIC to the port of its mask before that is done", () => {
+    const scenario = SCENARIOS[0]!;
+    const snapshot = snapshotFor(scenario);
+    const remedy = (init_state: number) => {
+      const pic1 = { ...snapshot.chips.pic1!, imr: 0x10, init_state };
+      const { ways } = explainGsi({ ...snapshot, chips: { ...snapshot.chips, pic1 } }, 4);
+      return ways.flatMap(({ stages }) => stages).find(({ code }) => code === "pic-masked")?.remedy;
+    };
+    expect(remedy(0)).toBe("clear pic1.imr bit 4: write 0x00 to port 0x21");
+    expect(remedy(3)).toBe(
+      "pic1 waits for ICW4 (pic1.init_state = 3): write the rest of ICW1 to ICW4 first, then clear pic1.imr bit 4: write 0x00 to port 0x21",
+    );
+  });
+
   it("follows the stages in the order of the way", () => {
     const { ways } = explainGsi(snapshotFor(SCENARIOS[0]!), 4);
     expect(ways.map(({ stages }) => stages.map(({ name }) => name))).toEqual([

@@ -32,14 +32,32 @@ export const VCPU_SCENARIOS: Scenario[] = [
     states: [runningVcpu(0, { mp_state: "halted", rflags: 0x2 })],
   },
   {
-    name: "an application processor waits for SIPI",
+    name: "an application processor that was not started: its INIT discards what came before",
     gsi: 4,
     sentence:
-      "GSI 4 would reach vCPU 1 as vector 0x34 through the IOAPIC once vCPU 1 is started with INIT and SIPI",
+      "GSI 4 is blocked: vCPU 1 was not started yet, and the INIT that starts it discards what came before; the PIC way is blocked too: IMR bit 4",
     vcpus: 2,
     base: "ioapic",
     change: pin(4, { dest_id: 1 }),
     states: [runningVcpu(0), runningVcpu(1, { mp_state: "uninitialized", rflags: 0x2 })],
+  },
+  {
+    name: "an INIT is what an application processor waits for that was not started",
+    gsi: 20,
+    sentence: "GSI 20 would reach vCPU 1 as an INIT through the IOAPIC",
+    vcpus: 2,
+    base: "ioapic",
+    change: pin(20, { dest_id: 1, delivery_mode: "init" }),
+    states: [runningVcpu(0), runningVcpu(1, { mp_state: "uninitialized", rflags: 0x2 })],
+  },
+  {
+    name: "an application processor waits for SIPI",
+    gsi: 4,
+    sentence: "GSI 4 would reach vCPU 1 as vector 0x34 through the IOAPIC once vCPU 1 is started with SIPI",
+    vcpus: 2,
+    base: "ioapic",
+    change: pin(4, { dest_id: 1 }),
+    states: [runningVcpu(0), runningVcpu(1, { mp_state: "init_received", rflags: 0x2 })],
   },
   {
     name: "the interrupt shadow of STI",
@@ -57,6 +75,23 @@ export const VCPU_SCENARIOS: Scenario[] = [
     base: "ioapic",
     change: pin(20, { delivery_mode: "nmi" }),
     states: [runningVcpu(0, { interrupt: { injected: false, nr: 0, soft: false, shadow: 1 } })],
+  },
+  {
+    name: "the interrupt shadow of STI holds even an NMI, and on AMD may be of MOV SS",
+    gsi: 20,
+    sentence:
+      "GSI 20 would reach vCPU 0 as an NMI through the IOAPIC once vCPU 0 has executed one more instruction",
+    base: "ioapic",
+    change: pin(20, { delivery_mode: "nmi" }),
+    states: [runningVcpu(0, { interrupt: { injected: false, nr: 0, soft: false, shadow: 3 } })],
+  },
+  {
+    name: "an INIT comes whatever the interrupt shadow",
+    gsi: 20,
+    sentence: "GSI 20 would reach vCPU 0 as an INIT through the IOAPIC",
+    base: "ioapic",
+    change: pin(20, { delivery_mode: "init" }),
+    states: [runningVcpu(0, { interrupt: { injected: false, nr: 0, soft: false, shadow: 3 } })],
   },
   {
     name: "an NMI while another is handled",
@@ -96,9 +131,17 @@ export const VCPU_SCENARIOS: Scenario[] = [
     states: [runningVcpu(0, { interrupt: { injected: true, nr: 0x41, soft: false, shadow: 0 } })],
   },
   {
-    name: "system management mode holds",
+    name: "system management mode holds an INIT",
+    gsi: 20,
+    sentence: "GSI 20 would reach vCPU 0 as an INIT through the IOAPIC once vCPU 0 leaves SMM",
+    base: "ioapic",
+    change: pin(20, { delivery_mode: "init" }),
+    states: [runningVcpu(0, { smi: { smm: true, pending: false } })],
+  },
+  {
+    name: "system management mode takes a vector where its handler has set IF",
     gsi: 4,
-    sentence: "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once vCPU 0 leaves SMM",
+    sentence: "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC",
     base: "ioapic",
     states: [runningVcpu(0, { smi: { smm: true, pending: false } })],
   },
@@ -160,6 +203,38 @@ export const VCPU_SCENARIOS: Scenario[] = [
       pin(20, { dest_mode: "logical", dest_id: 2 }),
     ),
     states: [runningVcpu(0, { apic_base: 0xfee0_0d00 }), runningVcpu(1, { apic_base: 0xfee0_0c00 })],
+  },
+  {
+    name: "an x2APIC that is software-disabled answers to its logical id, and takes an NMI",
+    gsi: 20,
+    sentence: "GSI 20 would reach vCPU 1 as an NMI through the IOAPIC",
+    vcpus: 2,
+    base: "ioapic",
+    change: all(
+      ({ lapic }) => {
+        lapic[0]!.ldr = 1;
+        lapic[1]!.ldr = 2;
+        lapic[1]!.svr = 0xff;
+      },
+      pin(20, { dest_mode: "logical", dest_id: 2, delivery_mode: "nmi" }),
+    ),
+    states: [runningVcpu(0, { apic_base: 0xfee0_0d00 }), runningVcpu(1, { apic_base: 0xfee0_0c00 })],
+  },
+  {
+    name: "a logical destination that no x2APIC has: its LDR can't be written",
+    gsi: 20,
+    sentence: "GSI 20 is blocked: logical destination 0x04 of IOAPIC pin 20 matches no local APIC",
+    vcpus: 2,
+    base: "ioapic",
+    change: all(
+      ({ lapic }) => {
+        lapic[0]!.ldr = 1;
+        lapic[1]!.ldr = 2;
+      },
+      pin(20, { dest_mode: "logical", dest_id: 4 }),
+    ),
+    states: [runningVcpu(0, { apic_base: 0xfee0_0d00 }), runningVcpu(1, { apic_base: 0xfee0_0c00 })],
+    findings: ["no-destination"],
   },
   {
     name: "an edge came before the guest unmasked the pin: the next is lost",
