@@ -5,6 +5,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { Machine } from "../machine/machine.ts";
 import { applyStart } from "../machine/start.ts";
 import { createHolderServer } from "./holder-server.ts";
+import { closeInherited } from "./inherited.ts";
 import { makeMachine } from "./make-machine.ts";
 import { HOLDER_PROGRAM, type HolderConfig, type SessionInfo, startFromWire } from "./protocol.ts";
 import { claim } from "./registry.ts";
@@ -19,6 +20,7 @@ export type ReadyMessage = { ready: SessionInfo } | { exists: true } | { error: 
 export async function runHolder(config: HolderConfig): Promise<void> {
   process.title = `${HOLDER_PROGRAM} ${config.name}`;
   process.chdir("/");
+  closeInherited(READY_FD);
   try {
     const machine = await makeMachine(config.backend, config.vcpus, config);
     applyStart(machine, startFromWire(config.start));

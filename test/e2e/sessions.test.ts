@@ -1,10 +1,13 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { isAlive as alive } from "../../src/sys/alive.ts";
-import { finished, User, until } from "../support/cli.ts";
+import { finished, PROGRAM, User, until } from "../support/cli.ts";
 
 const user = new User();
 afterEach(() => {
@@ -84,6 +87,20 @@ describe("a session", () => {
     }
     expect(user.json(["list"]).sessions).toMatchObject([{ name: "default" }]);
     user.ok(["-s", "default", "destroy"]);
+  });
+
+  it("keeps nothing open that the shell had open: no lock, no pipe", async () => {
+    const far = Array.from({ length: 27 }, () => "ignore" as const);
+    const child = spawn(process.execPath, [PROGRAM, "create", "frugal"], {
+      env: user.env,
+      stdio: ["ignore", "ignore", "ignore", ...far, "pipe"],
+    });
+    const pipe = child.stdio[30 as 3] as Readable;
+    const ended = new Promise((resolve) => pipe.resume().once("end", resolve));
+    expect(await once(child, "exit")).toEqual([0, null]);
+    await ended;
+    expect(user.json(["list"]).sessions.map(({ name }: { name: string }) => name)).toContain("frugal");
+    user.ok(["destroy", "frugal"]);
   });
 
   it("ends by itself when nobody has called for its --ttl", async () => {
