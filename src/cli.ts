@@ -3,6 +3,7 @@ import { KvmIrqError } from "./abi/error.ts";
 import type { Outcome } from "./commands/command.ts";
 import { ProcessContext } from "./commands/process-context.ts";
 import { makeProgram } from "./commands/program.ts";
+import { stdoutFailed, writeToStdout } from "./commands/standard-output.ts";
 
 /** Put in by the build, from package.json. */
 declare const KVM_IRQ_VERSION: string;
@@ -16,7 +17,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     if (error.code === "EIO" && process.stdout.isTTY) endWithoutTerminal();
     // A reader that has seen enough (`| head -1`) is not an error.
     if (error.code !== "EPIPE") {
-      fail(new KvmIrqError("output-failed", `standard output can't be written: ${error.message}`), wishes);
+      fail(stdoutFailed(error), wishes);
     }
     process.exit();
   });
@@ -31,7 +32,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     const program = makeProgram(KVM_IRQ_VERSION);
     const parsed = await program.parse(argv);
     if ("help" in parsed) {
-      process.stdout.write(parsed.help);
+      writeToStdout(parsed.help);
       return;
     }
     command = parsed.name;
@@ -54,10 +55,10 @@ function endWithoutTerminal(): never {
 }
 
 async function show({ bytes, json, text }: Outcome, context: ProcessContext): Promise<void> {
-  if (bytes !== undefined) process.stdout.write(bytes);
+  if (bytes !== undefined) writeToStdout(bytes);
   else if (context.globals.json) {
-    if (json !== undefined) process.stdout.write(`${JSON.stringify(json)}\n`);
-  } else if (text !== undefined) process.stdout.write(await text(await context.view()));
+    if (json !== undefined) writeToStdout(`${JSON.stringify(json)}\n`);
+  } else if (text !== undefined) writeToStdout(await text(await context.view()));
 }
 
 /** A usage error that has no hint of its own points to the help. */

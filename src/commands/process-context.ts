@@ -2,6 +2,7 @@ import type { View } from "../render/view.ts";
 import { openTarget } from "../target/open.ts";
 import type { Target } from "../target/target.ts";
 import type { Context, GlobalOptions, Parsed, Program, TargetOptions } from "./command.ts";
+import { writeToStdout } from "./standard-output.ts";
 
 /** The context of a command that is a process of its own: the shell's stdout, stderr and signals. */
 export class ProcessContext implements Context {
@@ -62,7 +63,7 @@ export class ProcessContext implements Context {
   }
 
   write(text: string | Uint8Array): void {
-    process.stdout.write(text);
+    writeToStdout(text);
   }
 
   async view(): Promise<View> {

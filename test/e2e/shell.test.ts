@@ -128,6 +128,15 @@ describe("in a shell script", () => {
     expect(stdout.match(/^0$/gm)).toHaveLength(3);
   });
 
+  it("a file that takes part of the output only is an error", () => {
+    const { status, stderr } = sh(`(ulimit -f 4; kvm-irq completion bash > "${user.folder}/part")`);
+    expect({ status, stderr }).toEqual({
+      status: 2,
+      stderr: expect.stringMatching(/^kvm-irq: standard output can't be written: EFBIG.*\nhint: /),
+    });
+    rmSync(join(user.folder, "part"));
+  });
+
   it("a closed stdin is an empty snapshot, not a crash", () => {
     const { status, stderr } = sh("kvm-irq restore - <&-");
     expect(status).toBe(6);
