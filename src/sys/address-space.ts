@@ -26,15 +26,27 @@ const RESTORERS = [Buffer.from("48c7c00f0000000f05", "hex"), Buffer.from("b80f00
 /** More code than that is not looked through: libc comes first, and it is smaller. */
 const MOST_CODE = 64 << 20;
 
-/** The mappings of a process. @throws the error of the read, as when the process is gone. */
+/** The mappings of a process: none of one that is ending. @throws the error of the read, as when it is gone. */
 export function readMappings(pid: number): Mapping[] {
-  return readFileSync(`/proc/${pid}/maps`, "latin1")
-    .trimEnd()
-    .split("\n")
-    .map((line) => {
-      const [, start, end, perms, name] = /^(\w+)-(\w+) (\S+) \S+ \S+ \S+\s*(.*)$/.exec(line) ?? [];
-      return { start: BigInt(`0x${start}`), end: BigInt(`0x${end}`), perms: perms ?? "", name: name ?? "" };
-    });
+  const text = readFileSync(`/proc/${pid}/maps`, "latin1");
+  return [...text.matchAll(/^(\w+)-(\w+) (\S+) \S+ \S+ \S+[^\S\n]*(.*)$/gm)].map(
+    ([, start, end, perms, name]) => ({
+      start: BigInt(`0x${start}`),
+      end: BigInt(`0x${end}`),
+      perms: perms!,
+      name: name!,
+    }),
+  );
+}
+
+/** Whether a process has ended, or has given up its memory and is about to. */
+export function isEnding(pid: number): boolean {
+  try {
+    return readMappings(pid).length === 0;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    return code === "ENOENT" || code === "ESRCH";
+  }
 }
 
 /**

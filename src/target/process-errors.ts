@@ -1,5 +1,6 @@
 import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { isEnding } from "../sys/address-space.ts";
 import { KvmError } from "../sys/kvm-error.ts";
 import { readStatus } from "../sys/proc.ts";
 import { PtraceError, StopTimeoutError, ThreadGoneError } from "../sys/ptrace.ts";
@@ -7,9 +8,11 @@ import { permissionToAttach } from "./permission.ts";
 
 /** Says of a failure what it means for somebody who wanted to see a VM. */
 export function explainFailure(pid: number, error: unknown): unknown {
+  const isSaid = error instanceof KvmIrqError && !(error instanceof KvmError);
+  if (isSaid) return error;
+  // Whatever an ending process refuses, it refuses because of that.
+  if (error instanceof ThreadGoneError || isEnding(pid)) return gone(pid, error);
   if (error instanceof KvmError) return explainKvmError(pid, error);
-  if (error instanceof KvmIrqError) return error;
-  if (error instanceof ThreadGoneError || readStatus(pid) === undefined) return gone(pid, error);
   if (error instanceof StopTimeoutError) {
     return refused(
       pid,
@@ -93,5 +96,9 @@ export function noVm(pid: number, message: string): KvmIrqError {
 
 /** The error for a process that ended. */
 export function gone(pid: number, cause?: unknown): KvmIrqError {
-  return new KvmIrqError("no-process", `process ${pid} ended meanwhile`, { details: { pid }, cause });
+  return new KvmIrqError("no-process", `process ${pid} ended meanwhile`, {
+    hint: "`kvm-irq list` shows the VMs of this host",
+    details: { pid },
+    cause,
+  });
 }

@@ -207,6 +207,7 @@ export class ProcessTarget implements Target {
     const { pid, vm_fd } = this.#vm;
     const vcpus = this.#vcpusOf(ids);
     const mappings = readMappings(pid);
+    if (mappings.length === 0) throw gone(pid);
     this.#gadgets ??= findGadgets(pid, mappings);
     if (this.#gadgets === undefined) {
       throw refused(pid, `process ${pid} has no system call instruction to borrow`, "use its VMM's monitor");

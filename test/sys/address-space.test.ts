@@ -1,5 +1,15 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { describe, expect, it } from "vitest";
-import { findGadgets, hasStackRoom, type Mapping, readMappings } from "../../src/sys/address-space.ts";
+import {
+  findGadgets,
+  hasStackRoom,
+  isEnding,
+  type Mapping,
+  readMappings,
+} from "../../src/sys/address-space.ts";
+import { readStatus } from "../../src/sys/proc.ts";
+import { until } from "../support/cli.ts";
 
 function mapping(start: bigint, end: bigint, perms: string, name = ""): Mapping {
   return { start, end, perms, name };
@@ -30,5 +40,28 @@ describe("a process's own mappings and code", () => {
     expect(gadgets.restorer).toBeDefined();
     const code = mappings.find(({ start, end }) => start <= gadgets.syscall && gadgets.syscall < end);
     expect(code?.perms).toMatch(/^r-x/);
+  });
+});
+
+describe("a process that is ending", () => {
+  it("has no mappings any more, although it is still there", async () => {
+    // The shell becomes a program that never waits for its child.
+    const parent = spawn("sh", ["-c", "true & echo $!; exec sleep 60"], {
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    try {
+      const [said] = await once(parent.stdout, "data");
+      const zombie = Number(said);
+      await until("its child has ended", () => readStatus(zombie)?.state === "Z");
+      expect(readMappings(zombie)).toEqual([]);
+      expect(isEnding(zombie)).toBe(true);
+    } finally {
+      parent.kill("SIGKILL");
+    }
+  });
+
+  it("is not told of one that lives, and of one that is gone", () => {
+    expect(isEnding(process.pid)).toBe(false);
+    expect(isEnding(2 ** 22 + 1)).toBe(true);
   });
 });
