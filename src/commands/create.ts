@@ -54,7 +54,7 @@ export const create: CommandSpec = {
         ).choices(Object.keys(GUEST_PROGRAMS)),
       )
       .option("--ttl <duration>", "end after nobody has called for so long", longerThan(0))
-      .option("--replace", "end a session of that name first")
+      .option("--replace", "take the place of a session of that name, once the new VM is made")
       .addHelpText(
         "after",
         `\nPresets:\n${Object.entries(PRESETS)
@@ -92,10 +92,9 @@ export const create: CommandSpec = {
     }
     refuseSplit(options);
     const { vcpus, start } = await chooseStart(context, options);
-    const { createSession, destroySession } = await import("../session/start.ts");
-    if (options.replace) await destroySession(name).catch(ignoreMissing);
+    const { createSession } = await import("../session/start.ts");
     const { startToWire } = await import("../session/protocol.ts");
-    const { guest, irqchip, ttl } = options;
+    const { guest, irqchip, ttl, replace = false } = options;
     const createOn = (backend: Backend) =>
       createSession({
         name,
@@ -103,6 +102,7 @@ export const create: CommandSpec = {
         vcpus,
         start: startToWire(start),
         irqchip,
+        replace,
         ...(guest === undefined ? {} : { guest }),
         ...(ttl === undefined ? {} : { ttlMs: ttl }),
       });
@@ -114,7 +114,8 @@ export const create: CommandSpec = {
           })
         : await createOn(options.backend);
     if (context.signal.aborted) {
-      await destroySession(name).catch(ignoreMissing);
+      const { destroyIfAny } = await import("../session/destroy.ts");
+      await destroyIfAny(name);
       throw new KvmIrqError("interrupted", `session '${name}' was ended again`);
     }
     const { backend, pid } = session;
@@ -152,9 +153,4 @@ function refuseSplit({ irqchip, preset, guest }: Options): void {
   throw new KvmIrqError("usage", `${needs} needs PICs and an IOAPIC, which a split irqchip has not`, {
     hint: "with --irqchip split, use --preset lapic, and `kvm-irq msi` or GSIs routed to MSIs",
   });
-}
-
-function ignoreMissing(error: unknown): void {
-  if (error instanceof KvmIrqError && (error.code === "no-session" || error.code === "session-gone")) return;
-  throw error;
 }

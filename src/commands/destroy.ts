@@ -36,7 +36,8 @@ export const destroy: CommandSpec = {
     if (names.length > 0 && session !== undefined) {
       throw new KvmIrqError("usage", "--session names the session when no name is given; give one of them");
     }
-    const { destroySession, listSessions } = await import("../session/start.ts");
+    const { destroySession } = await import("../session/destroy.ts");
+    const { listSessions } = await import("../session/start.ts");
     const doomed = all
       ? (await listSessions()).sessions.map((entry) =>
           "info" in entry ? entry.info.name : entry.silent.name,

@@ -4,14 +4,18 @@ import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Machine } from "../machine/machine.ts";
 import { applyStart } from "../machine/start.ts";
+import { destroyIfAny } from "./destroy.ts";
 import { createHolderServer } from "./holder-server.ts";
 import { closeInherited } from "./inherited.ts";
 import { makeMachine } from "./make-machine.ts";
 import { HOLDER_PROGRAM, type HolderConfig, type SessionInfo, startFromWire } from "./protocol.ts";
-import { claim } from "./registry.ts";
+import { type Claim, claim } from "./registry.ts";
 
 /** The pipe on which the holder tells `create` that it is ready, or why it can't be. */
 export const READY_FD = 3;
+
+/** How many sessions of its name a holder ends, if they come as fast. */
+const MOST_REPLACED = 100;
 
 /** What comes through the pipe, as one line of JSON. */
 export type ReadyMessage = { ready: SessionInfo } | { exists: true } | { error: unknown };
@@ -51,13 +55,27 @@ async function hold(machine: Machine, config: HolderConfig): Promise<void> {
     claimed.withdraw();
     throw new KvmIrqError("runtime-dir", `the session's socket can't be made: ${error.message}`);
   });
-  if (!claimed.publish()) {
+  const named = await takeName(claimed, config).catch((error) => {
+    claimed.withdraw();
+    throw error;
+  });
+  if (!named) {
     tell({ exists: true });
     end(1);
   }
   // Whoever asked for this VM has gone: nobody would know of it.
   if (!tell({ ready: info })) end(1);
   ttl.restart();
+}
+
+/** @returns whether this holder has the name now. */
+async function takeName(claimed: Claim, { name, replace }: HolderConfig): Promise<boolean> {
+  // Others may do the same at the same time; the last one has it.
+  for (let tries = 0; replace && tries < MOST_REPLACED; tries++) {
+    await destroyIfAny(name);
+    if (claimed.publish()) return true;
+  }
+  return claimed.publish();
 }
 
 function describe(machine: Machine, config: HolderConfig): SessionInfo {

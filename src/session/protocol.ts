@@ -19,6 +19,8 @@ export interface HolderConfig {
   irqchip?: Irqchip;
   /** End after nobody has called for so long. */
   ttlMs?: number;
+  /** Take the name from the session that has it, once this one is as it should be. */
+  replace?: boolean;
 }
 
 /** A living session, as `list --json` shows it. */

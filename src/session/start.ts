@@ -1,18 +1,17 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { KvmIrqError } from "../abi/error.ts";
 import { isAlive } from "../sys/alive.ts";
 import { SessionClient } from "./client.ts";
 import type { ReadyMessage } from "./holder.ts";
 import { HOLDER_PROGRAM, type HolderConfig, type SessionInfo } from "./protocol.ts";
-import { listAll, lookUp, sweep, sweepUnborn } from "./registry.ts";
+import { listAll, lookUp, sweepUnborn } from "./registry.ts";
 import { ensureRuntimeDir, sessionDir } from "./runtime-dir.ts";
 
 /** How long a holder may take to be ready; a VM with 255 vCPUs takes under a second. */
 const READY_TIMEOUT_MS = 30_000;
-/** How long a holder may take to answer `destroy` before it is killed. */
-const DESTROY_TIMEOUT_MS = 2_000;
+/** How long `list` waits for a holder's answer. */
+const LIST_TIMEOUT_MS = 2_000;
 
 /**
  * Starts a session: a holder process that outlives this one.
@@ -24,7 +23,7 @@ export async function createSession(config: HolderConfig): Promise<SessionInfo> 
   ensureRuntimeDir();
   sessionDir(config.name);
   sweepUnborn();
-  await refuseLiving(config.name);
+  if (!config.replace) await refuseLiving(config.name);
   const message = await startHolder(config);
   if ("ready" in message) return message.ready;
   if ("exists" in message) throw sessionExists(config.name);
@@ -104,33 +103,6 @@ function readyMessage(child: ChildProcess): Promise<ReadyMessage> {
   });
 }
 
-/**
- * Ends a session. A holder that does not answer is killed: its VM ends with it.
- *
- * @throws KvmIrqError `no-session`, or `session-gone` when the holder was dead already.
- */
-export async function destroySession(name: string): Promise<void> {
-  const client = await SessionClient.open(name, DESTROY_TIMEOUT_MS);
-  try {
-    await client.call("destroy", {});
-    await client.ended();
-    await processEnd(client.registration.pid);
-  } catch (error) {
-    if (!(error instanceof KvmIrqError && error.code === "session-busy")) throw error;
-    process.kill(client.registration.pid, "SIGKILL");
-    await client.ended();
-    sweep(client.registration);
-  } finally {
-    client.close();
-  }
-}
-
-/** The kernel takes the VM down after the holder has closed its socket: a moment, but not none. */
-async function processEnd(pid: number): Promise<void> {
-  const deadline = performance.now() + DESTROY_TIMEOUT_MS;
-  while (isAlive(pid) && performance.now() < deadline) await sleep(2);
-}
-
 /** A session as `list` finds it: living, or one that does not answer. */
 export type SessionEntry = { info: SessionInfo } | { silent: { name: string; pid: number } };
 
@@ -142,7 +114,7 @@ export async function listSessions(): Promise<{ sessions: SessionEntry[]; swept:
     listAll().map(async (registration): Promise<SessionEntry[]> => {
       const { name, pid } = registration;
       try {
-        const client = await SessionClient.connect(registration, DESTROY_TIMEOUT_MS);
+        const client = await SessionClient.connect(registration, LIST_TIMEOUT_MS);
         try {
           return [{ info: await client.call("describe", {}) }];
         } finally {

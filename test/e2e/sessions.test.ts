@@ -54,6 +54,32 @@ describe("a session", () => {
     user.ok(["destroy", "twice"]);
   });
 
+  it("is not ended by a --replace that can't be made", () => {
+    const { pid } = user.json(["create", "kept", "--backend", "model"]);
+    for (const wish of [
+      ["--guest", "pic"],
+      ["--irqchip", "split"],
+    ]) {
+      const { status } = user.run(["create", "kept", "--replace", "--backend", "model", ...wish]);
+      expect(status).toBe(2);
+    }
+    expect(user.json(["list"]).sessions).toContainEqual(expect.objectContaining({ name: "kept", pid }));
+    user.ok(["destroy", "kept"]);
+  });
+
+  it("is replaced by each of several that want its place at once: the last one has it", async () => {
+    const argv = ["create", "wanted", "--replace", "--json"];
+    const results = await Promise.all(Array.from({ length: 4 }, () => user.runAsync(argv)));
+    expect(results.map(({ status }) => status)).toEqual([0, 0, 0, 0]);
+    const pids = results.map(({ stdout }) => JSON.parse(stdout).pid);
+    const { sessions } = user.json(["list"]);
+    const [wanted, ...others] = sessions.filter(({ name }: { name: string }) => name === "wanted");
+    expect(others).toEqual([]);
+    expect(pids).toContain(wanted.pid);
+    await until("the others have ended", () => pids.filter(alive).length === 1);
+    user.ok(["destroy", "wanted"]);
+  });
+
   it("is not ended by a --replace that makes no sense", () => {
     const { pid } = user.json(["create", "kept"]);
     const { status } = user.run(["create", "kept", "--replace", "--irqchip", "split", "--preset", "ioapic"]);
