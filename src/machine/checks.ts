@@ -27,8 +27,26 @@ export function vcpuIsReadOnly(): KvmIrqError {
   return new KvmIrqError("unsupported", "a vCPU's state can be read, not written");
 }
 
-/** @throws RangeError unless there are the 1024 bytes of a `struct kvm_lapic_state`. */
-export function checkLapicSize(state: Uint8Array): void {
-  if (state.length === SIZEOF.kvm_lapic_state) return;
-  throw new RangeError(`a local APIC's state has ${SIZEOF.kvm_lapic_state} bytes, not ${state.length}`);
+/** The bytes of a chip's state: `struct kvm_pic_state`, `kvm_ioapic_state`, `kvm_lapic_state`. */
+export const STATE_SIZE = {
+  pic1: SIZEOF.kvm_pic_state,
+  pic2: SIZEOF.kvm_pic_state,
+  ioapic: SIZEOF.kvm_ioapic_state,
+  lapic: SIZEOF.kvm_lapic_state,
+} as const;
+
+/** @throws RangeError unless there are as many bytes as that kind of chip has. */
+export function checkStateSize(kind: keyof typeof STATE_SIZE, state: Uint8Array): void {
+  const size = STATE_SIZE[kind];
+  if (state.length === size) return;
+  throw new RangeError(`the state of ${kind} has ${size} bytes, not ${state.length}`);
+}
+
+/**
+ * @param most how many there may be. @param who names who sets that limit.
+ * @throws KvmIrqError `usage` unless there can be as many vCPUs.
+ */
+export function checkVcpus(vcpus: number, most: number, who: string): void {
+  if (Number.isInteger(vcpus) && vcpus >= 0 && vcpus <= most) return;
+  throw new KvmIrqError("usage", `${who} gives a VM 0 to ${most} vCPUs, not ${vcpus}`);
 }

@@ -1,9 +1,8 @@
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { SIZEOF } from "../abi/ioctl.ts";
 import { decodeMsi, type MsiMessage } from "../abi/x86/msi.ts";
 import { checkRoutes, type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
-import { checkGsi, checkLapicSize, vcpuAt, vcpuIsReadOnly } from "../machine/checks.ts";
+import { checkGsi, checkStateSize, checkVcpus, vcpuAt, vcpuIsReadOnly } from "../machine/checks.ts";
 import type { Machine } from "../machine/machine.ts";
 import { type Behaviour, USUAL_BEHAVIOUR } from "./behaviour.ts";
 import { ApicBus } from "./bus.ts";
@@ -36,12 +35,10 @@ export class ModelMachine implements Machine {
   /**
    * @param vcpus how many vCPUs, 0 to 255, numbered from 0; they never run.
    * @param behaviour what sets a kernel apart from the usual ones.
-   * @throws KvmIrqError `usage` for more.
+   * @throws KvmIrqError `usage` for another number of vCPUs.
    */
   constructor(vcpus: number, behaviour: Partial<Behaviour> = {}) {
-    if (vcpus > MOST_VCPUS) {
-      throw new KvmIrqError("usage", `the software model has at most ${MOST_VCPUS} vCPUs, not ${vcpus}`);
-    }
+    checkVcpus(vcpus, MOST_VCPUS, "the software model");
     this.vcpus = vcpus;
     const whole = { ...USUAL_BEHAVIOUR, ...behaviour };
     this.#vcpus = Array.from({ length: vcpus }, (_, index) => new VcpuModel(index, whole));
@@ -69,11 +66,13 @@ export class ModelMachine implements Machine {
     switch (kind) {
       case "pic1":
       case "pic2":
-        this.#pics.write(kind, sized(bytes, SIZEOF.kvm_pic_state));
+        checkStateSize(kind, bytes);
+        this.#pics.write(kind, bytes);
         this.#pics.cascade();
         break;
       case "ioapic":
-        this.#ioapic.write(sized(bytes, SIZEOF.kvm_ioapic_state));
+        checkStateSize(kind, bytes);
+        this.#ioapic.write(bytes);
         // KVM_SET_IRQCHIP ends with a look at the PICs, whichever chip it set.
         this.#pics.cascade();
         break;
@@ -170,7 +169,7 @@ export class ModelMachine implements Machine {
   }
 
   #writeLapic(vcpu: VcpuModel, bytes: Uint8Array): void {
-    checkLapicSize(bytes);
+    checkStateSize("lapic", bytes);
     vcpu.lapic.write(bytes);
     this.#bus.remap();
     this.#ioapic.lapicWritten(vcpu);
@@ -187,11 +186,4 @@ function waysByGsi(routing: Routing): Map<number, Route[]> {
 function sumOfStatuses(first: number, second: number): number {
   if (first < 0) return second;
   return second < 0 ? first : first + second;
-}
-
-/** What the kernel takes of a chip's bytes: what is missing is zero, what is more is not looked at. */
-function sized(bytes: Uint8Array, size: number): Uint8Array {
-  const all = new Uint8Array(size);
-  all.set(bytes.subarray(0, size));
-  return all;
 }

@@ -1,16 +1,10 @@
 import { type ChipId, type ChipImage, IRQCHIP_NUMBER, parseChipId } from "../abi/chip.ts";
-import { SIZEOF } from "../abi/ioctl.ts";
-import { vcpuIsReadOnly } from "../machine/checks.ts";
+import { checkStateSize, STATE_SIZE, vcpuIsReadOnly } from "../machine/checks.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
 
 /** Bytes of `struct kvm_irqchip` before the chip's own. */
 const IRQCHIP_HEADER = 8;
-const STATE_SIZE = {
-  pic1: SIZEOF.kvm_pic_state,
-  pic2: SIZEOF.kvm_pic_state,
-  ioapic: SIZEOF.kvm_ioapic_state,
-} as const;
 
 /**
  * Reads a chip or a vCPU's state with the ioctl that it takes.
@@ -35,7 +29,8 @@ export function readChip(vm: Vm, vcpuOf: (index: number) => Vcpu, id: ChipId): U
 /**
  * Writes a chip.
  *
- * @throws KvmIrqError `unsupported` for a vCPU's state; KvmError when the kernel refuses.
+ * @throws KvmIrqError `unsupported` for a vCPU's state; RangeError for another size than the chip's; KvmError when
+ *   the kernel refuses.
  */
 export function writeChip(vm: Vm, vcpuOf: (index: number) => Vcpu, { id, bytes }: ChipImage): void {
   const { kind, vcpu } = parseChipId(id);
@@ -46,6 +41,7 @@ export function writeChip(vm: Vm, vcpuOf: (index: number) => Vcpu, { id, bytes }
     case "vcpu":
       throw vcpuIsReadOnly();
     default:
+      checkStateSize(kind, bytes);
       vm.setIrqchip(IRQCHIP_NUMBER[kind]!, bytes);
   }
 }

@@ -5,7 +5,7 @@ import type { GuestProgram, GuestState } from "../abi/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
-import { vcpuAt } from "../machine/checks.ts";
+import { checkVcpus, vcpuAt } from "../machine/checks.ts";
 import type { Irqchip, Machine } from "../machine/machine.ts";
 import { checkRouted } from "../machine/routed.ts";
 import { readChip, writeChip } from "./chips.ts";
@@ -56,9 +56,7 @@ export class KvmMachine implements Machine {
     try {
       this.apiVersion = this.#kvm.apiVersion();
       const most = this.#kvm.checkExtension("KVM_CAP_MAX_VCPUS");
-      if (vcpus > most) {
-        throw new KvmIrqError("usage", `this kernel gives a VM at most ${most} vCPUs, not ${vcpus}`);
-      }
+      checkVcpus(vcpus, most, "this kernel");
       this.#vm = this.#kvm.createVm();
       this.#irqfds = new Irqfds(this.#vm);
       if (irqchip === "split") this.#vm.enableSplitIrqchip(HOST_ARCH.gsis.count);

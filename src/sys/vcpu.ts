@@ -1,6 +1,6 @@
 import { type IoctlName, SIZEOF } from "../abi/ioctl.ts";
 import { VCPU_IMAGE } from "../abi/x86/vcpu.ts";
-import { checkLapicSize } from "../machine/checks.ts";
+import { checkStateSize } from "../machine/checks.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
 import { NativeBuffer } from "./libc.ts";
 
@@ -33,7 +33,7 @@ export class Vcpu extends KvmFd {
    * @throws KvmError EINVAL when the VM has no in-kernel irqchip or the id does not fit the APIC's mode.
    */
   setLapic(state: Uint8Array): void {
-    checkLapicSize(state);
+    checkStateSize("lapic", state);
     this.#buffer.bytes.set(state);
     this.ioctl("KVM_SET_LAPIC", this.#buffer);
   }

@@ -155,6 +155,20 @@ describe("whatever the kernel can give fits the snapshot format", () => {
 });
 
 describe("names mean the bits that the header gives them", () => {
+  it("decoders take no fewer bytes than there are", () => {
+    expect(() => decodePic(new Uint8Array(15))).toThrow(RangeError);
+    expect(() => decodeIoapic(new Uint8Array(15))).toThrow(RangeError);
+    expect(() => decodeLapic(new Uint8Array(15), 0)).toThrow(RangeError);
+  });
+
+  it("an MSI has room for 8 bits of vector and destination, and spills no others into its neighbours", () => {
+    const msi = decodeMsi({ address: 0xfee0_0000, data: 0x41 });
+    for (const wrong of [256, -1, 1.5, Number.NaN]) {
+      expect(() => encodeMsi({ ...msi, vector: wrong })).toThrow(/does not fit an MSI/);
+      expect(() => encodeMsi({ ...msi, dest_id: wrong })).toThrow(/does not fit an MSI/);
+    }
+  });
+
   it("the fields of a PIC stand in the header's order", () => {
     const state = decodePic(Uint8Array.from({ length: 16 }, (_, index) => index));
     expect(Object.values(state)).toEqual(PIC_FIELDS.map((_, index) => index));

@@ -431,11 +431,18 @@ describe.each([
     }
   });
 
-  test("a chip's bytes may be short, the rest being zero", async () => {
-    const vm = await machine(1);
-    vm.writeChip({ id: "pic1", bytes: Uint8Array.of(0, 0x81) });
-    expect([...vm.readChip("pic1")]).toEqual([0, 0x81, ...new Array(14).fill(0)]);
-  });
+  test.each(["pic1", "pic2", "ioapic", "lapic[0]"] as const)(
+    "%s takes all of its bytes and no more",
+    async (id) => {
+      const vm = await machine(1);
+      const before = vm.readChip(id);
+      for (const size of [0, before.length - 1, before.length + 1]) {
+        const bytes = new Uint8Array(size);
+        expect(() => vm.writeChip({ id, bytes })).toThrow(RangeError);
+      }
+      expect(vm.readChip(id)).toEqual(before);
+    },
+  );
 
   test("each preset gives a pulse somewhere to arrive", async () => {
     const vm = await machine(1);

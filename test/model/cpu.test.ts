@@ -206,7 +206,9 @@ describe("options of the model", () => {
   });
 
   it("has no more vCPUs than 8-bit destinations reach", () => {
-    expect(() => new ModelMachine(256)).toThrow("at most 255 vCPUs, not 256");
+    expect(() => new ModelMachine(256)).toThrow("0 to 255 vCPUs, not 256");
+    expect(() => new ModelMachine(-1)).toThrow("not -1");
+    expect(() => new ModelMachine(1.5)).toThrow("not 1.5");
   });
 
   it("keeps IRR bits within its pins", () => {

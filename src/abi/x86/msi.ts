@@ -78,8 +78,19 @@ export function decodeMsi(message: MsiMessage): Msi {
   };
 }
 
-/** Puts a message together; the exact inverse of {@link decodeMsi}. */
+/**
+ * Puts a message together; the exact inverse of {@link decodeMsi}.
+ *
+ * @throws KvmIrqError `bad-msi` for a vector or destination beyond 8 bits.
+ */
 export function encodeMsi(msi: Msi): MsiMessage {
+  for (const field of ["vector", "dest_id"] as const) {
+    const value = msi[field];
+    if (Number.isInteger(value) && value >= 0 && value <= 0xff) continue;
+    throw new KvmIrqError("bad-msi", `${field} ${value} does not fit an MSI`, {
+      hint: "it has 8 bits: 0 to 255",
+    });
+  }
   const address =
     MSI_ADDRESS_BASE |
     (msi.dest_id << 12) |

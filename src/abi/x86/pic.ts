@@ -1,3 +1,5 @@
+import { viewOf } from "../u64.ts";
+
 /**
  * `struct kvm_pic_state` of `<asm/kvm.h>`: 16 bytes, one a field, in this order.
  *
@@ -32,11 +34,13 @@ export type PicState = Record<PicField, number>;
  * Decodes a `struct kvm_pic_state`.
  *
  * @param bytes at least 16 bytes; what follows is not looked at.
+ * @throws RangeError for fewer, as all decoders.
  */
 export function decodePic(bytes: Uint8Array): PicState {
+  const view = viewOf(bytes);
   const state = {} as PicState;
   PIC_FIELDS.forEach((field, offset) => {
-    state[field] = bytes[offset]!;
+    state[field] = view.getUint8(offset);
   });
   return state;
 }
