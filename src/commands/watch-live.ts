@@ -57,6 +57,8 @@ export class LiveView {
     const { signal } = this.#options;
     const interrupt = () => this.#end("interrupted");
     signal.addEventListener("abort", interrupt);
+    // Also while paused: the next reading says what happened.
+    void this.#source.ended().then(() => this.#wake());
     try {
       // The first reading comes before the screen: what is wrong with the target is said on the shell's.
       await this.#read();

@@ -28,6 +28,11 @@ export class WatchSource {
     return this.#last;
   }
 
+  /** Resolves when the target has ended, where that is told without asking. */
+  async ended(): Promise<void> {
+    await (this.#target.ended?.() ?? new Promise(() => {}));
+  }
+
   /** What watching takes: this process's share of a CPU of late, and the stops of the last reading. */
   cost(): Cost {
     const now = costNow();

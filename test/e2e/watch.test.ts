@@ -213,6 +213,16 @@ describe.skipIf(!haveTmux)("watch on a terminal (of tmux)", () => {
     expect(screen).toMatch(/^status 0$/m);
   });
 
+  it("that is paused loses its target no later", async () => {
+    user.ok(["create", "brief"]);
+    watch("-s brief");
+    await terminal.shows(/reading \d+ /);
+    terminal.type("p");
+    await terminal.shows(/PAUSED/);
+    user.ok(["destroy", "brief"]);
+    expect(await ended()).toMatch(/^status 4$/m);
+  });
+
   it("that loses its target gives the terminal back, with the last state and what happened", async () => {
     user.ok(["create", "brief"]);
     watch("-s brief");
