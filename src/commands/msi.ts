@@ -34,7 +34,7 @@ export const msi: CommandSpec = {
       .command("msi")
       .summary("send a message-signalled interrupt")
       .description(
-        "Sends an MSI to local APICs (KVM_SIGNAL_MSI), past the lines and the IOAPIC. Give the address and data that a device would write, or the fields that they are made of.",
+        "Sends an MSI to local APICs (KVM_SIGNAL_MSI), past the lines and the IOAPIC. Give the address and data that a device would write, or the fields that they are made of. The kernel's answer is counted: delivered (1 or more local APICs), or coalesced (0), which for an MSI means that none took it.",
       )
       .option("--address <address>", "0xfee00000 to 0xfeefffff", integer(0, U32))
       .option("--data <data>", "32 bits: vector, delivery mode, trigger mode", integer(0, U32))
@@ -72,6 +72,7 @@ export const msi: CommandSpec = {
       ),
 
   async run(context: Context, options: Options): Promise<Outcome> {
+    refuseUnsent(options);
     const message = messageOf(options);
     const decoded = decodeMsi(message);
     if (options.decode) {
@@ -98,6 +99,15 @@ export const msi: CommandSpec = {
     return { ...outcome, status: 1 };
   },
 };
+
+/** @throws KvmIrqError `usage` for what --decode, which sends nothing, would leave undone. */
+function refuseUnsent({ decode, count, interval, require: required }: Options): void {
+  if (!decode || (count === 1 && interval === 0 && required === undefined)) return;
+  throw new KvmIrqError(
+    "usage",
+    "--decode sends nothing: --count, --interval and --require don't go with it",
+  );
+}
 
 /** @throws KvmIrqError `usage` unless the options are one message; `bad-msi`. */
 function messageOf({ address, data, ...fields }: Options): MsiMessage {

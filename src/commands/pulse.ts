@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { KvmIrqError } from "../abi/error.ts";
 import { count as counted } from "../render/format.ts";
 import { pulseHandled } from "../target/handled.ts";
 import { type InjectionResult, pulse as pulseTrain } from "../target/inject.ts";
@@ -13,8 +14,11 @@ interface Options {
   interval: number;
   width: number;
   require?: Requirement;
-  timeout: number;
+  timeout?: number;
 }
+
+/** How long a guest may take to handle a pulse, unless --timeout says otherwise. */
+const HANDLED_IN_MS = 1000;
 
 /** `pulse <gsi...>`: level 1, then 0. */
 export const pulse: CommandSpec = {
@@ -26,7 +30,7 @@ export const pulse: CommandSpec = {
       .command("pulse")
       .summary("level 1, then 0")
       .description(
-        "Raises each GSI and lowers it again. What became of it is counted from the rise: delivered to a CPU's interrupt controller, coalesced with one that is pending, or ignored (masked, or nobody to deliver to).",
+        "Raises each GSI and lowers it again. What became of it is counted from the rise, by the kernel's answer: delivered to a CPU's interrupt controller (1 or more), coalesced (0: merged with one that is pending, or no local APIC took it), or ignored (negative: masked, or waiting for an EOI).",
       )
       .argument("<gsi...>", "GSIs and ranges of them: 4, 10-12", gsis)
       .option("--count <n>", "pulses of each GSI", wholeNumber(1, 1_000_000_000), 1)
@@ -40,13 +44,10 @@ export const pulse: CommandSpec = {
           "handled",
         ]),
       )
-      .addOption(
-        new Option(
-          "--timeout <duration>",
-          "with --require handled: how long the guest may take for each pulse",
-        )
-          .argParser(duration)
-          .default(1000, "1s"),
+      .option(
+        "--timeout <duration>",
+        "with --require handled: how long the guest may take for each pulse (default: 1s)",
+        duration,
       )
       .addHelpText(
         "after",
@@ -59,6 +60,9 @@ export const pulse: CommandSpec = {
       ),
 
   async run(context: Context, lines: number[], options: Options): Promise<Outcome> {
+    if (options.timeout !== undefined && options.require !== "handled") {
+      throw new KvmIrqError("usage", "--timeout goes with --require handled");
+    }
     const target = await context.target();
     const { count, interval, width } = options;
     const showProgress = trainProgress(context, count, "pulse");
@@ -70,7 +74,7 @@ export const pulse: CommandSpec = {
     };
     const results: (InjectionResult & { handled?: number })[] =
       options.require === "handled"
-        ? await pulseHandled(target, train, options.timeout, context.signal, onProgress)
+        ? await pulseHandled(target, train, options.timeout ?? HANDLED_IN_MS, context.signal, onProgress)
         : await pulseTrain(target, train, context.signal, onProgress);
     context.progress("");
     const outcome = injectionOutcome(results);

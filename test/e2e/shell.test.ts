@@ -43,6 +43,8 @@ describe("the command line", () => {
     [["-s", "a", "--snapshot", "b", "dump"]],
     [["completion", "tcsh"]],
     [["destroy", "a", "--all"]],
+    [["pulse", "4", "--timeout", "1s"]],
+    [["msi", "--vector", "0x41", "--decode", "--require", "delivered"]],
     [["watch", "--ignore", "lapic[*"]],
   ])("refuses %j with status 2, one line and a hint", (args) => {
     const { status, stdout, stderr } = user.run(args);
