@@ -35,6 +35,11 @@ export const ioapic = (pin: number, e: number, coalesced = false): [string, Args
   "kvm_ioapic_set_irq",
   { e, pin, coalesced },
 ];
+/** kvm_msi_set_irq, of an edge to a physical destination. */
+export const msi = (vector: number, { dest = 0, mode = 0 } = {}): [string, Args] => [
+  "kvm_msi_set_irq",
+  { address: 0xfee00000 + dest * 0x1000, data: vector + (mode << 8) },
+];
 export const accept = (vec: number, { apicid = 0, tm = 0, dm = 0 } = {}): [string, Args] => [
   "kvm_apic_accept_irq",
   { apicid, dm, tm, vec },

@@ -41,10 +41,16 @@ export function vectorOf(event: TraceEvent): number | undefined {
     case "kvm_ioapic_delayed_eoi_inj":
       return redirectionOf(event).vector;
     case "kvm_msi_set_irq":
-      return Number(BigInt((event.args["data"] as U64 | undefined) ?? 0) & 0xffn);
+      return Number(messageOf(event).data & 0xffn);
     default:
       return undefined;
   }
+}
+
+/** The message of a `kvm_msi_set_irq`. */
+export function messageOf(event: TraceEvent): { address: bigint; data: bigint } {
+  const field = (name: string) => BigInt((event.args[name] as U64 | undefined) ?? 0);
+  return { address: field("address"), data: field("data") };
 }
 
 /** A vector as the manuals write it: 0x34. */

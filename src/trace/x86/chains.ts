@@ -3,6 +3,7 @@ import { apicOf, gsiOfAck, isIoapicAck, redirectionOf, vectorOf } from "./args.t
 import type { Chain } from "./chain.ts";
 import { OpenChains } from "./open-chains.ts";
 import { newRaise, type Raise, refusalOf } from "./raise.ts";
+import { UnansweredMsis } from "./unanswered-msis.ts";
 
 /**
  * Joins events into the lives of single interrupts.
@@ -34,6 +35,7 @@ interface Strand {
  */
 export class ChainJoiner {
   readonly #chains = new OpenChains();
+  readonly #unanswered = new UnansweredMsis();
   readonly #strands = new Map<string, Strand>();
   /** Lines that are up, with the chains that came of it. */
   readonly #lines = new Map<string, Chain[]>();
@@ -92,7 +94,7 @@ export class ChainJoiner {
   /** @returns every chain; those that are not over are `unfinished`. */
   finish(): Chain[] {
     for (const strand of this.#strands.values()) this.#settle(strand);
-    return this.#chains.finish();
+    return this.#chains.finish(this.#unanswered.looks());
   }
 
   #raise(event: TraceEvent, strand: Strand): void {
@@ -123,8 +125,9 @@ export class ChainJoiner {
     if (raise === undefined) return;
     for (const chain of raise.unclaimed) this.#disown(chain, raise);
     if (raise.accepted.length > 0 || raise.wasUp) return;
-    const chain = this.#begin(raise, { route: "none" });
+    const chain = this.#begin(raise, { route: "none", vector: raise.msiVector ?? null });
     this.#chains.end(chain, raise.coalesced ? "coalesced" : "unfinished", refusalOf(raise));
+    if (raise.gsi === null) this.#unanswered.add(raise.event, chain);
   }
 
   /** Begins a chain that came of a rise. */
@@ -248,7 +251,7 @@ export class ChainJoiner {
   #inject(event: TraceEvent): void {
     const { process, pid, time } = event;
     if (isTrue(event.args["soft"]) || isTrue(event.args["reinjected"])) return;
-    this.#chains.isVmm(process);
+    this.#runsVcpu(event);
     const vector = vectorOf(event)!;
     const chain =
       this.#waitingFor(vector, event) ??
@@ -258,6 +261,11 @@ export class ChainJoiner {
     chain.vector = vector;
     chain.process = process;
     if (chain.apic !== null) this.#apicOfThread.set(pid, chain.apic);
+  }
+
+  #runsVcpu(event: TraceEvent): void {
+    this.#chains.isVmm(event.process);
+    this.#unanswered.isVcpu(event);
   }
 
   #waitingFor(vector: number, { process, pid }: TraceEvent): Chain | undefined {
@@ -280,7 +288,7 @@ export class ChainJoiner {
     const { process, pid, time } = event;
     const vector = vectorOf(event)!;
     const apic = apicOf(event);
-    this.#chains.isVmm(process);
+    this.#runsVcpu(event);
     this.#apicOfThread.set(pid, apic);
     const inService = (chain: Chain) =>
       chain.route !== "pic" && chain.vector === vector && (chain.apic === null || chain.apic === apic);

@@ -1,5 +1,5 @@
 import { numberArg, type TraceEvent } from "../event.ts";
-import { apicOf, isIoapicAck, redirectionOf, vectorOf, vectorText } from "./args.ts";
+import { apicOf, isIoapicAck, messageOf, redirectionOf, vectorOf, vectorText } from "./args.ts";
 
 /**
  * What an event says, in few words: "gsi 4 level 1", "pin 4 vector 0x34 edge masked, fixed to physical 0".
@@ -23,8 +23,10 @@ export function detailOf(event: TraceEvent): string {
       const how = words(trig_mode, mask && "masked", coalesced(event));
       return `${pin}vector ${vectorText(vector)} ${how}, ${delivery_mode} to ${dest_mode} ${dest_id}`;
     }
-    case "kvm_msi_set_irq":
-      return `vector ${vectorText(vectorOf(event)!)} address ${hex(event, "address")} data ${hex(event, "data")}`;
+    case "kvm_msi_set_irq": {
+      const { address, data } = messageOf(event);
+      return `vector ${vectorText(vectorOf(event)!)} address ${hex(address)} data ${hex(data)}`;
+    }
     case "kvm_apic_accept_irq":
     case "kvm_apicv_accept_irq":
       return `apic ${apicOf(event)} vector ${vectorText(vectorOf(event)!)} ${numberArg(event, "tm") === 0 ? "edge" : "level"}`;
@@ -58,6 +60,6 @@ function coalesced(event: TraceEvent): string | false {
   return flag(event, "coalesced");
 }
 
-function hex(event: TraceEvent, name: string): string {
-  return `0x${BigInt((event.args[name] as number | string | undefined) ?? 0).toString(16)}`;
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
 }

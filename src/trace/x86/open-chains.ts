@@ -2,7 +2,7 @@ import { type Chain, type Step, stepReached } from "./chain.ts";
 
 /** The chains of a trace, and those among them that are not over. */
 export class OpenChains {
-  readonly all: Chain[] = [];
+  readonly #all: Chain[] = [];
   readonly #open = new Set<Chain>();
   /** Processes that run vCPUs: what they are given is never another's. */
   readonly #vmms = new Set<number>();
@@ -13,10 +13,9 @@ export class OpenChains {
   begin(chain: Pick<Chain, "process" | "route" | "steps"> & Partial<Chain>): Chain {
     const { process, gsi = null, vector = null, apic = null, route } = chain;
     const { trigger = null, steps, again = false } = chain;
-    const id = this.all.length + 1;
-    const about = { id, process, gsi, vector, apic, route, trigger };
+    const about = { id: 0, process, gsi, vector, apic, route, trigger };
     const begun: Chain = { ...about, steps, again, outcome: "unfinished", stopped: null };
-    this.all.push(begun);
+    this.#all.push(begun);
     this.#open.add(begun);
     return begun;
   }
@@ -83,10 +82,19 @@ export class OpenChains {
     this.end(chain, isUntold ? "posted" : "unfinished", whyOpen(chain));
   }
 
-  /** Gives every chain that is still open its last word. @returns all chains, in the order they began. */
-  finish(): Chain[] {
+  /**
+   * Gives every chain that is still open its last word.
+   *
+   * @param unreal chains that were no interrupts after all.
+   * @returns the others, in the order they began, numbered.
+   */
+  finish(unreal: ReadonlySet<Chain>): Chain[] {
     for (const chain of this.#open) this.leave(chain);
-    return this.all.filter((chain) => !isWithdrawn(chain));
+    const real = this.#all.filter((chain) => !isWithdrawn(chain) && !unreal.has(chain));
+    real.forEach((chain, index) => {
+      chain.id = index + 1;
+    });
+    return real;
   }
 }
 
