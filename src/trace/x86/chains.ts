@@ -2,7 +2,7 @@ import { type ArgValue, numberArg, strandOf, type TraceEvent } from "../event.ts
 import { apicOf, gsiOfAck, isIoapicAck, redirectionOf, vectorOf } from "./args.ts";
 import type { Chain } from "./chain.ts";
 import { OpenChains } from "./open-chains.ts";
-import { newRaise, type Raise, refusalOf } from "./raise.ts";
+import { maySendMsi, newRaise, type Raise, refusalOf } from "./raise.ts";
 import { UnansweredMsis } from "./unanswered-msis.ts";
 
 /**
@@ -110,12 +110,11 @@ export class ChainJoiner {
   }
 
   #sendMsi(event: TraceEvent, strand: Strand): void {
-    const isRouted = strand.raise !== undefined && strand.raise.msiVector === undefined;
-    if (!isRouted) {
+    if (strand.raise === undefined || !maySendMsi(strand.raise)) {
       this.#settle(strand);
       strand.raise = newRaise(event, null, false);
     }
-    strand.raise!.msiVector = vectorOf(event)!;
+    strand.raise.msiVector = vectorOf(event)!;
   }
 
   /** The strand goes on to something else: what its last rise came to is known. */
@@ -152,6 +151,7 @@ export class ChainJoiner {
   }
 
   #picAnswers(event: TraceEvent, raise: Raise): void {
+    raise.picAnswered = true;
     // A pin that is up already gives no edge, and as a level it is presented already.
     if (raise.wasUp) return;
     const pin = numberArg(event, "pin");

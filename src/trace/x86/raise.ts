@@ -17,7 +17,8 @@ export interface Raise {
   accepted: Chain[];
   /** Those of them that a local APIC accepted and the IOAPIC has not spoken of yet. */
   unclaimed: Chain[];
-  /** Whether the IOAPIC has spoken. */
+  /** Whether a PIC has spoken, and whether the IOAPIC has. */
+  picAnswered: boolean;
   ioapicAnswered: boolean;
   /** Why chips did not accept it. */
   refusals: string[];
@@ -33,10 +34,16 @@ export function newRaise(event: TraceEvent, gsi: number | null, wasUp: boolean):
     wasUp,
     accepted: [],
     unclaimed: [],
+    picAnswered: false,
     ioapicAnswered: false,
     refusals: [],
     coalesced: false,
   };
+}
+
+/** Whether the line may be one that sends an MSI; one that goes into a chip is not. */
+export function maySendMsi({ msiVector, picAnswered, ioapicAnswered }: Raise): boolean {
+  return msiVector === undefined && !picAnswered && !ioapicAnswered;
 }
 
 /** Why it led to no interrupt. */

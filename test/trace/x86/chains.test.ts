@@ -12,6 +12,7 @@ import {
   eoi,
   inject,
   ioapic,
+  msi,
   pic,
   posted,
   trace,
@@ -156,6 +157,15 @@ describe("a rise of a line", () => {
       chainsOf(trace(...events)).map(({ outcome }) => outcome);
     expect(outcomes(...later)).toEqual(["complete", "coalesced", "complete"]);
     expect(outcomes(...later, eoi(52))).toEqual(["complete", "complete", "complete"]);
+  });
+
+  test("that a chip has taken is not what sends the next MSI", () => {
+    const chip = [up(4), pic(4, { imr: 0xff })] as const;
+    for (const held of [chip, [up(20), accept(68), ioapic(20, entry(68))]] as const) {
+      const events = trace(...held, msi(0x77), accept(0x77));
+      expect(chainsOf(events)[1]).toMatchObject({ gsi: null, vector: 0x77, route: "msi" });
+    }
+    expect(chainsOf(trace(up(30), msi(0x77), accept(0x77)))).toMatchObject([{ gsi: 30, route: "msi" }]);
   });
 
   test("while the line is up already is no new interrupt of a PIC", () => {
