@@ -3,16 +3,16 @@ import { hex } from "./format.ts";
 import type { Column } from "./table.ts";
 
 /** What tells interrupts apart in every table: VM, line, vector, way. */
-type Place = Pick<Chain, "process" | "gsi" | "vector" | "route">;
+type Place = Pick<Chain, "process" | "gsi" | "vector" | "delivery_mode" | "route">;
 
 /** A GSI, or a dash for an interrupt without a line. */
 export function gsiText({ gsi }: Pick<Place, "gsi">): string {
   return gsi === null ? "-" : String(gsi);
 }
 
-/** A vector, or a dash where none came to be known. */
-export function vectorText({ vector }: Pick<Place, "vector">): string {
-  return vector === null ? "-" : hex(vector);
+/** A vector, the delivery mode of what has none, or a dash where nothing came to be known. */
+export function vectorText({ vector, delivery_mode }: Pick<Place, "vector" | "delivery_mode">): string {
+  return vector === null ? (delivery_mode ?? "-") : hex(vector);
 }
 
 /** The VM's process, or a dash for what no process is known of. */

@@ -39,8 +39,8 @@ export function renderUnfinished(chains: readonly Chain[], view: View): string {
 function alike(chains: readonly Chain[]): [first: Chain, count: number][] {
   const groups = new Map<string, [Chain, number]>();
   for (const chain of chains) {
-    const { process, gsi, vector, route, stopped } = chain;
-    const key = [process, gsi, vector, route, stopped?.at, stopped?.why].join();
+    const { process, gsi, vector, delivery_mode, route, stopped } = chain;
+    const key = [process, gsi, vector, delivery_mode, route, stopped?.at, stopped?.why].join();
     groups.set(key, [groups.get(key)?.[0] ?? chain, (groups.get(key)?.[1] ?? 0) + 1]);
   }
   return [...groups.values()];

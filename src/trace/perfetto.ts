@@ -87,13 +87,14 @@ function* namesOf(events: readonly TraceEvent[]): Generator<ChromeEvent> {
 
 /** One slice for the whole interrupt, and inside it one for each step to the next. */
 function* slicesOf(chain: Chain): Generator<ChromeEvent> {
-  const { id, process, gsi, vector, apic, route, outcome, stopped } = chain;
+  const { id, process, gsi, vector, delivery_mode, apic, route, outcome, stopped } = chain;
   const common = { cat: "interrupt", id: `0x${id.toString(16)}`, ...placeOf(process, 0) };
   const steps = (Object.entries(chain.steps) as [Step, number][])
     .filter(([step]) => step !== "lowered")
     .sort(([, one], [, other]) => one - other);
-  const name = gsi === null ? `vector ${vectorText(vector!)}` : `GSI ${gsi}`;
-  const args = { gsi, vector, apic, route, outcome, ...(stopped === null ? {} : { stopped }) };
+  const form = vector === null ? (delivery_mode ?? "") : `vector ${vectorText(vector)}`;
+  const name = gsi === null ? form : `GSI ${gsi}`;
+  const args = { gsi, vector, delivery_mode, apic, route, outcome, ...(stopped === null ? {} : { stopped }) };
   yield { ...common, name, ph: "b", ts: microseconds(beginOf(chain)), args };
   for (const [index, [step, time]] of steps.entries()) {
     const next = steps[index + 1];

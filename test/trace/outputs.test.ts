@@ -13,7 +13,7 @@ import { type Wave, wavesOf } from "../../src/trace/x86/waves.ts";
 import { has } from "../support/commands.ts";
 import { eventsOf, SVM } from "../support/recorded-trace.ts";
 import { chromeTrace } from "../support/trace-event-format.ts";
-import { ack, pic, trace } from "../support/trace-events.ts";
+import { accept, ack, msi, pic, trace } from "../support/trace-events.ts";
 
 const HEADER = {
   started_at: "2026-01-01T00:00:00.000Z",
@@ -162,6 +162,14 @@ test("an event is told in few words", () => {
   ]);
   expect(eventsOf("msi").map(detailOf)[0]).toBe("vector 0x60 address 0xfee00000 data 0x60");
   expect(eventsOf("ioapic-level").map(detailOf)).toContain("ioapic pin 10");
+  // The mode only of what is not delivered by vector.
+  expect(
+    trace(msi(0x61, { mode: 4 }), accept(0x61, { dm: 0x400 }), accept(0x61, { dm: 0x100 })).map(detailOf),
+  ).toEqual([
+    "vector 0x61 address 0xfee00000 data 0x461, nmi",
+    "apic 0 vector 0x61 edge, nmi",
+    "apic 0 vector 0x61 edge",
+  ]);
   // KVM counts the slave's pins from 0 when they are set, and from 8 when they are acknowledged.
   expect(trace(pic(10), ack(1, 10)).map(detailOf)).toEqual(["pic2 pin 2 edge", "pic2 pin 2"]);
 });

@@ -1,3 +1,5 @@
+import type { VectorlessMode } from "./vectorless.ts";
+
 /** The steps of an interrupt's life, as KVM tells of them, in the order in which they normally come. */
 export const STEPS = ["raised", "accepted", "posted", "injected", "eoi", "acknowledged", "lowered"] as const;
 
@@ -26,6 +28,8 @@ export interface Chain {
   process: number | null;
   gsi: number | null;
   vector: number | null;
+  /** What it is delivered as when that is not by vector: an NMI, an SMI, an INIT. Else `null`. */
+  delivery_mode: VectorlessMode | null;
   /** The local APIC's id. */
   apic: number | null;
   route: Route;

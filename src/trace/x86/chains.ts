@@ -4,6 +4,7 @@ import type { Chain } from "./chain.ts";
 import { OpenChains } from "./open-chains.ts";
 import { maySendMsi, newRaise, type Raise, refusalOf } from "./raise.ts";
 import { UnansweredMsis } from "./unanswered-msis.ts";
+import { vectorlessModeOf, whyNothing } from "./vectorless.ts";
 
 /**
  * Joins events into the lives of single interrupts.
@@ -94,7 +95,8 @@ export class ChainJoiner {
   /** @returns every chain; those that are not over are `unfinished`. */
   finish(): Chain[] {
     for (const strand of this.#strands.values()) this.#settle(strand);
-    return this.#chains.finish(this.#unanswered.looks());
+    for (const chain of this.#unanswered.looks()) this.#chains.drop(chain);
+    return this.#chains.finish();
   }
 
   #raise(event: TraceEvent, strand: Strand): void {
@@ -114,7 +116,7 @@ export class ChainJoiner {
       this.#settle(strand);
       strand.raise = newRaise(event, null, false);
     }
-    strand.raise.msiVector = vectorOf(event)!;
+    strand.raise.msi = { vector: vectorOf(event)!, delivery_mode: vectorlessModeOf(event) };
   }
 
   /** The strand goes on to something else: what its last rise came to is known. */
@@ -122,9 +124,11 @@ export class ChainJoiner {
     const { raise } = strand;
     strand.raise = undefined;
     if (raise === undefined) return;
-    for (const chain of raise.unclaimed) this.#disown(chain, raise);
+    for (const chain of raise.unclaimed.keys()) this.#disown(chain, raise);
     if (raise.accepted.length > 0 || raise.wasUp) return;
-    const chain = this.#begin(raise, { route: "none", vector: raise.msiVector ?? null });
+    const { vector = null, delivery_mode = null } = raise.msi ?? {};
+    const known = { vector: delivery_mode === null ? vector : null, delivery_mode };
+    const chain = this.#begin(raise, { ...known, route: "none" });
     this.#chains.end(chain, raise.coalesced ? "coalesced" : "unfinished", refusalOf(raise));
     if (raise.gsi === null) this.#unanswered.add(raise.event, chain);
   }
@@ -141,6 +145,7 @@ export class ChainJoiner {
   /** A local APIC's interrupt that came between a rise and its end was not the rise's after all. */
   #disown(chain: Chain, raise: Raise): void {
     raise.accepted.splice(raise.accepted.indexOf(chain), 1);
+    if (chain.delivery_mode !== null) this.#chains.drop(chain);
     delete chain.steps.raised;
     delete chain.steps.lowered;
     chain.route = "local";
@@ -170,12 +175,13 @@ export class ChainJoiner {
   #ioapicAnswers(event: TraceEvent, raise: Raise): void {
     const entry = redirectionOf(event);
     const coalesced = isTrue(event.args["coalesced"]);
-    const own = raise.unclaimed.filter((chain) => chain.vector === entry.vector);
-    raise.unclaimed = raise.unclaimed.filter((chain) => chain.vector !== entry.vector);
+    const own = [...raise.unclaimed].flatMap(([chain, vector]) => (vector === entry.vector ? chain : []));
+    for (const chain of own) raise.unclaimed.delete(chain);
     raise.ioapicAnswered = true;
-    if (coalesced) {
-      raise.coalesced = true;
-      for (const chain of own) this.#chains.end(chain, "coalesced", PENDING_IN_APIC);
+    raise.coalesced ||= coalesced;
+    for (const chain of own) {
+      if (chain.delivery_mode !== null) this.#endVectorless(chain, coalesced);
+      else if (coalesced) this.#chains.end(chain, "coalesced", PENDING_IN_APIC);
     }
     if (own.length > 0) return;
     if (entry.mask) raise.refusals.push("masked in the IOAPIC");
@@ -185,30 +191,41 @@ export class ChainJoiner {
   }
 
   #apicAccepts(event: TraceEvent, strand: Strand, ended: Chain | undefined): void {
-    if (!hasVector(event)) return;
     const { raise } = strand;
     const vector = vectorOf(event)!;
-    const pending = this.#chains.pending(event.process, vector, apicOf(event));
+    const delivery_mode = vectorlessModeOf(event);
+    const hasVector = delivery_mode === null;
+    const pending = hasVector ? this.#chains.pending(event.process, vector, apicOf(event)) : undefined;
     const known = {
-      vector,
+      vector: hasVector ? vector : null,
+      delivery_mode,
       apic: apicOf(event),
       trigger: numberArg(event, "tm") === 0 ? ("edge" as const) : ("level" as const),
       steps: { accepted: event.time },
     };
     let chain: Chain;
-    if (raise !== undefined && raise.msiVector === vector) {
+    if (raise !== undefined && raise.msi?.vector === vector) {
       chain = this.#begin(raise, { ...known, route: "msi" });
       raise.accepted.push(chain);
-    } else if (raise !== undefined && raise.msiVector === undefined && !raise.ioapicAnswered) {
+      if (!hasVector) this.#endVectorless(chain);
+    } else if (raise !== undefined && raise.msi === undefined && !raise.ioapicAnswered) {
       chain = this.#begin(raise, { ...known, route: "ioapic" });
       raise.accepted.push(chain);
-      raise.unclaimed.push(chain);
+      raise.unclaimed.set(chain, vector);
     } else {
       this.#settle(strand);
+      if (!hasVector) return;
       chain = this.#acceptAlone(event, known, ended);
     }
     if (pending?.steps.posted !== undefined) this.#chains.leave(pending);
     else if (pending !== undefined) this.#chains.merge(chain, PENDING_IN_APIC);
+  }
+
+  /** What has no vector is over once a local APIC has taken it: KVM tells no more of it. */
+  #endVectorless(chain: Chain, isRefused = false): void {
+    const refusal = isRefused ? "refused by the local APIC" : undefined;
+    const why = whyNothing(chain.delivery_mode!) ?? refusal;
+    this.#chains.end(chain, why === undefined ? "complete" : "unfinished", why);
   }
 
   /** A vector without a rise: a level line that is still up at the EOI, the APIC's own timer, an IPI. */
@@ -242,9 +259,10 @@ export class ChainJoiner {
   }
 
   #handToCpu(event: TraceEvent): void {
-    const chain = hasVector(event)
-      ? this.#chains.pending(event.process, vectorOf(event)!, apicOf(event))
-      : undefined;
+    const chain =
+      vectorlessModeOf(event) === null
+        ? this.#chains.pending(event.process, vectorOf(event)!, apicOf(event))
+        : undefined;
     if (chain !== undefined) chain.steps.posted ??= event.time;
   }
 
@@ -351,11 +369,6 @@ function lineOf(event: TraceEvent): string {
 
 function picOf(process: number | null, gsi: number): string {
   return `${process} ${gsi >> 3}`;
-}
-
-/** Fixed and lowest priority are delivered by vector; NMI, SMI, INIT and SIPI are not. */
-function hasVector(event: TraceEvent): boolean {
-  return ((numberArg(event, "dm") >> 8) & 7) <= 1;
 }
 
 function isTrue(value: ArgValue | undefined): boolean {

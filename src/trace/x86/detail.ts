@@ -1,5 +1,6 @@
 import { numberArg, type TraceEvent } from "../event.ts";
 import { apicOf, isIoapicAck, messageOf, redirectionOf, vectorOf, vectorText } from "./args.ts";
+import { vectorlessModeOf } from "./vectorless.ts";
 
 /**
  * What an event says, in few words: "gsi 4 level 1", "pin 4 vector 0x34 edge masked, fixed to physical 0".
@@ -25,11 +26,11 @@ export function detailOf(event: TraceEvent): string {
     }
     case "kvm_msi_set_irq": {
       const { address, data } = messageOf(event);
-      return `vector ${vectorText(vectorOf(event)!)} address ${hex(address)} data ${hex(data)}`;
+      return `vector ${vectorText(vectorOf(event)!)} address ${hex(address)} data ${hex(data)}${modeText(event)}`;
     }
     case "kvm_apic_accept_irq":
     case "kvm_apicv_accept_irq":
-      return `apic ${apicOf(event)} vector ${vectorText(vectorOf(event)!)} ${numberArg(event, "tm") === 0 ? "edge" : "level"}`;
+      return `apic ${apicOf(event)} vector ${vectorText(vectorOf(event)!)} ${numberArg(event, "tm") === 0 ? "edge" : "level"}${modeText(event)}`;
     case "kvm_inj_virq":
       return words(`vector ${vectorText(vectorOf(event)!)}`, flag(event, "soft"), flag(event, "reinjected"));
     case "kvm_eoi":
@@ -50,6 +51,11 @@ export function detailOf(event: TraceEvent): string {
 
 function words(...parts: (string | false)[]): string {
   return parts.filter((part) => part !== false).join(" ");
+}
+
+function modeText(event: TraceEvent): string {
+  const mode = vectorlessModeOf(event);
+  return mode === null ? "" : `, ${mode}`;
 }
 
 function flag(event: TraceEvent, name: string): string | false {

@@ -4,6 +4,7 @@ import { type Chain, type Step, stepReached } from "./chain.ts";
 export class OpenChains {
   readonly #all: Chain[] = [];
   readonly #open = new Set<Chain>();
+  readonly #dropped = new Set<Chain>();
   /** Processes that run vCPUs: what they are given is never another's. */
   readonly #vmms = new Set<number>();
   /** The last chain that seemed to be merged with a pending one, by local APIC and vector. */
@@ -11,9 +12,9 @@ export class OpenChains {
 
   /** Begins a chain. */
   begin(chain: Pick<Chain, "process" | "route" | "steps"> & Partial<Chain>): Chain {
-    const { process, gsi = null, vector = null, apic = null, route } = chain;
+    const { process, gsi = null, vector = null, delivery_mode = null, apic = null, route } = chain;
     const { trigger = null, steps, again = false } = chain;
-    const about = { id: 0, process, gsi, vector, apic, route, trigger };
+    const about = { id: 0, process, gsi, vector, delivery_mode, apic, route, trigger };
     const begun: Chain = { ...about, steps, again, outcome: "unfinished", stopped: null };
     this.#all.push(begun);
     this.#open.add(begun);
@@ -82,15 +83,16 @@ export class OpenChains {
     this.end(chain, isUntold ? "posted" : "unfinished", whyOpen(chain));
   }
 
-  /**
-   * Gives every chain that is still open its last word.
-   *
-   * @param unreal chains that were no interrupts after all.
-   * @returns the others, in the order they began, numbered.
-   */
-  finish(unreal: ReadonlySet<Chain>): Chain[] {
+  /** Forgets a chain that was no interrupt after all. */
+  drop(chain: Chain): void {
+    this.#open.delete(chain);
+    this.#dropped.add(chain);
+  }
+
+  /** Gives every chain that is still open its last word. @returns all chains, in the order they began, numbered. */
+  finish(): Chain[] {
     for (const chain of this.#open) this.leave(chain);
-    const real = this.#all.filter((chain) => !isWithdrawn(chain) && !unreal.has(chain));
+    const real = this.#all.filter((chain) => !isWithdrawn(chain) && !this.#dropped.has(chain));
     real.forEach((chain, index) => {
       chain.id = index + 1;
     });

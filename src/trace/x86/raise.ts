@@ -1,5 +1,6 @@
 import type { TraceEvent } from "../event.ts";
 import type { Chain } from "./chain.ts";
+import type { VectorlessMode } from "./vectorless.ts";
 
 /**
  * One rise of a line, or one MSI, and what the chips made of it: collected while the strand that raised it
@@ -9,14 +10,14 @@ export interface Raise {
   event: TraceEvent;
   /** `null` for an MSI that did not come through a GSI. */
   gsi: number | null;
-  /** The vector of the MSI that this is or became. */
-  msiVector?: number;
+  /** The MSI that this is or became. */
+  msi?: { vector: number; delivery_mode: VectorlessMode | null };
   /** The line was up already. */
   wasUp: boolean;
   /** The chains that came of it. */
   accepted: Chain[];
-  /** Those of them that a local APIC accepted and the IOAPIC has not spoken of yet. */
-  unclaimed: Chain[];
+  /** Those of them that a local APIC accepted and the IOAPIC has not spoken of yet, by what vector. */
+  unclaimed: Map<Chain, number>;
   /** Whether a PIC has spoken, and whether the IOAPIC has. */
   picAnswered: boolean;
   ioapicAnswered: boolean;
@@ -33,7 +34,7 @@ export function newRaise(event: TraceEvent, gsi: number | null, wasUp: boolean):
     gsi,
     wasUp,
     accepted: [],
-    unclaimed: [],
+    unclaimed: new Map(),
     picAnswered: false,
     ioapicAnswered: false,
     refusals: [],
@@ -42,12 +43,12 @@ export function newRaise(event: TraceEvent, gsi: number | null, wasUp: boolean):
 }
 
 /** Whether the line may be one that sends an MSI; one that goes into a chip is not. */
-export function maySendMsi({ msiVector, picAnswered, ioapicAnswered }: Raise): boolean {
-  return msiVector === undefined && !picAnswered && !ioapicAnswered;
+export function maySendMsi({ msi, picAnswered, ioapicAnswered }: Raise): boolean {
+  return msi === undefined && !picAnswered && !ioapicAnswered;
 }
 
 /** Why it led to no interrupt. */
-export function refusalOf({ refusals, msiVector }: Raise): string {
+export function refusalOf({ refusals, msi }: Raise): string {
   if (refusals.length > 0) return refusals.join("; ");
-  return msiVector === undefined ? "no chip is routed to this GSI" : "no local APIC at the MSI's destination";
+  return msi === undefined ? "no chip is routed to this GSI" : "no local APIC at the MSI's destination";
 }

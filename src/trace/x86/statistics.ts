@@ -17,6 +17,8 @@ export interface ChainStatistics {
   process: number | null;
   gsi: number | null;
   vector: number | null;
+  /** Of interrupts that have no vector. */
+  delivery_mode: Chain["delivery_mode"];
   route: Route;
   complete: number;
   coalesced: number;
@@ -32,8 +34,8 @@ export interface ChainStatistics {
 export function statisticsOf(chains: readonly Chain[]): ChainStatistics[] {
   const groups = new Map<string, Chain[]>();
   for (const chain of chains) {
-    const { process, gsi, vector, route } = chain;
-    const place = [process, gsi, vector, route].join();
+    const { process, gsi, vector, delivery_mode, route } = chain;
+    const place = [process, gsi, vector, delivery_mode, route].join();
     const group = groups.get(place);
     if (group === undefined) groups.set(place, [chain]);
     else group.push(chain);
@@ -52,13 +54,14 @@ function byPlace(one: ChainStatistics, other: ChainStatistics): number {
 }
 
 function statisticsOfGroup(chains: readonly Chain[]): ChainStatistics {
-  const [{ process, gsi, vector, route }] = chains as [Chain];
+  const [{ process, gsi, vector, delivery_mode, route }] = chains as [Chain];
   const having = (outcome: Chain["outcome"]) => chains.filter((chain) => chain.outcome === outcome);
   const complete = having("complete");
   return {
     process,
     gsi,
     vector,
+    delivery_mode,
     route,
     complete: complete.length,
     coalesced: having("coalesced").length,

@@ -42,9 +42,9 @@ export class UnansweredMsis {
   }
 
   /** @returns the chains of those that were not sent, as far as can be told when all events are known. */
-  looks(): Set<Chain> {
+  looks(): Chain[] {
     const looks = this.#all.filter(({ event, isLook }) => isLook || this.#vcpuThreads.has(event.pid));
-    return new Set(looks.map(({ chain }) => chain));
+    return looks.map(({ chain }) => chain);
   }
 }
 

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { TraceEvent } from "../../../src/trace/event.ts";
 import { beginOf, STEPS } from "../../../src/trace/x86/chain.ts";
 import { chainsOf } from "../../../src/trace/x86/chains.ts";
+import { statisticsOf } from "../../../src/trace/x86/statistics.ts";
 import { eventsOf, SVM } from "../../support/recorded-trace.ts";
 import {
   accept,
@@ -322,8 +323,60 @@ describe("an interrupt handed to a CPU that runs the APIC by itself", () => {
   });
 });
 
-test("an NMI that the IOAPIC sends has no vector to follow", () => {
-  expect(chainsOf(trace(accept(0, { dm: 0x400 })))).toEqual([]);
+describe("what has no vector", () => {
+  const dm = { smi: 0x200, "reserved-3": 0x300, nmi: 0x400, init: 0x500, sipi: 0x600, extint: 0x700 };
+  const taken = ["smi", "nmi", "init", "sipi"] as const;
+  const nothing = ["reserved-3", "extint"] as const;
+  const ofPin = (mode: keyof typeof dm, coalesced = false) =>
+    trace(up(4), accept(52, { dm: dm[mode] }), ioapic(4, entry(52) + dm[mode], coalesced), down(4));
+  const ofMsi = (mode: keyof typeof dm) =>
+    trace(msi(0x61, { mode: dm[mode] >> 8 }), accept(0x61, { dm: dm[mode] }));
+
+  test.each(taken)("is complete as an %s once a local APIC has it", (mode) => {
+    const steps = { raised: 0, accepted: 1000 };
+    const known = { vector: null, delivery_mode: mode, outcome: "complete", stopped: null, steps };
+    expect(chainsOf(ofPin(mode))).toMatchObject([{ ...known, route: "ioapic", gsi: 4 }]);
+    expect(chainsOf(ofMsi(mode))).toMatchObject([{ ...known, route: "msi", gsi: null }]);
+  });
+
+  test.each(nothing)("comes to nothing as %s", (mode) => {
+    const why = `no interrupt comes of delivery mode ${mode}`;
+    const known = { delivery_mode: mode, outcome: "unfinished", stopped: { at: "accepted", why } };
+    expect(chainsOf(ofPin(mode))).toMatchObject([known]);
+    expect(chainsOf(ofMsi(mode))).toMatchObject([known]);
+  });
+
+  test("is unfinished where KVM took none, as without SMM an SMI", () => {
+    const why = "refused by the local APIC";
+    expect(chainsOf(ofPin("smi", true))).toMatchObject([{ outcome: "unfinished", stopped: { why } }]);
+  });
+
+  test("names its delivery mode where no local APIC is offered it", () => {
+    const [nobody] = chainsOf(trace(msi(0x61, { dest: 5, mode: 4 })));
+    expect(nobody).toMatchObject({ route: "none", vector: null, delivery_mode: "nmi" });
+  });
+
+  test("is no line's when the IOAPIC does not speak of it, and is nobody's alone", () => {
+    expect(chainsOf(trace(up(30), accept(0, { dm: dm.nmi }), down(30)))).toMatchObject([
+      { route: "none", gsi: 30 },
+    ]);
+    expect(chainsOf(trace(accept(0, { dm: dm.nmi })))).toEqual([]);
+  });
+
+  test("is not what a vector in the IRR merges with", () => {
+    const chains = chainsOf(
+      trace(msi(0x61), accept(0x61), msi(0x61, { mode: 4 }), accept(0x61, { dm: dm.nmi })),
+    );
+    expect(chains).toMatchObject([{ outcome: "unfinished" }, { outcome: "complete" }]);
+  });
+
+  test("is counted apart from what has another delivery mode", () => {
+    const counted = statisticsOf(chainsOf([...ofMsi("nmi"), ...ofMsi("init"), ...ofMsi("nmi")]));
+    expect(counted.map(({ delivery_mode, complete }) => [delivery_mode, complete])).toEqual([
+      ["nmi", 2],
+      ["init", 1],
+    ]);
+  });
 });
 
 test("joining takes any events in any order: every step is one event's time, and none is used twice", () => {
