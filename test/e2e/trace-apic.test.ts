@@ -3,7 +3,7 @@ import { readTrace } from "../../src/trace/ndjson.ts";
 import type { Chain } from "../../src/trace/x86/chain.ts";
 import { chainsOf } from "../../src/trace/x86/chains.ts";
 import { PROGRAM, User } from "../support/cli.ts";
-import { noTracing } from "../support/tracing.ts";
+import { cpuRunsApics, noTracing } from "../support/tracing.ts";
 
 const user = new User();
 afterAll(() => expect(user.dispose()).toEqual([]));
@@ -38,6 +38,32 @@ describe.skipIf(noTracing !== undefined)(
       const shown = user.ok(["trace", "--", process.execPath, PROGRAM, ...message]);
       expect(shown).toMatch(/ kvm_apic_accept_irq +apic 0 vector 0x61 edge, nmi\n/);
       expect(shown).toMatch(/\n1 +[\d.]+ +- +nmi +msi +edge +complete +raised, \S+ accepted\n/);
+    });
+
+    it("is refused by one that is software-disabled, and dropped in silence as an MSI", async () => {
+      user.ok(["set", "lapic[0].svr=0xff"]);
+      expect(await chainsAround("pulse", "4", "--require", "coalesced")).toMatchObject([
+        { outcome: "unfinished", stopped: { why: "refused: the local APIC is software-disabled" } },
+      ]);
+      expect(await chainsAround("msi", "--vector", "0x41", "--require", "coalesced")).toMatchObject([
+        { outcome: "unfinished", stopped: { why: expect.stringContaining("or dropped") } },
+      ]);
+      expect(user.json(["dump"]).chips.lapic[0].irr).toEqual([]);
+    });
+
+    it("is taken once more though it is in the IRR already", async () => {
+      user.ok(["pulse", "4", "--require", "delivered"]);
+      const [chain, ...others] = await chainsAround("pulse", "4", "--require", "delivered");
+      expect(others).toEqual([]);
+      expect(chain).toMatchObject({ outcome: cpuRunsApics ? "posted" : "unfinished" });
+      expect(chain!.stopped!.why).not.toContain("disabled");
+    });
+
+    it("is nothing when there is none at the pin's destination", async () => {
+      user.ok(["set", "ioapic.redirtbl[4].dest_id=5"]);
+      expect(await chainsAround("pulse", "4", "--require", "coalesced")).toMatchObject([
+        { route: "none", outcome: "coalesced", stopped: { why: expect.stringContaining("no local APIC") } },
+      ]);
     });
 
     it("as an ExtINT is dropped", async () => {

@@ -5,8 +5,8 @@ export const STEPS = ["raised", "accepted", "posted", "injected", "eoi", "acknow
 
 /**
  * - `raised`: the line went up, or the MSI was sent (`kvm_set_irq` with level 1, `kvm_msi_set_irq`);
- * - `accepted`: a chip will present it: a PIC with the pin unmasked, or a local APIC (`kvm_pic_set_irq`,
- *   `kvm_apic_accept_irq`);
+ * - `accepted`: a PIC with the pin unmasked will present it, or a local APIC was offered it (`kvm_pic_set_irq`,
+ *   `kvm_apic_accept_irq`, which comes before KVM looks whether the local APIC is software-enabled);
  * - `posted`: a local APIC that the CPU runs by itself has it (`kvm_apicv_accept_irq`; APICv, AVIC): the CPU
  *   injects it, and for an edge ends it, without telling KVM;
  * - `injected`: KVM gave it to a vCPU (`kvm_inj_virq`);

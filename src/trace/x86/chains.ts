@@ -178,14 +178,18 @@ export class ChainJoiner {
     const own = [...raise.unclaimed].flatMap(([chain, vector]) => (vector === entry.vector ? chain : []));
     for (const chain of own) raise.unclaimed.delete(chain);
     raise.ioapicAnswered = true;
-    raise.coalesced ||= coalesced;
+    // KVM says coalesced of what nobody took; of a vector that is in the IRR already it says delivered.
     for (const chain of own) {
       if (chain.delivery_mode !== null) this.#endVectorless(chain, coalesced);
-      else if (coalesced) this.#chains.end(chain, "coalesced", PENDING_IN_APIC);
+      else if (coalesced)
+        this.#chains.end(chain, "unfinished", "refused: the local APIC is software-disabled");
     }
+    if (!coalesced && own.length === 1) this.#chains.isTaken(own[0]!);
     if (own.length > 0) return;
+    raise.coalesced ||= coalesced;
     if (entry.mask) raise.refusals.push("masked in the IOAPIC");
-    else if (coalesced) raise.refusals.push("pending in the IOAPIC or local APIC already");
+    else if (coalesced)
+      raise.refusals.push("pending in the IOAPIC already, or no local APIC at the destination");
     else
       raise.refusals.push("not delivered by the IOAPIC: remote IRR set, or no local APIC at the destination");
   }

@@ -5,6 +5,8 @@ export class OpenChains {
   readonly #all: Chain[] = [];
   readonly #open = new Set<Chain>();
   readonly #dropped = new Set<Chain>();
+  /** Those that a local APIC is known to have taken, not only to have been offered. */
+  readonly #taken = new WeakSet<Chain>();
   /** Processes that run vCPUs: what they are given is never another's. */
   readonly #vmms = new Set<number>();
   /** The last chain that seemed to be merged with a pending one, by local APIC and vector. */
@@ -48,6 +50,11 @@ export class OpenChains {
     return chain;
   }
 
+  /** Remembers that a local APIC has taken what it was offered. */
+  isTaken(chain: Chain): void {
+    this.#taken.add(chain);
+  }
+
   /** Remembers that a process runs vCPUs. */
   isVmm(process: number | null): void {
     if (process !== null) this.#vmms.add(process);
@@ -80,7 +87,7 @@ export class OpenChains {
   /** Gives an open chain its last word: no event will go on with it. */
   leave(chain: Chain): void {
     const isUntold = chain.trigger === "edge" && stepReached(chain) === "posted";
-    this.end(chain, isUntold ? "posted" : "unfinished", whyOpen(chain));
+    this.end(chain, isUntold ? "posted" : "unfinished", whyOpen(chain, this.#taken.has(chain)));
   }
 
   /** Forgets a chain that was no interrupt after all. */
@@ -110,7 +117,7 @@ function isWithdrawn({ route, again, steps }: Chain): boolean {
   return route === "pic" && again && steps.injected === undefined && steps.acknowledged === undefined;
 }
 
-function whyOpen(chain: Chain): string {
+function whyOpen(chain: Chain, isTaken: boolean): string {
   const reached: Step = stepReached(chain);
   if (reached === "injected") return "the guest has not ended it: no EOI";
   if (reached === "posted") {
@@ -118,7 +125,7 @@ function whyOpen(chain: Chain): string {
       ? "handed to the CPU (APICv or AVIC), and the guest has not ended it: no EOI"
       : "handed to the CPU (APICv or AVIC), which injects and ends it without KVM";
   }
-  return chain.route === "pic"
-    ? "no vCPU has taken it from the PIC"
-    : "pending in the local APIC, not injected";
+  if (chain.route === "pic") return "no vCPU has taken it from the PIC";
+  const pending = "pending in the local APIC, not injected";
+  return isTaken ? pending : `${pending}, or dropped: the local APIC is software-disabled`;
 }

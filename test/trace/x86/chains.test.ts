@@ -123,7 +123,7 @@ describe("a rise of a line", () => {
     expect(chainsOf(events).map(({ apic }) => apic)).toEqual([0, 1]);
   });
 
-  test("that meets one still pending is coalesced", () => {
+  test("that the IOAPIC calls coalesced, and offers to no local APIC, is coalesced", () => {
     const events = trace(
       up(20),
       accept(52),
@@ -132,7 +132,8 @@ describe("a rise of a line", () => {
       up(20),
       ioapic(20, entry(52), true),
     );
-    expect(chainsOf(events)[1]).toMatchObject({ outcome: "coalesced", stopped: { at: "raised" } });
+    const why = "pending in the IOAPIC already, or no local APIC at the destination";
+    expect(chainsOf(events)[1]).toMatchObject({ outcome: "coalesced", stopped: { at: "raised", why } });
   });
 
   test("that is accepted while one is pending is coalesced, unless its vector ends once more", () => {
@@ -320,6 +321,36 @@ describe("an interrupt handed to a CPU that runs the APIC by itself", () => {
     const [chain] = chainsOf(trace(...level));
     expect(chain).toMatchObject({ outcome: "unfinished", stopped: { at: "posted" } });
     expect(chain!.stopped!.why).toContain("no EOI");
+  });
+});
+
+describe("a local APIC that is software-disabled", () => {
+  const DISABLED = "refused: the local APIC is software-disabled";
+  const refused = { route: "ioapic", outcome: "unfinished", stopped: { at: "accepted", why: DISABLED } };
+  const into = (coalesced: boolean, ...apics: number[]) => [
+    up(4),
+    ...apics.map((apicid) => accept(52, { apicid })),
+    ioapic(4, entry(52), coalesced),
+    down(4),
+  ];
+  const whys = (...events: Parameters<typeof trace>) =>
+    chainsOf(trace(...events)).map(({ stopped }) => stopped!.why);
+
+  test("has refused what the IOAPIC then calls coalesced", () => {
+    expect(chainsOf(trace(...into(true, 0)))).toMatchObject([refused]);
+    expect(chainsOf(trace(...into(true, 0, 1)))).toMatchObject([refused, refused]);
+    expect(chainsOf(trace(...into(true, 0), ...into(true, 0)))).toMatchObject([refused, refused]);
+  });
+
+  test("is out of the question for what the IOAPIC has delivered to it alone", () => {
+    expect(whys(...into(false, 0))).toEqual(["pending in the local APIC, not injected"]);
+  });
+
+  test("may be the reason where nothing tells: of an MSI, an IPI, one of several destinations", () => {
+    const may = "pending in the local APIC, not injected, or dropped: the local APIC is software-disabled";
+    expect(whys(msi(0x41), accept(0x41))).toEqual([may]);
+    expect(whys(accept(0x41))).toEqual([may]);
+    expect(whys(...into(false, 0, 1))).toEqual([may, may]);
   });
 });
 
