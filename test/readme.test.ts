@@ -78,7 +78,7 @@ function normal(text: string): string {
   return text
     .replace(/\bpid[ =]\d+/g, "pid 1")
     .replace(/--pid \d+/g, "--pid 1")
-    .replace(/\b(kernel) [\w.-]+/g, "$1 1")
+    .replace(/\b(kernel) [\w.+~-]+/g, "$1 1")
     .replace(/time=[\d.]+ms/g, "time=1ms")
     .replace(/\d+(\.\d+)? (us|ms|ns|s)\b/g, "1 ms")
     .replace(/ +/g, " ")
