@@ -61,12 +61,12 @@ export class Ioapic {
   }
 
   /**
-   * The EOI of a vector that a local APIC broadcasts. Of a level interrupt it clears remote IRR, and the
-   * line still up, the interrupt goes out again.
+   * A local APIC ended a vector: the RTC's EOIs count in any case. A broadcast clears remote IRR, and the line
+   * still up, the interrupt goes out again.
    */
-  eoi(vcpu: number, vector: number, level: boolean): void {
+  eoi(vcpu: number, vector: number, broadcast: boolean): void {
     this.#rtcEois.ended(vcpu, vector);
-    if (!level) return;
+    if (!broadcast) return;
     this.#state.redirtbl.forEach((entry, pin) => {
       if (entry.vector !== vector || entry.trig_mode !== "level") return;
       entry.remote_irr = false;

@@ -6,6 +6,7 @@ import {
   type LapicRegister,
   type LapicVectorRegister,
   LVT_MASKED,
+  SVR_DIRECTED_EOI,
   SVR_ENABLE,
 } from "../abi/x86/lapic.ts";
 
@@ -138,15 +139,17 @@ export class Lapic {
   /**
    * EOI: ends the highest vector in service.
    *
-   * @returns the vector and whether it was level-triggered; `undefined` when none was in service.
+   * @returns the vector, and whether it is broadcast to the IOAPIC: TMR has it, and SVR's directed EOI is
+   *   off. `undefined` when none was in service.
    */
-  eoi(): { vector: number; level: boolean } | undefined {
+  eoi(): { vector: number; broadcast: boolean } | undefined {
     const vector = this.#highest("isr");
     if (vector === undefined) return undefined;
     this.#setVector("isr", vector, false);
     this.#taken = undefined;
     this.#updatePpr();
-    return { vector, level: this.#hasVector("tmr", vector) };
+    const directed = (this.#get("svr") & SVR_DIRECTED_EOI) !== 0;
+    return { vector, broadcast: this.#hasVector("tmr", vector) && !directed };
   }
 
   /** PPR (Intel SDM vol. 3, 12.8.3.1): the higher class of TPR and of what is in service. */

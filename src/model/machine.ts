@@ -130,7 +130,8 @@ export class ModelMachine implements Machine {
 
   /**
    * A write to a local APIC's EOI register: ends its highest interrupt in service. Of a level-triggered one
-   * the IOAPIC hears: its remote IRR clears, and a line that is still up is delivered again.
+   * (by TMR) the IOAPIC hears, unless SVR asks for directed EOI: its remote IRR clears, and a line that is
+   * still up is delivered again.
    *
    * @returns the vector that ended; `undefined` when none was in service.
    * @throws KvmIrqError `bad-chip` when there is no such vCPU.
@@ -138,7 +139,7 @@ export class ModelMachine implements Machine {
   eoi(vcpu = 0): number | undefined {
     const ended = vcpuAt(this.#vcpus, vcpu).lapic.eoi();
     if (ended === undefined) return undefined;
-    this.#ioapic.eoi(vcpu, ended.vector, ended.level);
+    this.#ioapic.eoi(vcpu, ended.vector, ended.broadcast);
     return ended.vector;
   }
 

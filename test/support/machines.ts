@@ -17,12 +17,12 @@ export const MACHINES: readonly MachineKind<Machine>[] = [
   { name: "the model", make: (vcpus) => new ModelMachine(vcpus), skip: false },
 ];
 
-interface RunningMachineKind extends MachineKind<Machine & Pick<Cpu, "acknowledge">> {
+interface RunningMachineKind extends MachineKind<Machine & Pick<Cpu, "acknowledge" | "eoi">> {
   /** Whether what a local APIC has in service stays there until the guest ends it. */
   keepsService: () => boolean;
 }
 
-/** Those whose vCPU 0 takes interrupts. */
+/** Those whose vCPU 0 takes and ends interrupts. */
 export const RUNNING_MACHINES: readonly RunningMachineKind[] = [
   {
     name: "KVM with a guest",

@@ -163,7 +163,7 @@ const vectorIn = (...registers: LapicVectorRegister[]) =>
   });
 const lapicPatch = (tpr: fc.Arbitrary<number>, pending: fc.Arbitrary<Patch>) =>
   fc.oneof(
-    { weight: 4, arbitrary: register("svr", fc.constantFrom(0x1ff, 0x1ff, 0x1ff, 0xff)) },
+    { weight: 4, arbitrary: register("svr", fc.constantFrom(0x1ff, 0x1ff, 0x1ff, 0x11ff, 0xff)) },
     {
       weight: 2,
       arbitrary: register(

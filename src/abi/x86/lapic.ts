@@ -3,6 +3,8 @@ import { viewOf } from "../u64.ts";
 
 /** Software enable of the spurious-interrupt vector register (Intel SDM vol. 3, figure 12-23). */
 export const SVR_ENABLE = 1 << 8;
+/** Suppress EOI broadcasts ("directed EOI") in the same register. */
+export const SVR_DIRECTED_EOI = 1 << 12;
 /** The mask of an entry of the local vector table (Intel SDM vol. 3, figure 12-8). */
 export const LVT_MASKED = 1 << 16;
 
