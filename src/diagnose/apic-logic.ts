@@ -5,6 +5,8 @@ import { hasBit } from "./bits.ts";
 
 /** Software enable of the spurious-interrupt vector register (Intel SDM vol. 3, figure 12-23). */
 export const SVR_ENABLE_BIT = 8;
+/** Directed EOI in the same register: EOIs are not broadcast to the IOAPIC (Intel SDM vol. 3, 12.8.5). */
+export const DIRECTED_EOI_BIT = 12;
 /** The mask bit of every LVT entry (Intel SDM vol. 3, figure 12-8). */
 export const LVT_MASK_BIT = 16;
 /** Global enable and x2APIC mode in IA32_APIC_BASE (Intel SDM vol. 3, figure 12-26). */
@@ -47,6 +49,19 @@ export function apicId(cpu: Cpu): number {
 /** Whether software has enabled a local APIC, so that it accepts vectors. */
 export function softwareEnabled(cpu: Cpu): boolean {
   return hasBit(cpu.lapic.svr, SVR_ENABLE_BIT);
+}
+
+/**
+ * What a local APIC's EOI of a vector means to the IOAPIC: it is heard only of a level-triggered interrupt,
+ * which TMR tells, and not with directed EOI. KVM then clears remote IRR of every pin of that vector,
+ * whichever vCPU the pin is addressed to.
+ *
+ * @returns `undefined` when the vector is neither pending nor in service here.
+ */
+export function eoiAtIoapic({ lapic }: Cpu, vector: number): "heard" | "edge" | "directed" | undefined {
+  if (!lapic.irr.includes(vector) && !lapic.isr.includes(vector)) return undefined;
+  if (hasBit(lapic.svr, DIRECTED_EOI_BIT)) return "directed";
+  return lapic.tmr.includes(vector) ? "heard" : "edge";
 }
 
 /** LINT0 as it decides about the PIC's INTR. KVM looks neither at the software enable nor at the vCPU's number. */

@@ -3,6 +3,7 @@ import { matches } from "./destination.ts";
 import type { IoapicContext } from "./explain-context.ts";
 import { addressees, destinationText, MESSAGE_CHECKS, messageOf } from "./explain-message.ts";
 import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
+import { eoisToCome, noEoiComes } from "./remote-irr.ts";
 
 /** The pin of the real-time clock, whose EOIs KVM keeps track of. */
 const RTC_PIN = 8;
@@ -45,40 +46,32 @@ function masked({ pin, entry }: IoapicContext) {
 }
 
 function waitsForEoi(context: IoapicContext): StageResult | undefined {
-  const { pin, entry } = context;
+  const { pin, entry, cpus } = context;
   if (entry.trig_mode !== "level" || !entry.remote_irr) return undefined;
   const evidence = `ioapic.redirtbl[${pin}].remote_irr = true (redirtbl[${pin}] bit 14)`;
   const wait = `IOAPIC pin ${pin} waits for the EOI of vector ${hex(entry.vector)} (remote IRR)`;
-  const servers = serversOf(context);
-  if (servers === undefined || servers.length > 0) {
-    const where =
-      servers === undefined
-        ? ", and the snapshot has no local APICs to look for it in"
-        : `, which is ${listed(servers)}`;
+  const stuck = cpus && noEoiComes(entry.vector, cpus);
+  if (stuck !== undefined) {
     return {
-      state: "in service",
-      code: "ioapic-waits-for-eoi",
-      text: `${wait}${where}${againText(context)}`,
-      evidence,
-      until: `once vector ${hex(entry.vector)} gets its EOI`,
-      remedy: `the guest's handler of vector ${hex(entry.vector)} has to write the EOI register`,
+      state: "blocked",
+      code: "ioapic-remote-irr-stuck",
+      text: `${wait}, ${stuck.which}`,
+      evidence: `${evidence}, ${stuck.evidence}`,
+      remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set 'ioapic.redirtbl[${pin}].remote_irr=false'\``,
     };
   }
+  const where =
+    cpus === undefined
+      ? ", and the snapshot has no local APICs to look for it in"
+      : `, which is ${listed(eoisToCome(entry.vector, cpus))}`;
   return {
-    state: "blocked",
-    code: "ioapic-remote-irr-stuck",
-    text: `${wait}, which no local APIC has pending or in service`,
-    evidence: `${evidence}, vector ${hex(entry.vector)} in no lapic[n].irr or .isr`,
-    remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set 'ioapic.redirtbl[${pin}].remote_irr=false'\``,
+    state: "in service",
+    code: "ioapic-waits-for-eoi",
+    text: `${wait}${where}${againText(context)}`,
+    evidence,
+    until: `once vector ${hex(entry.vector)} gets its EOI`,
+    remedy: `the guest's handler of vector ${hex(entry.vector)} has to write the EOI register`,
   };
-}
-
-/** Where a vector is, as "in service at vCPU 0" and "pending at vCPU 1"; `undefined` without local APICs. */
-function serversOf({ cpus, entry }: IoapicContext): string[] | undefined {
-  return cpus?.flatMap(({ vcpu, lapic }) => {
-    if (lapic.isr.includes(entry.vector)) return [`in service at vCPU ${vcpu}`];
-    return lapic.irr.includes(entry.vector) ? [`pending at vCPU ${vcpu}`] : [];
-  });
 }
 
 function againText({ ioapic, pin }: IoapicContext): string {

@@ -6,6 +6,7 @@ import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
 import { destinationText, hasVector } from "./explain-message.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
 import { isUnmasked } from "./pic-logic.ts";
+import { type NoEoi, noEoiComes } from "./remote-irr.ts";
 
 interface Pin {
   pin: number;
@@ -19,14 +20,14 @@ function pins(ioapic: IoapicState | undefined): Pin[] {
 const unmasked = ({ entry }: Pin) => !entry.mask;
 const vectored = ({ entry }: Pin) => hasVector(entry.delivery_mode);
 
-/** Level pins that wait for an EOI which no local APIC will send: none has their vector. */
-export function stuckPins({ snapshot, cpus, hasLapics }: FindingContext): Pin[] {
+/** Level pins that wait for an EOI which will not come, each with why. */
+export function stuckPins({ snapshot, cpus, hasLapics }: FindingContext): (Pin & NoEoi)[] {
   if (!hasLapics) return [];
-  const served = (vector: number) =>
-    cpus.some(({ lapic }) => lapic.irr.includes(vector) || lapic.isr.includes(vector));
-  return pins(snapshot.chips.ioapic).filter(
-    ({ entry }) => entry.trig_mode === "level" && entry.remote_irr && !served(entry.vector),
-  );
+  return pins(snapshot.chips.ioapic).flatMap(({ pin, entry }) => {
+    if (entry.trig_mode !== "level" || !entry.remote_irr) return [];
+    const why = noEoiComes(entry.vector, cpus);
+    return why === undefined ? [] : [{ pin, entry, ...why }];
+  });
 }
 
 /** Whether a PIC takes care of the lines that the routing brings to an IOAPIC pin as well. */
@@ -42,16 +43,25 @@ function servedByPic({ snapshot: { chips }, routes, cpus }: FindingContext, pin:
   );
 }
 
+/** What pins lose by sharing a vector, which depends on how they are triggered. */
+function costOfSharing(sharing: readonly Pin[]): string {
+  const levels = sharing.filter(({ entry }) => entry.trig_mode === "level").length;
+  if (levels === 0) return "edges of pins that share one merge";
+  return levels === sharing.length
+    ? "one EOI ends the remote IRR of all that share one"
+    : "an edge that comes before the EOI of a level leaves the level's pin stuck";
+}
+
 /** What to look for at the IOAPIC. */
 export const IOAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "remote-irr-stuck",
     severity: "error",
     *find(context) {
-      for (const { pin, entry } of stuckPins(context)) {
+      for (const { pin, entry, which, evidence } of stuckPins(context)) {
         yield {
-          sentence: `IOAPIC pin ${pin} waits for the EOI of vector ${hex(entry.vector)}, which no local APIC has pending or in service`,
-          evidence: `ioapic.redirtbl[${pin}].remote_irr = true, vector ${hex(entry.vector)} in no lapic[n].irr or .isr`,
+          sentence: `IOAPIC pin ${pin} waits for the EOI of vector ${hex(entry.vector)}, ${which}`,
+          evidence: `ioapic.redirtbl[${pin}].remote_irr = true, ${evidence}`,
           remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set 'ioapic.redirtbl[${pin}].remote_irr=false'\``,
         };
       }
@@ -151,8 +161,7 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
         yield {
           sentence: `IOAPIC pins ${names} all send vector ${hex(vector)} to ${vcpuNames(common)}`,
           evidence: sharing.map(({ pin }) => `ioapic.redirtbl[${pin}].vector = ${hex(vector)}`).join(", "),
-          remedy:
-            "give each pin a vector of its own; pins that share one lose edges to each other, and one EOI ends them all",
+          remedy: `give each pin a vector of its own; ${costOfSharing(sharing)}`,
         };
       }
     },

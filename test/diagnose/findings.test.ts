@@ -65,6 +65,23 @@ describe("findings", () => {
     expect(codes(inOrder, previous)).not.toContain(code === "spurious-irq7" ? "in-service-too-long" : code);
   });
 
+  it.each([
+    ["edge", "edge", "edges of pins that share one merge"],
+    ["level", "level", "one EOI ends the remote IRR of all that share one"],
+    ["edge", "level", "an edge that comes before the EOI of a level leaves the level's pin stuck"],
+  ] as const)("shared-vector says what sharing costs an %s pin and a %s pin", (one, other, cost) => {
+    const [found] = findings(
+      snapshotWith(({ ioapic }) => {
+        Object.assign(ioapic.redirtbl[20]!, { mask: false, vector: 0x44, trig_mode: one });
+        Object.assign(ioapic.redirtbl[21]!, { mask: false, vector: 0x44, trig_mode: other });
+      }),
+    );
+    expect(found).toMatchObject({
+      code: "shared-vector",
+      remedy: `give each pin a vector of its own; ${cost}`,
+    });
+  });
+
   it("puts the gravest first, each with a place in the documentation", () => {
     const found = findings(
       snapshotWith(({ ioapic }) => {

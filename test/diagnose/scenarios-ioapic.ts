@@ -147,6 +147,54 @@ export const IOAPIC_SCENARIOS: Scenario[] = [
     findings: ["remote-irr-stuck"],
   },
   {
+    name: "an edge of the same vector takes the EOI away from a level pin",
+    gsi: 20,
+    sentence:
+      "GSI 20 is blocked: IOAPIC pin 20 waits for the EOI of vector 0x44 (remote IRR), which is pending at vCPU 0 as an edge (TMR bit clear): that EOI does not reach the IOAPIC",
+    base: "ioapic",
+    change: all(pin(20, { remote_irr: true }), ({ lapic, ioapic }) => {
+      lapic[0]!.irr = [0x44];
+      ioapic.irr = 1 << 20;
+    }),
+    holds: [20],
+    findings: ["remote-irr-stuck"],
+  },
+  {
+    name: "directed EOI keeps the EOI from the IOAPIC",
+    gsi: 20,
+    sentence:
+      "GSI 20 is blocked: IOAPIC pin 20 waits for the EOI of vector 0x44 (remote IRR), which is in service at vCPU 0 with directed EOI (svr bit 12): that EOI does not reach the IOAPIC",
+    base: "ioapic",
+    change: all(pin(20, { remote_irr: true }), ({ lapic }) => {
+      Object.assign(lapic[0]!, { svr: 0x11ff, isr: [0x44], tmr: [0x44] });
+    }),
+    findings: ["remote-irr-stuck"],
+  },
+  {
+    name: "another vCPU that serves an edge of the same number does not hide a stuck pin",
+    gsi: 20,
+    sentence:
+      "GSI 20 is blocked: IOAPIC pin 20 waits for the EOI of vector 0x44 (remote IRR), which is in service at vCPU 1 as an edge (TMR bit clear): that EOI does not reach the IOAPIC",
+    vcpus: 2,
+    base: "ioapic",
+    change: all(pin(20, { remote_irr: true }), ({ lapic }) => {
+      lapic[1]!.isr = [0x44];
+    }),
+    findings: ["remote-irr-stuck"],
+  },
+  {
+    name: "another vCPU that serves a level of the same number frees the pin",
+    gsi: 20,
+    sentence:
+      "GSI 20 is held: IOAPIC pin 20 waits for the EOI of vector 0x44 (remote IRR), which is in service at vCPU 1",
+    vcpus: 2,
+    base: "ioapic",
+    change: all(pin(20, { remote_irr: true }), ({ lapic }) => {
+      Object.assign(lapic[0]!, { isr: [0x44] });
+      Object.assign(lapic[1]!, { isr: [0x44], tmr: [0x44] });
+    }),
+  },
+  {
     name: "a level line is asserted and masked",
     gsi: 20,
     sentence: "GSI 20 is blocked: IOAPIC pin 20 is masked (redirtbl[20] bit 16)",

@@ -69,6 +69,23 @@ describe.skipIf(!haveKvm)("a guest that runs (skipped without /dev/kvm)", () => 
     expect(handled("g", 0x44)).toBe(before);
   });
 
+  it("leaves a level pin stuck when an edge took its EOI away, as explain says before", async () => {
+    user.ok(["create", "g", "--guest", "ioapic", "--replace"]);
+    user.ok(["-s", "g", "set", "lapic[0].tpr=0xff"]);
+    user.ok(["-s", "g", "pulse", "20"]);
+    const explained = () => {
+      const { gsis, findings } = JSON.parse(user.run(["-s", "g", "explain", "--json"]).stdout);
+      return [gsis[20].verdict, ...findings.map(({ code }: { code: string }) => code)];
+    };
+    expect(explained()).toEqual(["held"]);
+    user.ok(["-s", "g", "msi", "--vector", "0x44"]);
+    const stuck = ["blocked", "remote-irr-stuck"];
+    expect(explained()).toEqual(stuck);
+    user.ok(["-s", "g", "set", "lapic[0].tpr=0"]);
+    await until("the handler ran", () => handled("g", 0x44) === 1);
+    expect(explained()).toEqual(stuck);
+  });
+
   it("that is reset by an INIT does not take the holder with it", () => {
     user.ok(["create", "g", "--guest", "ioapic", "--replace"]);
     user.ok(["-s", "g", "msi", "--vector", "0", "--mode", "init"]);
