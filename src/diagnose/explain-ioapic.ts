@@ -78,12 +78,13 @@ function againText({ ioapic, pin }: IoapicContext): string {
   return hasBit(ioapic.irr, pin) ? "; the line is still high, so it fires again then" : "";
 }
 
+/** A masked pin is told of before, so that this one is open, and the bit has two histories. */
 function edgeLost({ ioapic, pin, entry }: IoapicContext) {
   if (entry.trig_mode !== "edge" || !hasBit(ioapic.irr, pin)) return undefined;
   return {
     state: "blocked" as const,
     code: "ioapic-edge-lost",
-    text: `IOAPIC pin ${pin} has an edge in IRR already, which came while it was masked: the next is lost`,
+    text: `IOAPIC pin ${pin} has an edge in IRR already (its line was raised again without a fall, or while it was masked): no edge counts until it falls`,
     evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`,
     remedy: "release the line, then raise it again: the IRR bit follows it down",
   };

@@ -75,7 +75,7 @@ const IOAPIC_LINE_CHECKS: readonly Check<IoapicContext>[] = [
       ? {
           state: "pending",
           code: "line-edge-latched",
-          text: `IOAPIC pin ${pin} is high, and its edge waits in IRR`,
+          text: `IOAPIC pin ${pin} is high, and IRR has an edge of it`,
           evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`,
         }
       : undefined,

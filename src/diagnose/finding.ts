@@ -30,11 +30,14 @@ export interface FindingContext {
   routes: readonly PinRoute[];
 }
 
+/** What is particular to one finding; a severity only where it is milder than its kind's. */
+type Found = Pick<Finding, "sentence" | "evidence" | "remedy"> & { severity?: Severity };
+
 /** One kind of finding: what all of its code share, and a search that gives what is particular. */
 export interface FindingKind {
   code: string;
   severity: Severity;
-  find(context: FindingContext): Iterable<Pick<Finding, "sentence" | "evidence" | "remedy">>;
+  find(context: FindingContext): Iterable<Found>;
 }
 
 /** Runs one kind's search and completes what it gives. */

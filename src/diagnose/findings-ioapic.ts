@@ -108,11 +108,20 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
       for (const { pin, entry } of pins(ioapic)) {
         if (entry.trig_mode !== "edge" || !hasBit(ioapic!.irr, pin)) continue;
         if (servedByPic(context, pin)) continue;
-        yield {
-          sentence: `IOAPIC pin ${pin} got an edge while it was masked: KVM does not deliver it on unmasking`,
-          evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`,
-          remedy: "unmask the pin before its device is started, or make the device raise it anew",
-        };
+        const evidence = `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`;
+        yield entry.mask
+          ? {
+              sentence: `IOAPIC pin ${pin} is masked and has an edge in IRR: KVM does not deliver it on unmasking`,
+              evidence: `${evidence}, mask = true`,
+              remedy: "unmask the pin before its device is started, or make the device raise it anew",
+            }
+          : {
+              severity: "info",
+              sentence: `IOAPIC pin ${pin} has an edge in IRR that KVM does not deliver: its line was raised again without a fall, or while the pin was masked`,
+              evidence: `${evidence}, mask = false`,
+              remedy:
+                "none is needed where a VMM repeats a level that is up; else make the device lower its line and raise it anew",
+            };
       }
     },
   },

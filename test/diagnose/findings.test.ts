@@ -82,6 +82,19 @@ describe("findings", () => {
     });
   });
 
+  it.each([
+    [true, "warning", /pin 20 is masked and has an edge in IRR: KVM does not deliver it on unmasking$/],
+    [false, "info", /raised again without a fall, or while the pin was masked$/],
+  ] as const)("edge-lost of a pin whose mask is %s has severity %s", (mask, severity, sentence) => {
+    const found = findings(
+      snapshotWith(({ ioapic }) => {
+        Object.assign(ioapic.redirtbl[20]!, { mask, vector: 0x44 });
+        ioapic.irr = 1 << 20;
+      }),
+    );
+    expect(found).toMatchObject([{ code: "edge-lost", severity, sentence: expect.stringMatching(sentence) }]);
+  });
+
   it("puts the gravest first, each with a place in the documentation", () => {
     const found = findings(
       snapshotWith(({ ioapic }) => {

@@ -219,6 +219,20 @@ export const IOAPIC_SCENARIOS: Scenario[] = [
     findings: ["edge-lost"],
   },
   {
+    name: "a line that was raised again without a fall",
+    gsi: 4,
+    sentence:
+      "GSI 4 is blocked: IOAPIC pin 4 has an edge in IRR already (its line was raised again without a fall, or while it was masked): no edge counts until it falls; the PIC way is blocked too: pic1 pin 4 is high already and its edge was taken",
+    base: "ioapic",
+    change: ({ ioapic, pic1, lapic }) => {
+      ioapic.irr = 1 << 4;
+      pic1.last_irr = 0x10;
+      lapic[0]!.irr = [0x34];
+    },
+    holds: [4, 4],
+    findings: ["edge-lost"],
+  },
+  {
     name: "an edge whose line stays high was delivered",
     gsi: 4,
     sentence:

@@ -237,10 +237,10 @@ export const VCPU_SCENARIOS: Scenario[] = [
     findings: ["no-destination"],
   },
   {
-    name: "an edge came before the guest unmasked the pin: the next is lost",
+    name: "an edge came before the guest unmasked the pin: no edge counts until the line falls",
     gsi: 20,
     sentence:
-      "GSI 20 is blocked: IOAPIC pin 20 has an edge in IRR already, which came while it was masked: the next is lost",
+      "GSI 20 is blocked: IOAPIC pin 20 has an edge in IRR already (its line was raised again without a fall, or while it was masked): no edge counts until it falls",
     base: "ioapic",
     change: all(pin(20, { trig_mode: "edge" }), ({ ioapic }) => {
       ioapic.irr = 1 << 20;
