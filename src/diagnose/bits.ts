@@ -29,3 +29,8 @@ export function vcpuNames(vcpus: readonly number[]): string {
 export function listed(words: readonly string[]): string {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
+
+/** A list that fits a sentence: of more than four words the first three, and how many more there are. */
+export function shortened(words: readonly string[]): string[] {
+  return words.length <= 4 ? [...words] : [...words.slice(0, 3), `${words.length - 3} more`];
+}

@@ -8,7 +8,7 @@ import {
   processorPriority,
   softwareEnabled,
 } from "./apic-logic.ts";
-import { hex } from "./bits.ts";
+import { hex, listed, shortened } from "./bits.ts";
 import type { CpuContext } from "./explain-context.ts";
 import { hasVector } from "./explain-message.ts";
 import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
@@ -78,8 +78,8 @@ function inService({ cpu, vector }: CpuContext) {
     state: "in service" as const,
     code: "lapic-in-service",
     text: `vector ${hex(vector)} is in service at vCPU ${cpu.vcpu}`,
-    evidence: `lapic[${cpu.vcpu}].isr has ${hex(vector)}`,
-    until: `once vector ${hex(vector)} gets its EOI`,
+    evidence: serviceEvidence(cpu, vector),
+    until: untilOutranking(cpu, vector),
     remedy: "the guest's handler has to write the EOI register",
   };
 }
@@ -87,26 +87,53 @@ function inService({ cpu, vector }: CpuContext) {
 function behindPriority({ cpu, vector }: CpuContext): StageResult | undefined {
   if (vector === null || outranks(cpu, vector)) return undefined;
   const { ppr, from } = processorPriority(cpu);
-  const serving = cpu.lapic.isr.at(-1) ?? 0;
   const base = {
     state: "held" as const,
     text: `the priority of vCPU ${cpu.vcpu} (${hex(ppr)}) is not below vector ${hex(vector)}'s class`,
+    until: untilOutranking(cpu, vector),
   };
+  const tpr = `lapic[${cpu.vcpu}].tpr = ${hex(cpu.lapic.tpr)}`;
+  const service = serviceAhead(cpu, vector).length > 0 ? [serviceEvidence(cpu, vector)] : [];
   return from === "tpr"
     ? {
         ...base,
         code: "lapic-behind-tpr",
-        evidence: `lapic[${cpu.vcpu}].tpr = ${hex(cpu.lapic.tpr)}`,
-        until: `once vCPU ${cpu.vcpu} lowers its TPR below ${hex(vector & 0xf0)}`,
+        evidence: [tpr, ...service].join(", "),
         remedy: "the guest has to lower the TPR (CR8)",
       }
     : {
         ...base,
         code: "lapic-behind-service",
-        evidence: `lapic[${cpu.vcpu}].isr has ${hex(serving)}`,
-        until: `once vector ${hex(serving)} in service gets its EOI`,
-        remedy: `the guest's handler of vector ${hex(serving)} has to write the EOI register`,
+        evidence: [...service, ...(tprBlocks(cpu, vector) ? [tpr] : [])].join(", "),
+        remedy: `the guest's handler of vector ${hex(cpu.lapic.isr.at(-1)!)} has to write the EOI register`,
       };
+}
+
+/** The vectors in service that hold a vector back, in the order in which EOIs end them. */
+function serviceAhead({ lapic }: Cpu, vector: number): number[] {
+  return lapic.isr.filter((serving) => serving >> 4 >= vector >> 4).reverse();
+}
+
+function tprBlocks({ lapic }: Cpu, vector: number): boolean {
+  return (lapic.tpr & 0xf0) >= (vector & 0xf0);
+}
+
+function serviceEvidence(cpu: Cpu, vector: number): string {
+  return `lapic[${cpu.vcpu}].isr has ${listed(serviceAhead(cpu, vector).map(hex))}`;
+}
+
+/** "once vectors 0x80 and 0x50 in service get their EOI and vCPU 0 lowers its TPR below 0x30": all that holds. */
+function untilOutranking(cpu: Cpu, vector: number): string {
+  const ahead = serviceAhead(cpu, vector);
+  const where = ahead[0] === vector ? "" : " in service";
+  const eoi =
+    ahead.length === 1
+      ? [`vector ${hex(ahead[0]!)}${where} gets its EOI`]
+      : ahead.length > 1
+        ? [`vectors ${listed(shortened(ahead.map(hex)))} in service get their EOI`]
+        : [];
+  const tpr = tprBlocks(cpu, vector) ? [`vCPU ${cpu.vcpu} lowers its TPR below ${hex(vector & 0xf0)}`] : [];
+  return `once ${[...eoi, ...tpr].join(" and ")}`;
 }
 
 function pending({ cpu, vector }: CpuContext) {

@@ -1,14 +1,7 @@
-import { hasBit, hex } from "./bits.ts";
+import { hasBit, hex, listed } from "./bits.ts";
 import type { PicContext } from "./explain-context.ts";
 import { type Check, runChecks, type Stage } from "./explanation.ts";
-import {
-  CASCADE_PIN,
-  highestInService,
-  highestRequest,
-  lacksBase,
-  requested,
-  vectorOf,
-} from "./pic-logic.ts";
+import { CASCADE_PIN, highestRequest, lacksBase, requested, servicesAhead, vectorOf } from "./pic-logic.ts";
 
 /** Stage 3: whether the PICs would put this pin through to INTR once its line has risen. */
 export function picStage(context: PicContext): Stage {
@@ -65,14 +58,16 @@ function cascadeMasked({ chip, pics: { pic1 } }: PicContext) {
   };
 }
 
-function inService({ chip, pin, pic }: PicContext) {
+function inService(context: PicContext) {
+  const { chip, pin, pic } = context;
   if (!hasBit(pic.isr, pin) || isRequested(chip, pin, pic)) return undefined;
+  const holders = holdersOf(context);
   return {
     state: "in service" as const,
     code: "pic-in-service",
-    text: `${chip} pin ${pin} is in service`,
-    evidence: `${chip}.isr = ${hex(pic.isr)} (bit ${pin} set)`,
-    until: `once ${chip} pin ${pin} gets its EOI`,
+    text: `${namesOf(holders)} ${isSingle(holders) ? "is" : "are"} in service`,
+    evidence: holders.map(evidenceOf).join(", "),
+    until: `once ${ended(holders)}`,
     remedy: `the guest's handler has to send an EOI to ${chip}`,
   };
 }
@@ -81,51 +76,108 @@ function isRequested(chip: "pic1" | "pic2", pin: number, pic: PicContext["pic"])
   return requested({ ...pic, irr: pic.irr | (1 << pin) }, chip === "pic1") === pin;
 }
 
-function behindService({ chip, pin, risen }: PicContext) {
-  return heldByService(chip, risen[chip], pin);
+/** Pins of one chip that are in service and hold a pin back. */
+interface Holder {
+  chip: "pic1" | "pic2";
+  pic: PicContext["pic"];
+  pins: number[];
 }
 
-function behindRequest({ chip, pin, risen }: PicContext) {
-  return heldByRequest(chip, risen[chip], pin);
+/** All that has to get its EOI first: at the pin's own chip, and for a slave's pin at the master as well. */
+function holdersOf({ chip, pin, pics }: PicContext): Holder[] {
+  const all = [holderAt(chip, pics[chip], pin)];
+  if (chip === "pic2") all.push(holderAt("pic1", pics.pic1, CASCADE_PIN));
+  return all.filter(({ pins }) => pins.length > 0);
 }
 
-function masterBehindService({ chip, risen }: PicContext) {
-  return chip === "pic1" ? undefined : heldByService("pic1", risen.pic1, CASCADE_PIN);
+function holderAt(chip: Holder["chip"], pic: PicContext["pic"], pin: number): Holder {
+  return { chip, pic, pins: servicesAhead(pic, chip === "pic1", pin) };
 }
 
-function masterBehindRequest({ chip, risen }: PicContext) {
-  return chip === "pic1" ? undefined : heldByRequest("pic1", risen.pic1, CASCADE_PIN);
+/** "pic2 pin 0 and pic1 pins 1 and 2". */
+function namesOf(holders: readonly Holder[]): string {
+  const names = holders.map(({ chip, pins }) => `${chip} ${pinsOf(pins)}`);
+  return listed(names);
 }
 
-/** Something in service outranks (or is) the best request, so the chip's INT output stays low. */
-function heldByService(chip: "pic1" | "pic2", pic: PicContext["pic"], pin: number) {
-  const serving = highestInService(pic, chip === "pic1");
-  if (serving === undefined || requested(pic, chip === "pic1") !== undefined) return undefined;
+function pinsOf(pins: readonly number[]): string {
+  return `pin${pins.length === 1 ? "" : "s"} ${listed(pins.map(String))}`;
+}
+
+function isSingle(holders: readonly Holder[]): boolean {
+  return holders.flatMap(({ pins }) => pins).length === 1;
+}
+
+function ended(holders: readonly Holder[]): string {
+  return `${namesOf(holders)} ${isSingle(holders) ? "gets its EOI" : "get their EOI"}`;
+}
+
+function evidenceOf({ chip, pic, pins }: Holder): string {
+  return `${chip}.isr = ${hex(pic.isr)} (bit${pins.length === 1 ? "" : "s"} ${listed(pins.map(String))} set)`;
+}
+
+function behindService(context: PicContext) {
+  return heldByService(context, context.chip, context.pin);
+}
+
+function behindRequest(context: PicContext) {
+  return heldByRequest(context, context.chip, context.pin);
+}
+
+function masterBehindService(context: PicContext) {
+  return context.chip === "pic1" ? undefined : heldByService(context, "pic1", CASCADE_PIN);
+}
+
+function masterBehindRequest(context: PicContext) {
+  return context.chip === "pic1" ? undefined : heldByRequest(context, "pic1", CASCADE_PIN);
+}
+
+/** What is in service outranks (or is) the best request, so the chip's INT output stays low. */
+function heldByService(context: PicContext, chip: "pic1" | "pic2", pin: number) {
+  const pic = context.risen[chip];
+  const { pins } = holderAt(chip, pic, pin);
+  if (pins.length === 0 || requested(pic, chip === "pic1") !== undefined) return undefined;
   if (highestRequest(pic) === undefined) return undefined;
+  const holders = holdersOf(context);
   const rank = pic.priority_add % 8 === 0 ? "" : `, ${chip}.priority_add = ${pic.priority_add}`;
   const special = pic.special_mask === 0 ? "" : `; KVM does not honour ${chip}.special_mask`;
+  const master = chip === "pic2" ? holders.filter((holder) => holder.chip === "pic1") : [];
   return {
     state: "held" as const,
     code: "pic-behind-service",
-    text:
-      serving === pin
-        ? `another pin of the slave is in service (pic1.isr bit ${pin})`
-        : `${chip} pin ${serving}, in service, has priority over pin ${pin}`,
-    evidence: `${chip}.isr = ${hex(pic.isr)} (bit ${serving} set)${rank}${special}`,
-    until: `once ${chip} pin ${serving} gets its EOI`,
-    remedy: `the guest's handler of ${chip} pin ${serving} has to send an EOI`,
+    text: [priorityText(chip, pins, pin), ...master.map(alsoInService)].join(", and "),
+    evidence: `${holders.map(evidenceOf).join(", ")}${rank}${special}`,
+    until: `once ${ended(holders)}`,
+    remedy: isSingle(holders)
+      ? `the guest's handler of ${namesOf(holders)} has to send an EOI`
+      : "the guest's handlers have to send an EOI for each",
   };
 }
 
-function heldByRequest(chip: "pic1" | "pic2", pic: PicContext["pic"], pin: number) {
+function priorityText(chip: "pic1" | "pic2", pins: readonly number[], pin: number): string {
+  const others = pins.filter((other) => other !== pin);
+  const has = others.length === 1 ? "has" : "have";
+  const before = `${chip} ${pinsOf(others)}, in service, ${has} priority over pin ${pin}`;
+  const own = `another pin of the slave is in service (pic1.isr bit ${pin})`;
+  if (others.length === 0) return own;
+  return pins.includes(pin) ? `${before}, and ${own}` : before;
+}
+
+function alsoInService(holder: Holder): string {
+  return `${namesOf([holder])} ${isSingle([holder]) ? "is" : "are"} in service too`;
+}
+
+function heldByRequest(context: PicContext, chip: "pic1" | "pic2", pin: number) {
+  const pic = context.risen[chip];
   const ahead = requested(pic, chip === "pic1");
   if (ahead === undefined || ahead === pin) return undefined;
+  const holders = holdersOf(context);
   return {
     state: "held" as const,
     code: "pic-behind-request",
     text: `${chip} pin ${ahead} is requested first`,
     evidence: `${chip}.irr & ~${chip}.imr = ${hex(pic.irr & ~pic.imr & 0xff)}, ${chip}.priority_add = ${pic.priority_add}`,
-    until: `once ${chip} pin ${ahead} is served`,
+    until: `once ${chip} pin ${ahead} is served${holders.length === 0 ? "" : ` and ${ended(holders)}`}`,
   };
 }
 

@@ -32,11 +32,13 @@ export function highestRequest(pic: PicState): number | undefined {
 }
 
 /**
- * The in-service input of the highest priority, as far as it holds requests back: the master leaves out
- * the cascade in special fully nested mode. KVM does not honour special mask mode.
+ * The in-service inputs that hold a request of this input back: itself and those of higher priority, the highest
+ * first. The master leaves out the cascade in special fully nested mode. KVM does not honour special mask mode.
  */
-export function highestInService(pic: PicState, isMaster: boolean): number | undefined {
-  return highest(pic, serviceMask(pic, isMaster)).pin;
+export function servicesAhead(pic: PicState, isMaster: boolean, pin: number): number[] {
+  const order = byPriority(pic);
+  const mask = serviceMask(pic, isMaster);
+  return order.slice(0, order.indexOf(pin) + 1).filter((input) => (mask >> input) & 1);
 }
 
 function serviceMask(pic: PicState, isMaster: boolean): number {

@@ -472,6 +472,56 @@ export const IOAPIC_SCENARIOS: Scenario[] = [
     },
   },
   {
+    name: "every vector in service of its class and above holds, and so does the TPR",
+    gsi: 4,
+    sentence:
+      "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once vectors 0x80 and 0x50 in service get their EOI and vCPU 0 lowers its TPR below 0x30",
+    base: "ioapic",
+    change: ({ lapic }) => {
+      Object.assign(lapic[0]!, { isr: [0x21, 0x50, 0x80], tpr: 0xff });
+    },
+  },
+  {
+    name: "two vectors of higher classes are in service",
+    gsi: 4,
+    sentence:
+      "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once vectors 0x80 and 0x50 in service get their EOI",
+    base: "ioapic",
+    change: ({ lapic }) => {
+      lapic[0]!.isr = [0x50, 0x80];
+    },
+  },
+  {
+    name: "a TPR below what is in service holds as well",
+    gsi: 4,
+    sentence:
+      "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once vector 0x80 in service gets its EOI and vCPU 0 lowers its TPR below 0x30",
+    base: "ioapic",
+    change: ({ lapic }) => {
+      Object.assign(lapic[0]!, { isr: [0x80], tpr: 0x40 });
+    },
+  },
+  {
+    name: "the vector is in service, and one above it",
+    gsi: 4,
+    sentence:
+      "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once vectors 0x80 and 0x34 in service get their EOI",
+    base: "ioapic",
+    change: ({ lapic }) => {
+      lapic[0]!.isr = [0x34, 0x80];
+    },
+  },
+  {
+    name: "of many vectors in service the first three are named",
+    gsi: 4,
+    sentence:
+      "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once vectors 0x90, 0x80, 0x70 and 2 more in service get their EOI",
+    base: "ioapic",
+    change: ({ lapic }) => {
+      lapic[0]!.isr = [0x50, 0x60, 0x70, 0x80, 0x90];
+    },
+  },
+  {
     name: "two pins send one vector",
     gsi: 5,
     sentence: "GSI 5 would reach vCPU 0 as vector 0x34 through the IOAPIC",

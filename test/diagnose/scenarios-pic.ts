@@ -87,6 +87,48 @@ export const PIC_SCENARIOS: Scenario[] = [
     },
   },
   {
+    name: "two pins of higher priority are in service",
+    gsi: 4,
+    sentence:
+      "GSI 4 is held: pic1 pins 0 and 1, in service, have priority over pin 4; the IOAPIC way is blocked: IOAPIC pin 4 is masked (redirtbl[4] bit 16)",
+    base: "pic",
+    change: ({ pic1 }) => {
+      pic1.isr = 0x43;
+    },
+  },
+  {
+    name: "a pin waits for its own EOI and for one above it",
+    gsi: 4,
+    sentence:
+      "GSI 4 is held: pic1 pins 1 and 4 are in service; the IOAPIC way is blocked: IOAPIC pin 4 is masked (redirtbl[4] bit 16)",
+    base: "pic",
+    change: ({ pic1 }) => {
+      pic1.isr = 0x12;
+    },
+  },
+  {
+    name: "a slave pin waits for what is in service at both chips",
+    gsi: 12,
+    sentence:
+      "GSI 12 is held: pic2 pins 0 and 2, in service, have priority over pin 4, and pic1 pins 1 and 2 are in service too; the IOAPIC way is blocked: IOAPIC pin 12 is masked (redirtbl[12] bit 16)",
+    base: "pic",
+    change: ({ pic1, pic2 }) => {
+      pic1.isr = 0x06;
+      pic2.isr = 0x05;
+    },
+  },
+  {
+    name: "a slave pin waits for the master's pins and for another pin of the slave",
+    gsi: 8,
+    sentence:
+      "GSI 8 is held: pic1 pin 0, in service, has priority over pin 2, and another pin of the slave is in service (pic1.isr bit 2); the IOAPIC way is blocked: IOAPIC pin 8 is masked (redirtbl[8] bit 16)",
+    base: "pic",
+    change: ({ pic1, pic2 }) => {
+      pic1.isr = 0x05;
+      pic2.isr = 0x10;
+    },
+  },
+  {
     name: "a pin of lower priority in service does not hold",
     gsi: 4,
     sentence: "GSI 4 would reach vCPU 0 as vector 0x24 through the PIC",

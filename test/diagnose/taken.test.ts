@@ -5,6 +5,8 @@ import { cpusOf, intrTarget, lint0, outranks } from "../../src/diagnose/apic-log
 import { explainGsi } from "../../src/diagnose/explain.ts";
 import { acknowledge } from "../../src/diagnose/pic-logic.ts";
 import type { Machine } from "../../src/machine/machine.ts";
+import { applyPreset } from "../../src/machine/presets.ts";
+import { setLapic, setPic } from "../support/edit.ts";
 import type { Cpu } from "../support/guest.ts";
 import { RUNNING_MACHINES } from "../support/machines.ts";
 import { snapshotOf } from "./prediction.ts";
@@ -48,6 +50,55 @@ function takes(machine: Machine & Pick<Cpu, "acknowledge">, gsi: number): void {
     }
   }
 }
+
+describe.each(RUNNING_MACHINES)("what holds an interrupt, on $name", ({ make, skip, keepsService }) => {
+  const untilsOf = (machine: Machine, gsi: number) =>
+    explainGsi(snapshotOf(machine), gsi, { guest: true }).ways.flatMap(({ stages }) =>
+      stages.flatMap(({ until }) => until ?? []),
+    );
+
+  it.skipIf(skip)("is every pin that the PIC's until names", () => {
+    const machine = make(1);
+    try {
+      applyPreset(machine, "pic");
+      setPic(machine, "pic1", { isr: 3 });
+      expect(untilsOf(machine, 4)).toContain("once pic1 pins 0 and 1 get their EOI");
+      machine.setIrqLine(4, 1);
+      const taken = [0, 1, 2].map(() => {
+        const vector = machine.acknowledge();
+        machine.eoiPic("pic1", { command: "non-specific" });
+        return vector;
+      });
+      expect(taken).toEqual([undefined, undefined, 0x24]);
+    } finally {
+      machine.close();
+    }
+  });
+
+  it.skipIf(skip)("is every vector that the local APIC's until names, and the TPR", ({ skip }) => {
+    if (!keepsService()) skip("this host ends a local APIC's interrupt itself");
+    const machine = make(1);
+    try {
+      applyPreset(machine, "ioapic");
+      // The kernel looks at an ISR that is set only once another was set before.
+      setLapic(machine, 0, { isr: [0x50, 0x80] });
+      setLapic(machine, 0, { tpr: 0x30 });
+      expect(untilsOf(machine, 4)).toContain(
+        "once vectors 0x80 and 0x50 in service get their EOI and vCPU 0 lowers its TPR below 0x30",
+      );
+      machine.setIrqLine(4, 1);
+      expect(machine.acknowledge()).toBeUndefined();
+      machine.eoi();
+      expect(machine.acknowledge()).toBeUndefined();
+      machine.eoi();
+      expect(machine.acknowledge()).toBeUndefined();
+      setLapic(machine, 0, { tpr: 0x20 });
+      expect(machine.acknowledge()).toBe(0x34);
+    } finally {
+      machine.close();
+    }
+  });
+});
 
 describe.each(RUNNING_MACHINES)("$name", ({ make, skip, keepsService }) => {
   it.skipIf(skip)(

@@ -17,7 +17,7 @@ export const MACHINES: readonly MachineKind<Machine>[] = [
   { name: "the model", make: (vcpus) => new ModelMachine(vcpus), skip: false },
 ];
 
-interface RunningMachineKind extends MachineKind<Machine & Pick<Cpu, "acknowledge" | "eoi">> {
+interface RunningMachineKind extends MachineKind<Machine & Cpu> {
   /** Whether what a local APIC has in service stays there until the guest ends it. */
   keepsService: () => boolean;
 }
