@@ -67,7 +67,7 @@ export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Ex
  * Whether a guest may run on a snapshot's vCPUs: not on those of a session or a scratch VM that has no guest
  * of ours.
  */
-function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
+export function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
   return options.guest ?? snapshot.guest?.running ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
 }
 

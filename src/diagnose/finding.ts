@@ -28,6 +28,8 @@ export interface FindingContext {
   hasLapics: boolean;
   /** Where GSIs go, as far as that is pins. */
   routes: readonly PinRoute[];
+  /** Whether a guest may run, and serve interrupts between two readings. */
+  guest: boolean;
 }
 
 /** What is particular to one finding; a severity only where it is milder than its kind's. */

@@ -50,7 +50,7 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
         const still = lapic.isr.filter((vector) => before?.isr.includes(vector));
         if (still.length === 0) continue;
         yield {
-          sentence: `vector ${listed(still.map(hex))} is in service at vCPU ${vcpu} in two readings: its EOI is late`,
+          sentence: `vector ${listed(still.map(hex))} is in service at vCPU ${vcpu} in two readings: its EOI is late (or it is in service again)`,
           evidence: `lapic[${vcpu}].isr has ${still.map(hex).join(", ")} before and now`,
           remedy:
             "the guest's handler has to write the EOI register; vectors of that class and below wait for it",
@@ -66,7 +66,7 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
         const still = bitsOf((snapshot.chips[chip]?.isr ?? 0) & (previous?.chips[chip]?.isr ?? 0));
         if (still.length === 0) continue;
         yield {
-          sentence: `${chip} pin ${listed(still.map(String))} is in service in two readings: its EOI is late`,
+          sentence: `${chip} pin ${listed(still.map(String))} is in service in two readings: its EOI is late (or it is in service again)`,
           evidence: `${chip}.isr bit ${still.join(", ")} set before and now`,
           remedy: `the guest's handler has to send an EOI to ${chip}${chip === "pic2" ? " and to pic1" : ""}; pins of lower priority wait for it`,
         };

@@ -115,15 +115,16 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "spurious-irq7",
     severity: "info",
-    *find({ snapshot, previous }) {
+    *find({ snapshot, previous, guest }) {
       const now = snapshot.chips.pic1;
       const before = previous?.chips.pic1;
-      if (now === undefined || before === undefined) return;
+      // Where a guest runs, a level that was served between the readings looks the same.
+      if (guest || now === undefined || before === undefined) return;
       const pin = requested(before, true);
       if (pin === undefined || !hasBit(before.elcr, pin)) return;
       if (hasBit(now.irr | now.isr, pin)) return;
       yield {
-        sentence: `the level of pic1 pin ${pin} went down while it was requested: an 8259 answers an acknowledge in that moment with a spurious IRQ 7`,
+        sentence: `the level of pic1 pin ${pin} was served, or went down while it was requested: an 8259 answers an acknowledge in that moment with a spurious IRQ 7`,
         evidence: `pic1.irr bit ${pin} set before and clear now, pic1.isr bit ${pin} clear, pic1.elcr bit ${pin} set`,
         remedy:
           "the device has to hold a level until its handler tells it to stop; IRQ 7's handler has to check the ISR",

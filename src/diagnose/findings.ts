@@ -1,6 +1,6 @@
 import type { Snapshot } from "../abi/snapshot.ts";
 import { cpusOf } from "./apic-logic.ts";
-import type { ExplainOptions } from "./explain.ts";
+import { type ExplainOptions, mayRun } from "./explain.ts";
 import { type Finding, type FindingKind, findKind } from "./finding.ts";
 import { IOAPIC_FINDINGS } from "./findings-ioapic.ts";
 import { LAPIC_FINDINGS } from "./findings-lapic.ts";
@@ -21,7 +21,7 @@ const GRAVEST_FIRST = ["error", "warning", "info"] as const;
 export function findings(
   snapshot: Snapshot,
   previous?: Snapshot | undefined,
-  options: Pick<ExplainOptions, "routing"> = {},
+  options: ExplainOptions = {},
 ): Finding[] {
   const cpus = cpusOf(snapshot);
   const context = {
@@ -30,6 +30,7 @@ export function findings(
     cpus: cpus ?? [],
     hasLapics: cpus !== undefined,
     routes: pinRoutesOf(routingOf(snapshot, options.routing)),
+    guest: mayRun(snapshot, options),
   };
   return FINDING_KINDS.flatMap((kind) => findKind(kind, context)).sort(
     (a, b) => GRAVEST_FIRST.indexOf(a.severity) - GRAVEST_FIRST.indexOf(b.severity),
