@@ -1,7 +1,8 @@
 import type { PicState } from "../abi/x86/pic.ts";
-import { intrTarget, lint0 } from "./apic-logic.ts";
+import { intrTarget, lint0, softwareEnabled } from "./apic-logic.ts";
 import { bitsOf, hasBit, hex, listed } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
+import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
 import { hasVector } from "./explain-message.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
 import {
@@ -40,7 +41,8 @@ function doublyOpen(context: FindingContext): { gsi: number; pin: number; vector
     const entry = other && ioapic.redirtbl[other.pin];
     if (other === undefined || entry === undefined || entry.mask || !hasVector(entry.delivery_mode))
       return [];
-    if (destinationOf(entry, cpus).cpus.length === 0) return [];
+    if (!destinationOf(entry, cpus).cpus.some(softwareEnabled) || entry.vector < FIRST_LEGAL_VECTOR)
+      return [];
     return [{ gsi, pin: other.pin, vector: vectorOf(pics[chip], pin) }];
   });
 }

@@ -85,6 +85,26 @@ export const IOAPIC_SCENARIOS: Scenario[] = [
     findings: ["double-delivery"],
   },
   {
+    name: "an open pin whose local APIC takes no vectors brings nothing twice",
+    gsi: 4,
+    sentence: "GSI 4 would reach vCPU 0 as vector 0x24 through the PIC",
+    base: "ioapic",
+    change: ({ pic1, lapic }) => {
+      pic1.imr = 0xef;
+      lapic[0]!.svr = 0xff;
+    },
+  },
+  {
+    name: "an open pin whose vector is never taken brings nothing twice",
+    gsi: 4,
+    sentence: "GSI 4 would reach vCPU 0 as vector 0x24 through the PIC",
+    base: "ioapic",
+    change: all(pin(4, { vector: 6 }), ({ pic1 }) => {
+      pic1.imr = 0xef;
+    }),
+    findings: ["illegal-vector"],
+  },
+  {
     name: "vector below 16 enters the IRR and stays there",
     gsi: 20,
     sentence:
