@@ -36,15 +36,18 @@ const PIC_LINE_CHECKS: readonly Check<PicContext>[] = [
       : undefined,
   ({ chip, pin, high }) =>
     high
-      ? consumed(`${chip} pin ${pin}`, `${chip}.last_irr bit ${pin} set, ${chip}.irr bit ${pin} clear`)
+      ? consumed(
+          `${chip} pin ${pin} is high already and its edge was taken`,
+          `${chip}.last_irr bit ${pin} set, ${chip}.irr bit ${pin} clear`,
+        )
       : undefined,
 ];
 
-function consumed(pin: string, evidence: string): StageResult {
+function consumed(text: string, evidence: string): StageResult {
   return {
     state: "blocked",
     code: "line-edge-consumed",
-    text: `${pin} is high already and its edge was taken`,
+    text,
     evidence,
     remedy: CONSUMED_REMEDY,
   };
@@ -79,8 +82,12 @@ const IOAPIC_LINE_CHECKS: readonly Check<IoapicContext>[] = [
           evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`,
         }
       : undefined,
+  // KVM_SET_IRQCHIP makes KVM forget which edges it delivered, and no state shows whether it did.
   ({ ioapic, pin, entry, picInput }) =>
     entry.trig_mode === "edge" && !entry.mask && !hasBit(ioapic.irr, pin) && picInput?.high
-      ? consumed(`the line of IOAPIC pin ${pin}`, `${picInput.evidence}, ioapic.irr bit ${pin} clear`)
+      ? consumed(
+          `the line of IOAPIC pin ${pin} is high already and its edge was taken (unless KVM_SET_IRQCHIP set the IOAPIC since)`,
+          `${picInput.evidence}, ioapic.irr bit ${pin} clear`,
+        )
       : undefined,
 ];

@@ -5,6 +5,8 @@ import type { U64 } from "../../src/abi/u64.ts";
 import { hasBit } from "../../src/diagnose/bits.ts";
 import { explainAll, explainGsi } from "../../src/diagnose/explain.ts";
 import { decisive } from "../../src/diagnose/explain-sentence.ts";
+import { applyPreset } from "../../src/machine/presets.ts";
+import { setIoapic } from "../support/edit.ts";
 import { MACHINES } from "../support/machines.ts";
 import { disagreements, snapshotOf, writeState } from "./prediction.ts";
 import { chipsOf, type Scenario, snapshotFor } from "./scenario.ts";
@@ -136,6 +138,23 @@ describe.each(MACHINES)("explain on a machine of $name", ({ make, skip }) => {
         const options = { ...optionsOf(scenario), guest: scenario.guest ?? true };
         expect(explainGsi(snapshotOf(machine), scenario.gsi, options).sentence).toBe(scenario.sentence);
         if (scenario.routing !== "qemu") expect(disagreements(machine, scenario.gsi)).toEqual([]);
+      } finally {
+        machine.close();
+      }
+    });
+
+    it("a level that is repeated once the IOAPIC was set is an edge, as the sentence warns", () => {
+      const machine = make(1);
+      try {
+        applyPreset(machine, "ioapic");
+        expect([1, 1].map(() => machine.setIrqLine(5, 1))).toEqual([1, 0]);
+        machine.setIrqLine(5, 0);
+        expect(machine.setIrqLine(5, 1)).toBe(1);
+        setIoapic(machine, {});
+        expect(explainGsi(snapshotOf(machine), 5).sentence).toMatch(
+          /^GSI 5 is blocked: .* its edge was taken \(unless KVM_SET_IRQCHIP set the IOAPIC since\); /,
+        );
+        expect(machine.setIrqLine(5, 1)).toBe(1);
       } finally {
         machine.close();
       }

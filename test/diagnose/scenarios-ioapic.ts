@@ -256,7 +256,7 @@ export const IOAPIC_SCENARIOS: Scenario[] = [
     name: "an edge whose line stays high was delivered",
     gsi: 4,
     sentence:
-      "GSI 4 is blocked: the line of IOAPIC pin 4 is high already and its edge was taken; the PIC way is blocked too: pic1 pin 4 is high already and its edge was taken",
+      "GSI 4 is blocked: the line of IOAPIC pin 4 is high already and its edge was taken (unless KVM_SET_IRQCHIP set the IOAPIC since); the PIC way is blocked too: pic1 pin 4 is high already and its edge was taken",
     base: "ioapic",
     change: ({ pic1 }) => {
       pic1.last_irr = 0x10;

@@ -1,9 +1,16 @@
 import fc from "fast-check";
 import type { Chips } from "../../src/abi/arch.ts";
 import { HOST_ARCH } from "../../src/abi/arches.ts";
-import { DELIVERY_MODES, DEST_MODES, POLARITIES, TRIG_MODES } from "../../src/abi/x86/ioapic.ts";
+import {
+  DELIVERY_MODES,
+  DEST_MODES,
+  decodeIoapic,
+  POLARITIES,
+  TRIG_MODES,
+} from "../../src/abi/x86/ioapic.ts";
 import type { LapicState } from "../../src/abi/x86/lapic.ts";
 import type { PIC_FIELDS, PicState } from "../../src/abi/x86/pic.ts";
+import { hasBit } from "../../src/diagnose/bits.ts";
 import type { Machine } from "../../src/machine/machine.ts";
 import { snapshotOf, writeState } from "./prediction.ts";
 
@@ -13,6 +20,8 @@ export interface RandomState {
   ioapic: Pick<NonNullable<Chips["ioapic"]>, "irr" | "redirtbl">;
   lapics: Partial<LapicState>[];
   holds: number[];
+  /** Whether the IOAPIC is set anew, as it is, once the lines are held. */
+  resets: boolean;
   pulses: number[];
 }
 
@@ -116,6 +125,7 @@ export function randomState(vcpus: number): fc.Arbitrary<RandomState> {
     }),
     lapics: lapics(vcpus),
     holds: fc.array(fc.nat(23), { maxLength: 3 }),
+    resets: fc.boolean(),
     pulses: fc.uniqueArray(fc.nat(23), { minLength: 3, maxLength: 4 }),
   });
 }
@@ -123,8 +133,10 @@ export function randomState(vcpus: number): fc.Arbitrary<RandomState> {
 /**
  * Puts a machine into a state. All lines are low at first: what the PICs remember of levels (`last_irr`)
  * then comes from the lines that are held, as it does in a VM.
+ *
+ * @returns the GSIs whose delivered edge KVM has forgotten, because the IOAPIC was set anew.
  */
-export function prepare(machine: Machine, state: RandomState): void {
+export function prepare(machine: Machine, state: RandomState): number[] {
   for (let gsi = 0; gsi < HOST_ARCH.gsis.count; gsi++) machine.setIrqLine(gsi, 0);
   const { chips } = snapshotOf(machine);
   writeState(machine, {
@@ -142,4 +154,9 @@ export function prepare(machine: Machine, state: RandomState): void {
     // cascade, whose level the slave overwrites.
     if (gsi < 16 && gsi !== 2) machine.setIrqLine(gsi, 1);
   }
+  if (!state.resets) return [];
+  const bytes = machine.readChip("ioapic");
+  machine.writeChip({ id: "ioapic", bytes });
+  const { irr } = decodeIoapic(bytes);
+  return state.holds.filter((gsi) => !hasBit(irr, gsi));
 }
