@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { type ChildProcess, execFileSync, spawnSync } from "node:child_process";
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -10,6 +10,14 @@ beforeAll(() => {
   user.ok(["create"]);
 });
 afterAll(() => expect(user.dispose()).toEqual([]));
+
+/** Whether a process is in the middle of a read(2) of its standard input, or of an openat(2), and stays there. */
+async function waitsForPipe({ pid }: ChildProcess): Promise<boolean> {
+  const call = () => readFileSync(`/proc/${pid}/syscall`, "latin1");
+  const before = call();
+  await sleep(100);
+  return /^(0 0x0|257) /.test(before) && call() === before;
+}
 
 const sh = (script: string) =>
   spawnSync("bash", ["-c", `kvm-irq() { ${process.execPath} ${PROGRAM} "$@"; }; ${script}`], {
@@ -158,9 +166,7 @@ describe("in a shell script", () => {
     execFileSync("mkfifo", [pipe]);
     const args = words.map((word) => (word === "PIPE" ? pipe : word));
     const child = user.start(args);
-    // Signals that come before its listeners are there would end it anyway.
-    await sleep(500);
-    expect(child.exitCode).toBe(null);
+    await until("it waits", () => waitsForPipe(child));
     child.kill("SIGINT");
     await finished(child);
     expect(child.signalCode).toBe("SIGINT");

@@ -46,7 +46,7 @@ describe("a process's own mappings and code", () => {
 describe("a process that is ending", () => {
   it("has no mappings any more, although it is still there", async () => {
     // The shell becomes a program that never waits for its child.
-    const parent = spawn("sh", ["-c", "true & echo $!; exec sleep 60"], {
+    const parent = spawn("sh", ["-c", "sleep 1 & echo $!; exec sleep 60"], {
       stdio: ["ignore", "pipe", "ignore"],
     });
     try {
