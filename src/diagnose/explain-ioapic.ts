@@ -50,7 +50,7 @@ function waitsForEoi(context: IoapicContext): StageResult | undefined {
   if (entry.trig_mode !== "level" || !entry.remote_irr) return undefined;
   const evidence = `ioapic.redirtbl[${pin}].remote_irr = true (redirtbl[${pin}] bit 14)`;
   const wait = `IOAPIC pin ${pin} waits for the EOI of vector ${hex(entry.vector)} (remote IRR)`;
-  const stuck = cpus && noEoiComes(entry.vector, cpus);
+  const stuck = cpus && noEoiComes(entry, cpus);
   if (stuck !== undefined) {
     return {
       state: "blocked",

@@ -25,7 +25,7 @@ export function stuckPins({ snapshot, cpus, hasLapics }: FindingContext): (Pin &
   if (!hasLapics) return [];
   return pins(snapshot.chips.ioapic).flatMap(({ pin, entry }) => {
     if (entry.trig_mode !== "level" || !entry.remote_irr) return [];
-    const why = noEoiComes(entry.vector, cpus);
+    const why = noEoiComes(entry, cpus);
     return why === undefined ? [] : [{ pin, entry, ...why }];
   });
 }

@@ -1,5 +1,7 @@
 import { type Cpu, eoiAtIoapic } from "./apic-logic.ts";
 import { hex, listed } from "./bits.ts";
+import type { Message } from "./destination.ts";
+import { hasVector } from "./explain-message.ts";
 
 /** The local APICs that have a level pin's vector and whose EOI clears its remote IRR: "in service at vCPU 0". */
 export function eoisToCome(vector: number, cpus: readonly Cpu[]): string[] {
@@ -17,12 +19,21 @@ export interface NoEoi {
  *
  * @returns `undefined` when one is to come.
  */
-export function noEoiComes(vector: number, cpus: readonly Cpu[]): NoEoi | undefined {
+export function noEoiComes(
+  { vector, delivery_mode }: Pick<Message, "vector" | "delivery_mode">,
+  cpus: readonly Cpu[],
+): NoEoi | undefined {
   if (eoisToCome(vector, cpus).length > 0) return undefined;
   const unheard = cpus.flatMap((cpu) => {
     const eoi = eoiAtIoapic(cpu, vector);
     return eoi === undefined || eoi === "heard" ? [] : [{ cpu, eoi }];
   });
+  if (unheard.length === 0 && !hasVector(delivery_mode)) {
+    return {
+      which: `but sends with delivery mode ${delivery_mode}, which gets none`,
+      evidence: `its delivery_mode = ${delivery_mode}, vector ${hex(vector)} in no lapic[n].irr or .isr`,
+    };
+  }
   if (unheard.length === 0) {
     return {
       which: "which no local APIC has pending or in service",

@@ -167,6 +167,15 @@ export const IOAPIC_SCENARIOS: Scenario[] = [
     findings: ["remote-irr-stuck"],
   },
   {
+    name: "a level pin has sent an NMI, which no EOI ends",
+    gsi: 20,
+    sentence:
+      "GSI 20 is blocked: IOAPIC pin 20 waits for the EOI of vector 0x44 (remote IRR), but sends with delivery mode nmi, which gets none",
+    base: "ioapic",
+    change: pin(20, { remote_irr: true, delivery_mode: "nmi" }),
+    findings: ["remote-irr-stuck"],
+  },
+  {
     name: "an edge of the same vector takes the EOI away from a level pin",
     gsi: 20,
     sentence:
