@@ -2,7 +2,7 @@ import { closeSync } from "node:fs";
 import { KvmIrqError } from "./abi/error.ts";
 import type { Outcome } from "./commands/command.ts";
 import { ProcessContext } from "./commands/process-context.ts";
-import { makeProgram } from "./commands/program.ts";
+import { makeProgram, withHint } from "./commands/program.ts";
 import { stdoutFailed, writeToStdout } from "./commands/standard-output.ts";
 
 /** Put in by the build, from package.json. */
@@ -59,13 +59,6 @@ async function show({ bytes, json, text }: Outcome, context: ProcessContext): Pr
   else if (context.globals.json) {
     if (json !== undefined) writeToStdout(`${JSON.stringify(json)}\n`);
   } else if (text !== undefined) writeToStdout(await text(await context.view()));
-}
-
-/** A usage error that has no hint of its own points to the help. */
-function withHint(error: unknown, command: string | undefined): unknown {
-  if (!(error instanceof KvmIrqError) || error.code !== "usage" || error.hint !== undefined) return error;
-  const hint = `\`kvm-irq ${command === undefined ? "" : `${command} `}--help\` shows how to call it`;
-  return new KvmIrqError("usage", error.message, { hint, details: error.details, cause: error });
 }
 
 function fail(error: unknown, { json, debug }: { json: boolean; debug: boolean }): void {

@@ -1,4 +1,4 @@
-import type { ChipId, ChipImage } from "./chip.ts";
+import { type ChipId, type ChipImage, type ChipKind, parseChipId } from "./chip.ts";
 import type { IoapicState } from "./x86/ioapic.ts";
 import type { LapicState } from "./x86/lapic.ts";
 import type { PicState } from "./x86/pic.ts";
@@ -31,6 +31,16 @@ export interface Arch {
   maxVcpus: number;
   /** Decodes chip images and vCPU images. */
   decode(images: readonly ChipImage[]): { chips: Chips; vcpus?: VcpuList };
+  /** Bytes of a chip image or a vCPU image. */
+  imageSizes: Readonly<Record<ChipKind, number>>;
   /** Encodes chips, in the order in which they are to be written back. */
   encode(chips: Chips): ChipImage[];
+}
+
+/** Decoded state with all the fields that such chips and vCPUs have, and nothing but zeros in them. */
+export function blankState(
+  { decode, imageSizes }: Arch,
+  ids: readonly ChipId[],
+): { chips: Chips; vcpus?: VcpuList } {
+  return decode(ids.map((id) => ({ id, bytes: new Uint8Array(imageSizes[parseChipId(id).kind]) })));
 }

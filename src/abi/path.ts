@@ -26,11 +26,6 @@ const NEXT = /^(?:\.([A-Za-z0-9_]+)|\[(?:(\d+)(?:-(\d+))?|(\*))\])/;
 /** Fields that are left out of decoded state while they are zero, and so may be named all the same. */
 const OPTIONAL_FIELDS = new Set(["pad", "reserved"]);
 
-/** Whether a field is left out of decoded state at times, so that only the state can tell. */
-export function isOptionalField(name: string): boolean {
-  return OPTIONAL_FIELDS.has(name);
-}
-
 /**
  * Parses a path. A leading `chips.` may be left out, and `vcpu[0]`, as `--chip` has it, is `vcpus[0]`.
  *
@@ -53,6 +48,12 @@ export function parsePath(text: string): Path {
     rest = rest.slice(whole.length);
   }
   return { text, steps };
+}
+
+/** A path as far as it can be told without a VM's state: up to a field that is left out of it at times. */
+export function certainPart({ text, steps }: Path): Path {
+  const unsure = steps.findIndex((step) => "key" in step && OPTIONAL_FIELDS.has(step.key));
+  return { text, steps: unsure === -1 ? steps : steps.slice(0, unsure + 1) };
 }
 
 /** Whether a path names a field, given by its exact path, or something that it is part of. */

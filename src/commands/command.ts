@@ -1,7 +1,8 @@
 import type { Command } from "commander";
 import type { RawLayout } from "../abi/raw.ts";
+import type { Routing } from "../abi/x86/routing.ts";
 import type { View } from "../render/view.ts";
-import type { Target } from "../target/target.ts";
+import type { Target, TargetInfo } from "../target/target.ts";
 
 /** Options that every command takes, before or after its name. */
 export interface GlobalOptions {
@@ -33,9 +34,14 @@ export interface Parsed {
   scriptable: boolean;
   /** Whether it changes its target. */
   writes: boolean;
-  /** The GSIs that it drives. */
-  gsis: readonly number[];
   globals: GlobalOptions;
+  /**
+   * Checks it against what a target has.
+   *
+   * @returns what the target has behind it.
+   * @throws KvmIrqError what is wrong with it.
+   */
+  fits(info: TargetInfo): TargetInfo;
   run(context: Context): Promise<Outcome>;
 }
 
@@ -82,8 +88,15 @@ export interface CommandSpec {
   writes?: true | ((...parsed: never[]) => boolean);
   /** What it takes of the options that choose a target; all of them when not given. */
   targets?: "session" | "none";
-  /** The GSIs that it drives, so that a script can be checked before it runs. */
-  gsis?(...parsed: never[]): readonly number[];
+  /** Checks what no parser of a single value can: whether arguments and options go together. */
+  check?(globals: GlobalOptions, ...parsed: never[]): void;
+  /**
+   * Checks it against what a target has, without its state: that chips, elements and GSIs are there, and
+   * values fit. `run` finds the same; a script is checked whole by this before it runs.
+   */
+  fits?(info: TargetInfo, ...parsed: never[]): void;
+  /** The routing that its target has behind it; the one that it had, when not given. */
+  routing?(info: TargetInfo, ...parsed: never[]): Routing | undefined;
   /** Runs it with what commander parsed: the arguments in order, then the options. */
   run(context: Context, ...parsed: never[]): Promise<Outcome>;
 }

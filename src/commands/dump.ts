@@ -1,6 +1,8 @@
 import { type Command, Option } from "commander";
 import { toRaw } from "../abi/raw.ts";
-import { type Reading, readTarget } from "../target/take-snapshot.ts";
+import { checkChoice } from "../target/open.ts";
+import { type Reading, readTarget, selectChips } from "../target/take-snapshot.ts";
+import type { TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { chips } from "./parsers.ts";
 import { toFile } from "./to-file.ts";
@@ -43,6 +45,13 @@ export const dump: CommandSpec = {
           ["kvm-irq dump --snapshot old.bin --layout ia64", "saved bytes of another time"],
         ),
       ),
+
+  check(globals, { layout }: Options) {
+    checkChoice({ ...globals, layout });
+  },
+  fits(info: TargetInfo, { chip = [] }: Options) {
+    selectChips(chip, info);
+  },
 
   async run(context: Context, options: Options): Promise<Outcome> {
     const target = await context.target({ layout: options.layout });

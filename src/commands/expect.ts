@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { chipOfPath } from "../abi/path.ts";
-import { type Condition, judge, parseCondition, type Verdict } from "../diagnose/expect.ts";
-import { readTarget } from "../target/take-snapshot.ts";
-import type { Target } from "../target/target.ts";
+import { type Condition, checkConditions, judge, parseCondition, type Verdict } from "../diagnose/expect.ts";
+import { blankReading, readTarget } from "../target/take-snapshot.ts";
+import type { Target, TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { duration } from "./parsers.ts";
 
@@ -40,6 +40,11 @@ export const expect: CommandSpec = {
         ),
       ),
 
+  fits(info: TargetInfo, conditions: Condition[]) {
+    const { chips, vcpus = [] } = blankReading(info, chipsOf(conditions));
+    checkConditions({ ...chips, vcpus }, conditions);
+  },
+
   async run(context: Context, conditions: Condition[], { timeout }: { timeout: number }): Promise<Outcome> {
     const verdicts = await awaitConditions(await context.target(), conditions, timeout, context.signal);
     const met = verdicts.every((verdict) => verdict.met);
@@ -51,13 +56,17 @@ export const expect: CommandSpec = {
   },
 };
 
+function chipsOf(conditions: readonly Condition[]): string[] {
+  return [...new Set(conditions.map(({ path }) => chipOfPath(path)))];
+}
+
 async function awaitConditions(
   target: Target,
   conditions: readonly Condition[],
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Verdict[]> {
-  const words = [...new Set(conditions.map(({ path }) => chipOfPath(path)))];
+  const words = chipsOf(conditions);
   const deadline = performance.now() + timeoutMs;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     const { snapshot } = await readTarget(target, words);

@@ -9,6 +9,7 @@ import type { RoutingName } from "../diagnose/routing.ts";
 import { type Observation, observe } from "../diagnose/watch.ts";
 import type { Watched } from "../render/explain.ts";
 import { readTarget } from "../target/take-snapshot.ts";
+import type { TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { duration, gsi, routingOption } from "./parsers.ts";
 
@@ -51,6 +52,14 @@ ${examples(
 )}`,
       ),
 
+  check({ snapshot }, _gsi: number | undefined, options: Options) {
+    refuseWaiting(options, snapshot !== undefined);
+  },
+  fits(info: TargetInfo, _gsi: number | undefined, options: Options) {
+    refuseWaiting(options, info.readOnly === true);
+    checkArch(info);
+  },
+
   async run(context: Context, gsi: number | undefined, options: Options): Promise<Outcome> {
     const observation = await look(context, options);
     if (observation === undefined) return { status: 130 };
@@ -61,22 +70,29 @@ ${examples(
   },
 };
 
+/** @throws KvmIrqError `usage` for two readings of a file. */
+function refuseWaiting(options: Options, isFile: boolean): void {
+  if (options.for === undefined || !isFile) return;
+  throw new KvmIrqError("usage", "--for takes two readings, and a file has one", {
+    hint: "compare two files with `kvm-irq diff`",
+  });
+}
+
+/** @throws KvmIrqError `unsupported` for a VM of another architecture. */
+function checkArch({ host, label }: TargetInfo): void {
+  if (host.arch === HOST_ARCH.name) return;
+  throw new KvmIrqError(
+    "unsupported",
+    `${label} is of ${host.arch}; explain knows the ways of ${HOST_ARCH.name}`,
+    { hint: "`kvm-irq dump` shows what it has" },
+  );
+}
+
 /** Reads the target, with `--for` twice. @returns nothing when that was interrupted. */
 async function look(context: Context, options: Options): Promise<Observation | undefined> {
-  if (options.for !== undefined && context.globals.snapshot !== undefined) {
-    throw new KvmIrqError("usage", "--for takes two readings, and a file has one", {
-      hint: "compare two files with `kvm-irq diff`",
-    });
-  }
   const target = await context.target();
   const reading = await readTarget(target);
-  if (reading.arch !== HOST_ARCH) {
-    throw new KvmIrqError(
-      "unsupported",
-      `${reading.info.label} is of ${reading.arch.name}; explain knows the ways of ${HOST_ARCH.name}`,
-      { hint: "`kvm-irq dump` shows what it has" },
-    );
-  }
+  checkArch(reading.info);
   const first = observe(undefined, reading.snapshot, options);
   if (options.for === undefined) return first;
   await sleep(options.for, undefined, { signal: context.signal }).catch(() => {});

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { hold as holdLines } from "../target/inject.ts";
+import { checkLines, hold as holdLines } from "../target/inject.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { injectionOutcome } from "./injection.ts";
 import { duration, gsis } from "./parsers.ts";
@@ -8,7 +8,7 @@ import { duration, gsis } from "./parsers.ts";
 export const hold: CommandSpec = {
   scriptable: true,
   writes: true,
-  gsis: (lines: number[]) => lines,
+  fits: checkLines,
   declare: (program: Command) =>
     program
       .command("hold")

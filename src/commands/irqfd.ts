@@ -1,6 +1,8 @@
 import { Argument, type Command } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import type { IrqfdAction } from "../abi/irqfd.ts";
+import { checkLines } from "../target/inject.ts";
+import type { TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { gsi as oneGsi, wholeNumber } from "./parsers.ts";
 
@@ -16,7 +18,9 @@ const MOST_KICKS = 10_000;
 export const irqfd: CommandSpec = {
   scriptable: true,
   writes: (action: IrqfdAction["do"]) => action !== "list",
-  gsis: (_action: string, gsi: number | undefined) => (gsi === undefined ? [] : [gsi]),
+  fits(info: TargetInfo, action: IrqfdAction["do"], gsi: number | undefined) {
+    if (action === "bind" && gsi !== undefined) checkLines(info, [gsi]);
+  },
   declare: (program: Command) =>
     program
       .command("irqfd")
@@ -37,6 +41,10 @@ export const irqfd: CommandSpec = {
           ["kvm-irq irqfd unbind 4", "away with it"],
         ),
       ),
+
+  check(_globals, action: IrqfdAction["do"], gsi: number | undefined, options: Options) {
+    actionOf(action, gsi, options);
+  },
 
   async run(
     context: Context,

@@ -71,8 +71,12 @@ export const msi: CommandSpec = {
         ),
       ),
 
-  async run(context: Context, options: Options): Promise<Outcome> {
+  check(_globals, options: Options) {
     refuseUnsent(options);
+    messageOf(options);
+  },
+
+  async run(context: Context, options: Options): Promise<Outcome> {
     const message = messageOf(options);
     const decoded = decodeMsi(message);
     if (options.decode) {

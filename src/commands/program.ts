@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
+import { readOnly } from "../target/read-only.ts";
 import type { CommandSpec, GlobalOptions, Parsed, Program } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
 
@@ -88,15 +89,32 @@ function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed)
     const values = parsed.slice(0, -1) as never[];
     const globals = program.opts<GlobalOptions>();
     refuseTargets(command.name(), spec, globals);
+    try {
+      spec.check?.(globals, ...values);
+    } catch (error) {
+      throw withHint(error, command.name());
+    }
     onParsed({
       name: command.name(),
       scriptable: spec.scriptable === true,
       writes: typeof spec.writes === "function" ? spec.writes(...values) : spec.writes === true,
-      gsis: spec.gsis?.(...values) ?? [],
       globals,
+      fits(info) {
+        if (this.writes && info.readOnly) throw readOnly(info.label);
+        spec.fits?.(info, ...values);
+        const routing = spec.routing?.(info, ...values);
+        return routing === undefined || routing === info.routing ? info : { ...info, routing };
+      },
       run: (context) => spec.run(context, ...values),
     });
   });
+}
+
+/** A usage error that has no hint of its own points to the help. */
+export function withHint(error: unknown, command?: string): unknown {
+  if (!(error instanceof KvmIrqError) || error.code !== "usage" || error.hint !== undefined) return error;
+  const hint = `\`kvm-irq ${command === undefined ? "" : `${command} `}--help\` shows how to call it`;
+  return new KvmIrqError("usage", error.message, { hint, details: error.details, cause: error });
 }
 
 /**

@@ -1,8 +1,9 @@
 import { type Command, Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import { count as counted } from "../render/format.ts";
-import { pulseHandled } from "../target/handled.ts";
-import { type InjectionResult, pulse as pulseTrain } from "../target/inject.ts";
+import { guestOf, pulseHandled } from "../target/handled.ts";
+import { checkLines, type InjectionResult, pulse as pulseTrain } from "../target/inject.ts";
+import type { TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { injectionOutcome, trainProgress } from "./injection.ts";
 import { duration, gsis, wholeNumber } from "./parsers.ts";
@@ -24,7 +25,15 @@ const HANDLED_IN_MS = 1000;
 export const pulse: CommandSpec = {
   scriptable: true,
   writes: true,
-  gsis: (lines: number[]) => lines,
+  check(_globals, _lines: number[], options: Options) {
+    if (options.timeout !== undefined && options.require !== "handled") {
+      throw new KvmIrqError("usage", "--timeout goes with --require handled");
+    }
+  },
+  fits(info: TargetInfo, lines: number[], options: Options) {
+    checkLines(info, lines);
+    if (options.require === "handled") guestOf(info);
+  },
   declare: (program: Command) =>
     program
       .command("pulse")
@@ -60,9 +69,6 @@ export const pulse: CommandSpec = {
       ),
 
   async run(context: Context, lines: number[], options: Options): Promise<Outcome> {
-    if (options.timeout !== undefined && options.require !== "handled") {
-      throw new KvmIrqError("usage", "--timeout goes with --require handled");
-    }
     const target = await context.target();
     const { count, interval, width } = options;
     const showProgress = trainProgress(context, count, "pulse");

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { release as releaseLines } from "../target/inject.ts";
+import { checkLines, release as releaseLines } from "../target/inject.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { injectionOutcome } from "./injection.ts";
 import { gsis } from "./parsers.ts";
@@ -8,7 +8,7 @@ import { gsis } from "./parsers.ts";
 export const release: CommandSpec = {
   scriptable: true,
   writes: true,
-  gsis: (lines: number[]) => lines,
+  fits: checkLines,
   declare: (program: Command) =>
     program
       .command("release")

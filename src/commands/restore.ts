@@ -3,6 +3,8 @@ import { diffState } from "../diagnose/diff.ts";
 import { readInput } from "../target/input.ts";
 import { parseSnapshot } from "../target/parse-snapshot.ts";
 import { restoreSnapshot } from "../target/restore.ts";
+import { selectChips } from "../target/take-snapshot.ts";
+import type { TargetInfo } from "../target/target.ts";
 import { changesText } from "./changes.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { chips as chipWords } from "./parsers.ts";
@@ -34,6 +36,10 @@ export const restore: CommandSpec = {
           ["kvm-irq restore snap.json --chip ioapic", "one chip"],
         ),
       ),
+
+  fits(info: TargetInfo, _file: string, { chip = [] }: Options) {
+    selectChips(chip, info);
+  },
 
   async run(context: Context, file: string, { chip, dryRun = false }: Options): Promise<Outcome> {
     const label = file === "-" ? "standard input" : file;

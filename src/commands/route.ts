@@ -1,6 +1,8 @@
 import { Argument, type Command } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import { type Routing, routesOf } from "../abi/x86/routing.ts";
+import { routingOn } from "../machine/routed.ts";
+import type { TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { parseRoutes } from "./parse-routes.ts";
 
@@ -29,18 +31,16 @@ export const route: CommandSpec = {
         ),
       ),
 
+  check(_globals, action: Action, words: readonly string[]) {
+    wantedRouting(action, words);
+  },
+  routing({ irqchip = "full", routing }: TargetInfo, action: Action, words: readonly string[]) {
+    const wanted = wantedRouting(action, words) ?? routing;
+    return wanted && routingOn(irqchip, wanted);
+  },
+
   async run(context: Context, action: Action, words: readonly string[]): Promise<Outcome> {
-    if (words.length > 0 !== (action === "set")) {
-      throw new KvmIrqError(
-        "usage",
-        action === "set" ? "no routes to set" : `\`route ${action}\` takes no routes`,
-        {
-          hint: "as in `kvm-irq route set default 30=msi:0xfee00000/0x41`, or `kvm-irq route reset`",
-        },
-      );
-    }
-    const wanted: Routing | undefined =
-      action === "show" ? undefined : action === "reset" ? "default" : parseRoutes(words);
+    const wanted = wantedRouting(action, words);
     const target = await context.target();
     if (wanted !== undefined) await target.setRouting(wanted);
     const { routing, label } = await target.describe();
@@ -51,6 +51,25 @@ export const route: CommandSpec = {
     };
   },
 };
+
+/**
+ * What becomes of the routing; nothing where it stays as it is.
+ *
+ * @throws KvmIrqError `usage` unless action and routes go together; `bad-route`, `bad-msi`.
+ */
+function wantedRouting(action: Action, words: readonly string[]): Routing | undefined {
+  if (words.length > 0 !== (action === "set")) {
+    throw new KvmIrqError(
+      "usage",
+      action === "set" ? "no routes to set" : `\`route ${action}\` takes no routes`,
+      {
+        hint: "as in `kvm-irq route set default 30=msi:0xfee00000/0x41`, or `kvm-irq route reset`",
+      },
+    );
+  }
+  if (action === "show") return undefined;
+  return action === "reset" ? "default" : parseRoutes(words);
+}
 
 function unknownRouting(label: string): KvmIrqError {
   return new KvmIrqError("unsupported", `the routing of ${label} is not known`, {

@@ -1,6 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { checkRouted, type Routed } from "../machine/routed.ts";
-import type { Target } from "../target/target.ts";
+import type { Target, TargetInfo } from "../target/target.ts";
 import type { Context, Outcome, Parsed, Program } from "./command.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
 import { StepContext } from "./step-context.ts";
@@ -25,27 +24,29 @@ const REMEMBERED_LINES = 1000;
 /**
  * Checks every line of a script without running any.
  *
- * @param routed where GSIs go on the script's VM, when that is known. A `route` line may change it, so that
- *   GSIs behind the first such line are left to the VM.
+ * @param info what the script's VM has. Where its GSIs go changes with each line that sets its routing.
  * @returns how many commands it has, and whether one of them changes the VM.
  * @throws KvmIrqError `bad-input` with the place of the first mistake.
  */
 export async function checkScript(
   script: Script,
   program: Program,
-  routed: Routed | undefined,
+  info: TargetInfo,
 ): Promise<{ commands: number; writes: boolean }> {
   const parse = lineParser(script, program);
   let commands = 0;
   let changes = false;
-  let known = routed;
+  let now = info;
+  let fitting = new WeakSet<Parsed>();
   for await (const line of script.lines()) {
-    const { name, gsis, writes } = await parse(line);
-    if (name === "route") known = undefined;
-    const table = known;
-    if (table !== undefined) await atLine(script.label, line.number, () => checkRouted(table, gsis));
-    changes ||= writes;
+    const parsed = await parse(line);
+    changes ||= parsed.writes;
     commands++;
+    if (fitting.has(parsed)) continue;
+    const next = await atLine(script.label, line.number, () => parsed.fits(now));
+    if (next === now) fitting.add(parsed);
+    else fitting = new WeakSet();
+    now = next;
   }
   return { commands, writes: changes };
 }

@@ -2,15 +2,14 @@ import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { PRESETS } from "../machine/presets.ts";
-import type { Routed } from "../machine/routed.ts";
-import type { Start } from "../machine/start.ts";
 import { count } from "../render/format.ts";
-import type { Target } from "../target/target.ts";
+import { scratchInfo } from "../target/local.ts";
+import type { Target, TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
 import { jsonReporter, type Reporter, testReporter, textReporter } from "./run-report.ts";
 import { checkScript, runScript } from "./run-script.ts";
-import { scratchTarget } from "./scratch.ts";
+import { type ScratchOptions, scratchTarget } from "./scratch.ts";
 import { openScript, type Script } from "./script.ts";
 import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
 import { toFile } from "./to-file.ts";
@@ -77,8 +76,9 @@ export const run: CommandSpec = {
     const { backend = "kvm", preset = "reset", vcpus = 1, from } = options;
     const wanted = { backend, preset, vcpus, ...(from === undefined ? {} : { from }) };
     const made = namesTarget(context) ? undefined : await chooseStart(context, wanted);
-    const routed = made === undefined ? await routingOf(context, options) : routingAtStart(made);
-    const { commands, writes } = await checkScript(script, context.program, routed);
+    const info =
+      made === undefined ? await (await context.target()).describe() : infoAtStart({ ...made, backend });
+    const { commands, writes } = await checkScript(script, context.program, info);
     if (options.dryRun) {
       return {
         json: { script: script.label, commands },
@@ -124,16 +124,10 @@ function refuseMaking({ backend, preset, vcpus }: Options): void {
   });
 }
 
-/** Where the GSIs go of a VM made for a script. */
-function routingAtStart({ start }: { start: Start }): Routed {
-  return { irqchip: "full", routing: (typeof start === "string" ? undefined : start.routing) ?? "default" };
-}
-
-/** What is known beforehand of the routing of a target that was named. */
-async function routingOf(context: Context, { dryRun }: Options): Promise<Routed | undefined> {
-  if (dryRun) return undefined;
-  const { irqchip = "full", routing } = await (await context.target()).describe();
-  return routing && { irqchip, routing };
+/** What a VM made for a script will have. */
+function infoAtStart({ backend, vcpus, start }: ScratchOptions): TargetInfo {
+  const routing = (typeof start === "string" ? undefined : start.routing) ?? "default";
+  return scratchInfo({ backend: backend === "model" ? "model" : "kvm", vcpus, irqchip: "full", routing });
 }
 
 function namesTarget({ globals: { session, pid, snapshot } }: Context): boolean {

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { diffState } from "../diagnose/diff.ts";
-import { type Assignment, editTarget, parseAssignment } from "../target/edit.ts";
+import { type Assignment, checkAssignments, editTarget, parseAssignment } from "../target/edit.ts";
 import { changesText } from "./changes.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 
@@ -31,6 +31,8 @@ export const set: CommandSpec = {
           [`kvm-irq set 'lapic[0].reserved={"0x3f0":1}'`, "all words without a name; {} for none"],
         ),
       ),
+
+  fits: checkAssignments,
 
   async run(context: Context, assignments: Assignment[]): Promise<Outcome> {
     const { before, wanted, after } = await editTarget(await context.target(), assignments);

@@ -1,5 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
+import { certainPart, type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
 import { checkFieldNames, wordsOf } from "../abi/x86/fields.ts";
 
 const OPERATORS = ["=", "!=", "<", ">", "<=", ">=", "&"] as const;
@@ -58,6 +58,20 @@ export function judge(state: object, conditions: readonly Condition[]): Verdict[
       met: holds(field, operator, wanted),
     })),
   );
+}
+
+/**
+ * Insists that conditions can be tested, whatever the state that they are put to.
+ *
+ * @param blank a state with the same fields; what is in them does not matter.
+ * @throws KvmIrqError `bad-path`, as {@link judge} does.
+ */
+export function checkConditions(blank: object, conditions: readonly Condition[]): void {
+  for (const condition of conditions) {
+    const certain = certainPart(condition.path);
+    if (certain.steps.length === condition.path.steps.length) judge(blank, [condition]);
+    else resolvePath(blank, certain);
+  }
 }
 
 function holds(field: Field, operator: Operator, wanted: string): boolean {

@@ -2,7 +2,7 @@ import { HOST_ARCH } from "../abi/arches.ts";
 import type { InjectionStatus, LineStep } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { type Routing, routesOf } from "../abi/x86/routing.ts";
-import { type Machine, setIrqLines } from "./machine.ts";
+import { type Irqchip, type Machine, setIrqLines } from "./machine.ts";
 
 /** Where a VM's GSIs go, and what chips they can go to. */
 export type Routed = Pick<Machine, "routing" | "irqchip">;
@@ -26,6 +26,21 @@ export function checkRouted({ irqchip, routing }: Routed, gsis: Iterable<number>
       hint: irqchip === "split" ? SPLIT_HINT : hintOf(routing),
     });
   }
+}
+
+/**
+ * The routing that a VM has once it was given one: a split irqchip's is empty by default.
+ *
+ * @throws KvmIrqError `bad-route` where a split irqchip lacks the chips that it goes to.
+ */
+export function routingOn(irqchip: Irqchip, routing: Routing): Routing {
+  if (irqchip === "full") return routing;
+  if (routing === "default") return [];
+  const pin = routing.find((route) => "chip" in route);
+  if (pin === undefined) return routing;
+  throw new KvmIrqError("bad-route", `GSI ${pin.gsi} can't go to ${pin.chip}: a split irqchip has none`, {
+    hint: "its GSIs can be routed to MSIs alone; nothing was changed",
+  });
 }
 
 /**

@@ -4,26 +4,16 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { GuestProgram, GuestState } from "../abi/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
-import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
+import { type Routing, routesOf } from "../abi/x86/routing.ts";
 import { checkVcpus, vcpuAt } from "../machine/checks.ts";
 import type { Irqchip, Machine } from "../machine/machine.ts";
-import { checkRouted } from "../machine/routed.ts";
+import { checkRouted, routingOn } from "../machine/routed.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { Guest } from "./guest/guest.ts";
 import { Irqfds } from "./irqfds.ts";
 import { Kvm } from "./kvm.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
-
-/** A split irqchip's routing is empty by default, and has no chips to go to. */
-function splitRouting(routing: Routing): readonly Route[] {
-  if (routing === "default") return [];
-  const pin = routing.find((route) => "chip" in route);
-  if (pin === undefined) return routing;
-  throw new KvmIrqError("bad-route", `GSI ${pin.gsi} can't go to ${pin.chip}: a split irqchip has none`, {
-    hint: "its GSIs can be routed to MSIs alone; nothing was changed",
-  });
-}
 
 /** Where QEMU has it too: just below the BIOS. */
 const TSS_ADDRESS = 0xfffb_d000;
@@ -81,7 +71,7 @@ export class KvmMachine implements Machine {
   }
 
   setRouting(routing: Routing): void {
-    const wanted = this.irqchip === "split" ? splitRouting(routing) : routing;
+    const wanted = routingOn(this.irqchip, routing);
     this.#vm.setRouting(routesOf(wanted));
     this.#routing = wanted;
   }

@@ -1,12 +1,12 @@
 import type { Chips } from "../abi/arch.ts";
 import { archNamed } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { chipOfPath, type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
+import { certainPart, chipOfPath, type Field, type Path, parsePath, resolvePath } from "../abi/path.ts";
 import { checkChips } from "../abi/schema.ts";
 import { toU64, type U64 } from "../abi/u64.ts";
 import { checkFieldNames } from "../abi/x86/fields.ts";
-import { readTarget } from "./take-snapshot.ts";
-import type { Target } from "./target.ts";
+import { blankReading, readTarget } from "./take-snapshot.ts";
+import type { Target, TargetInfo } from "./target.ts";
 
 /** A field and the text of the value that it is to have. */
 export interface Assignment {
@@ -38,6 +38,9 @@ export function parseAssignment(text: string): Assignment {
   }
   const path = parsePath(text.slice(0, equals));
   checkFieldNames(path);
+  if (chipOfPath(path).startsWith("vcpu")) {
+    throw new KvmIrqError("bad-path", "a vCPU's state can be read, not set");
+  }
   return { path, text: text.slice(equals + 1) };
 }
 
@@ -48,13 +51,12 @@ export function parseAssignment(text: string): Assignment {
  * @throws KvmIrqError `bad-path` for a field that is not there or a value that does not fit it.
  */
 export async function editTarget(target: Target, assignments: readonly Assignment[]): Promise<Edited> {
-  const words = assignments.map(({ path }) => chipOfPath(path));
+  const words = chipsOf(assignments);
   const attempt = async (): Promise<Edited> => {
-    const { arch, images, snapshot } = await readTarget(target, words.map(checkWritable));
+    const { arch, images, snapshot } = await readTarget(target, words);
     const { chips: before } = snapshot;
     const wanted = structuredClone(before);
-    for (const assignment of assignments) assign(wanted, assignment);
-    refuseUnfit(wanted);
+    change(wanted, assignments);
     const changed = archNamed(arch.name).encode(wanted);
     await target.writeChips(changed, images);
     const after = arch.decode(await target.readChips(images.map(({ id }) => id))).chips;
@@ -69,11 +71,26 @@ export async function editTarget(target: Target, assignments: readonly Assignmen
   }
 }
 
-function checkWritable(word: string): string {
-  if (word.startsWith("vcpu")) {
-    throw new KvmIrqError("bad-path", "a vCPU's state can be read, not set");
-  }
-  return word;
+/**
+ * Insists that a target has the fields of assignments, and that their values fit, without reading its state.
+ *
+ * @throws KvmIrqError `bad-path`, `bad-chip`.
+ */
+export function checkAssignments(info: TargetInfo, assignments: readonly Assignment[]): void {
+  const certain = assignments.filter(({ path }) => certainPart(path).steps.length === path.steps.length);
+  const { chips } = blankReading(info, chipsOf(assignments));
+  for (const { path } of assignments) resolvePath(chips, certainPart(path));
+  change(chips, certain);
+}
+
+function chipsOf(assignments: readonly Assignment[]): string[] {
+  return assignments.map(({ path }) => chipOfPath(path));
+}
+
+/** @throws KvmIrqError `bad-path`. */
+function change(chips: Chips, assignments: readonly Assignment[]): void {
+  for (const assignment of assignments) assign(chips, assignment);
+  refuseUnfit(chips);
 }
 
 function assign(chips: Chips, { path, text }: Assignment): void {

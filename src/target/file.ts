@@ -8,6 +8,7 @@ import type { Routing } from "../abi/x86/routing.ts";
 import { encodeVcpu } from "../abi/x86/vcpu.ts";
 import { readInput } from "./input.ts";
 import { parseSnapshot } from "./parse-snapshot.ts";
+import { readOnly } from "./read-only.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
 /** A saved VM: a snapshot, or the raw bytes of chips. It can be read and nothing else. */
@@ -45,6 +46,7 @@ export class FileTarget implements Target {
       host: this.#host,
       chips: this.#images.map(({ id }) => id),
       ...(this.#routing === undefined ? {} : { routing: this.#routing }),
+      readOnly: true,
       label: this.#label,
     };
   }
@@ -58,32 +60,26 @@ export class FileTarget implements Target {
   }
 
   writeChips(): never {
-    throw this.#readOnly();
+    throw readOnly(this.#label);
   }
 
   setIrqLines(): never {
-    throw this.#readOnly();
+    throw readOnly(this.#label);
   }
 
   signalMsis(): never {
-    throw this.#readOnly();
+    throw readOnly(this.#label);
   }
 
   setRouting(): never {
-    throw this.#readOnly();
+    throw readOnly(this.#label);
   }
 
   irqfd(): never {
-    throw this.#readOnly();
+    throw readOnly(this.#label);
   }
 
   async close(): Promise<void> {}
-
-  #readOnly(): KvmIrqError {
-    return new KvmIrqError("unsupported", `${this.#label} is a file: it can be read, not driven`, {
-      hint: "`kvm-irq create NAME --from FILE` makes a VM of it that can be",
-    });
-  }
 }
 
 /** Raw chips start with a small chip number or a register page's zeros; JSON and empty input do not. */

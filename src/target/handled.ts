@@ -1,8 +1,8 @@
 import type { LineStep } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { handledInAll } from "../abi/guest.ts";
+import { type GuestState, handledInAll } from "../abi/guest.ts";
 import { countStatus, type InjectionResult, type PulseTrain } from "./inject.ts";
-import type { Target } from "./target.ts";
+import type { Target, TargetInfo } from "./target.ts";
 import { pause, untilOver } from "./wait.ts";
 
 /** What became of the pulses of one GSI into a guest that takes interrupts. */
@@ -70,15 +70,23 @@ async function pulseOnce(
 /** Between two looks at the guest's counts; a handler that runs at once is seen at the first. */
 const POLL_MS = 1;
 
+/**
+ * A target's guest of ours.
+ *
+ * @throws KvmIrqError `unsupported` when it has none.
+ */
+export function guestOf({ guest, label }: TargetInfo): GuestState {
+  if (guest !== undefined) return guest;
+  throw new KvmIrqError("unsupported", `${label} has no guest that counts what it handles`, {
+    hint: "`kvm-irq create --guest ioapic` (or pic) makes a session with one",
+  });
+}
+
 async function handledBy(target: Target): Promise<number> {
-  const { guest, label } = await target.describe();
-  if (guest === undefined) {
-    throw new KvmIrqError("unsupported", `${label} has no guest that counts what it handles`, {
-      hint: "`kvm-irq create --guest ioapic` (or pic) makes a session with one",
-    });
-  }
+  const info = await target.describe();
+  const guest = guestOf(info);
   if (!guest.running) {
-    throw new KvmIrqError("unsupported", `the guest of ${label} runs no more: ${guest.ended}`, {
+    throw new KvmIrqError("unsupported", `the guest of ${info.label} runs no more: ${guest.ended}`, {
       hint: "make the session anew",
     });
   }

@@ -1,5 +1,6 @@
 import type { InjectionStatus, LineStep } from "../abi/chip.ts";
-import type { Target } from "./target.ts";
+import { checkRouted } from "../machine/routed.ts";
+import type { Target, TargetInfo } from "./target.ts";
 import { pause, untilOver } from "./wait.ts";
 
 /** What became of injections that were tried, by the kernel's answer to each. */
@@ -34,6 +35,15 @@ export interface PulseTrain {
 
 /** How many pulses go in one request when nothing has to be waited for: about 20 ms of work. */
 const BATCH = 1000;
+
+/**
+ * Insists that a target's routing takes GSIs somewhere, as far as that is known.
+ *
+ * @throws KvmIrqError `bad-gsi` naming the first that goes nowhere.
+ */
+export function checkLines({ irqchip = "full", routing }: TargetInfo, gsis: readonly number[]): void {
+  if (routing !== undefined) checkRouted({ irqchip, routing }, gsis);
+}
 
 /**
  * Pulses lines: level 1, then 0. Every GSI in turn, so many times. However it ends, the lines are low.

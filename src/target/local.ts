@@ -25,15 +25,7 @@ export class LocalTarget implements Target {
   }
 
   async describe(): Promise<TargetInfo> {
-    const { backend, vcpus, irqchip, routing } = this.#machine;
-    return {
-      source: { kind: "scratch", backend, pid: process.pid },
-      host: hostOf(this.#machine),
-      chips: machineChips(vcpus, irqchip),
-      irqchip,
-      routing,
-      label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",
-    };
+    return scratchInfo(this.#machine);
   }
 
   async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
@@ -63,6 +55,21 @@ export class LocalTarget implements Target {
   async close(): Promise<void> {
     this.#machine.close();
   }
+}
+
+/** What there is to say of a machine of this process, made or still to be made. */
+export function scratchInfo(
+  machine: Pick<Machine, "backend" | "vcpus" | "irqchip" | "routing" | "apiVersion">,
+): TargetInfo {
+  const { backend, vcpus, irqchip, routing } = machine;
+  return {
+    source: { kind: "scratch", backend, pid: process.pid },
+    host: hostOf(machine),
+    chips: machineChips(vcpus, irqchip),
+    irqchip,
+    routing,
+    label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",
+  };
 }
 
 /** What a machine of this host's architecture can be asked for. */

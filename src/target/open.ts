@@ -14,12 +14,11 @@ export interface TargetChoice {
 }
 
 /**
- * Opens the target that the options name; without any, the session `KVM_IRQ_SESSION` or `default`.
+ * Insists that a choice is of one target.
  *
- * @throws KvmIrqError `usage` for two at once, and whatever keeps the target from being opened.
+ * @throws KvmIrqError `usage` for two at once, and for options that go with another kind of target.
  */
-export async function openTarget(choice: TargetChoice, env = process.env): Promise<Target> {
-  const { session, pid, snapshot, vmFd, layout } = choice;
+export function checkChoice({ session, pid, snapshot, vmFd, layout }: TargetChoice): void {
   const named = [
     session !== undefined && "--session",
     pid !== undefined && "--pid",
@@ -31,6 +30,16 @@ export async function openTarget(choice: TargetChoice, env = process.env): Promi
     throw new KvmIrqError("usage", "--layout is for the raw bytes of a --snapshot");
   }
   if (vmFd !== undefined && pid === undefined) throw new KvmIrqError("usage", "--vm-fd goes with --pid");
+}
+
+/**
+ * Opens the target that the options name; without any, the session `KVM_IRQ_SESSION` or `default`.
+ *
+ * @throws KvmIrqError `usage` for two at once, and whatever keeps the target from being opened.
+ */
+export async function openTarget(choice: TargetChoice, env = process.env): Promise<Target> {
+  checkChoice(choice);
+  const { session, pid, snapshot, vmFd, layout } = choice;
   if (snapshot !== undefined) {
     const { FileTarget } = await import("./file.ts");
     return new FileTarget(snapshot, layout);

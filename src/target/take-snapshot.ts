@@ -1,4 +1,4 @@
-import type { Arch } from "../abi/arch.ts";
+import { type Arch, blankState, type Chips, type VcpuList } from "../abi/arch.ts";
 import { archNamed } from "../abi/arches.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
@@ -23,7 +23,7 @@ export interface Reading {
 export async function readTarget(target: Target, words: readonly string[] = []): Promise<Reading> {
   const info = await target.describe();
   const arch = archNamed(info.host.arch);
-  const images = await target.readChips(words.length === 0 ? info.chips : selectChips(words, info, arch));
+  const images = await target.readChips(selectChips(words, info));
   const snapshot = {
     ...makeSnapshot(arch, images, info.source, info.host),
     ...(info.routing === undefined ? {} : { routing: info.routing }),
@@ -32,7 +32,19 @@ export async function readTarget(target: Target, words: readonly string[] = []):
   return { info, arch, images, snapshot };
 }
 
-function selectChips(words: readonly string[], info: TargetInfo, arch: Arch): ChipId[] {
+/** What a reading of a target's chips would have, had it nothing but zeros in it. No chip is read. */
+export function blankReading(info: TargetInfo, words: readonly string[]): { chips: Chips; vcpus?: VcpuList } {
+  return blankState(archNamed(info.host.arch), selectChips(words, info));
+}
+
+/**
+ * The chips of a target that words of `--chip` stand for; no words stand for all that it has.
+ *
+ * @throws KvmIrqError `bad-chip` for a word that names no chip of the target.
+ */
+export function selectChips(words: readonly string[], info: TargetInfo): ChipId[] {
+  if (words.length === 0) return info.chips;
+  const arch = archNamed(info.host.arch);
   const filters = words.map((word) => {
     const filter = arch.chipFilter(word);
     if (filter === undefined) throw badChip(word, arch);

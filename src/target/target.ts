@@ -19,6 +19,8 @@ export interface TargetInfo {
   routing?: Routing;
   /** A guest of ours that runs on it. */
   guest?: GuestState;
+  /** Whether it is a file: it can be read, not driven, and never changes. */
+  readOnly?: true;
   /** How a message names the target: "session 'default'", "pid 4242", "snap.json". */
   label: string;
 }

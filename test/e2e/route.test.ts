@@ -66,7 +66,7 @@ describe("route", () => {
     expect(user.json(["route", "show"]).default).toBe(true);
   });
 
-  it("has a place in scripts, whose GSIs behind it are the VM's to judge", () => {
+  it("has a place in scripts, and says where GSIs behind it go", () => {
     const input = `route set ${MSI}\npulse 30 --require delivered\nexpect lapic[0].irr=0x41\n`;
     expect(user.run(["run", "-", "--preset", "ioapic"], { input }).status).toBe(0);
     expect(user.run(["-s", "default", "run", "-"], { input }).status).toBe(0);

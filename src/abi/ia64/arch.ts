@@ -1,6 +1,6 @@
 import type { Arch } from "../arch.ts";
 import { KvmIrqError } from "../error.ts";
-import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS_IA64 } from "../x86/ioapic.ts";
+import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS_IA64, ioapicStateSize } from "../x86/ioapic.ts";
 
 /**
  * ia64, which left Linux's KVM in 3.19: an IOSAPIC with the layout of x86's IOAPIC and 48 pins. There is
@@ -20,6 +20,7 @@ export const IA64: Arch = {
       chips: ioapic === undefined ? {} : { ioapic: decodeIoapic(ioapic.bytes, IOAPIC_NUM_PINS_IA64) },
     };
   },
+  imageSizes: { pic1: 0, pic2: 0, ioapic: ioapicStateSize(IOAPIC_NUM_PINS_IA64), lapic: 0, vcpu: 0 },
   encode({ ioapic }) {
     if (ioapic === undefined) throw new KvmIrqError("bad-input", "ia64 has an IOAPIC and nothing else");
     return [{ id: "ioapic", bytes: encodeIoapic(ioapic) }];

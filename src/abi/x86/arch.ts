@@ -1,9 +1,10 @@
 import type { Arch, Chips, VcpuList } from "../arch.ts";
 import { type ChipId, type ChipImage, isChipId, parseChipId } from "../chip.ts";
-import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS } from "./ioapic.ts";
+import { SIZEOF } from "../ioctl.ts";
+import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS, ioapicStateSize } from "./ioapic.ts";
 import { decodeLapic, encodeLapic } from "./lapic.ts";
 import { decodePic, encodePic } from "./pic.ts";
-import { decodeVcpu } from "./vcpu.ts";
+import { decodeVcpu, VCPU_IMAGE } from "./vcpu.ts";
 
 /** x86-64: two 8259 PICs, an IOAPIC of 24 pins, and a local APIC for each vCPU. */
 export const X86_64: Arch = {
@@ -35,6 +36,13 @@ export const X86_64: Arch = {
   ioapicPins: IOAPIC_NUM_PINS,
   maxVcpus: 255,
   decode: decodeImages,
+  imageSizes: {
+    pic1: SIZEOF.kvm_pic_state,
+    pic2: SIZEOF.kvm_pic_state,
+    ioapic: ioapicStateSize(IOAPIC_NUM_PINS),
+    lapic: SIZEOF.kvm_lapic_state,
+    vcpu: VCPU_IMAGE.size,
+  },
   encode: encodeChips,
 };
 
