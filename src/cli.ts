@@ -1,8 +1,8 @@
 import { closeSync } from "node:fs";
 import { KvmIrqError } from "./abi/error.ts";
-import type { Outcome } from "./commands/command.ts";
 import { ProcessContext } from "./commands/process-context.ts";
 import { makeProgram, withHint } from "./commands/program.ts";
+import { show } from "./commands/show.ts";
 import { stdoutFailed, writeToStdout } from "./commands/standard-output.ts";
 
 /** Put in by the build, from package.json. */
@@ -52,13 +52,6 @@ function endWithoutTerminal(): never {
   // Node aborts at its exit when it can't give a terminal back that it still has open.
   for (const fd of [0, 1, 2]) closeSync(fd);
   process.exit(130);
-}
-
-async function show({ bytes, json, text }: Outcome, context: ProcessContext): Promise<void> {
-  if (bytes !== undefined) writeToStdout(bytes);
-  else if (context.globals.json) {
-    if (json !== undefined) writeToStdout(`${JSON.stringify(json)}\n`);
-  } else if (text !== undefined) writeToStdout(await text(await context.view()));
 }
 
 function fail(error: unknown, { json, debug }: { json: boolean; debug: boolean }): void {

@@ -2,6 +2,7 @@ import type { ReportedTest } from "../render/steps.ts";
 import { plainView } from "../render/view.ts";
 import type { Context } from "./command.ts";
 import type { StepResult } from "./run-script.ts";
+import { show } from "./show.ts";
 
 /** Shows a script's steps as they are done, or a report in the end. */
 export interface Reporter {
@@ -14,10 +15,7 @@ export function textReporter(context: Context, quiet: boolean): Reporter {
   return {
     async step(result) {
       const { outcome } = result;
-      if (outcome !== undefined && !(quiet && result.status === 0)) {
-        if (outcome.bytes !== undefined) context.write(outcome.bytes);
-        else if (outcome.text !== undefined) context.write(await outcome.text(await context.view()));
-      }
+      if (outcome !== undefined && !(quiet && result.status === 0)) await show(outcome, result.context);
       if (result.status === 0) return;
       context.notice(`${result.place}: ${result.line.text}: ${failureOf(result)}`);
       if (result.error?.hint !== undefined) context.notice(`hint: ${result.error.hint}`);

@@ -11,6 +11,8 @@ export interface StepResult {
   line: ScriptLine;
   /** The command's name. */
   command: string;
+  /** What it ran in. */
+  context: Context;
   status: number;
   outcome?: Outcome;
   /** What it failed with, when it failed by an error. */
@@ -70,7 +72,7 @@ async function runStep(
   context: Context,
 ): Promise<StepResult> {
   const start = performance.now();
-  const step = { place, line, command: parsed.name };
+  const step = { place, line, command: parsed.name, context };
   try {
     const outcome = await parsed.run(context);
     return { ...step, status: outcome.status ?? 0, outcome, ms: performance.now() - start };
@@ -112,7 +114,8 @@ async function parseLine(program: Program, words: readonly string[]): Promise<Pa
   const { json: _, ...targets } = parsed.globals;
   const [option] = Object.keys(targets);
   if (option !== undefined) {
-    throw new KvmIrqError("usage", `--${option} has no place in a script: it is the whole script's`);
+    const flag = option === "vmFd" ? "vm-fd" : option;
+    throw new KvmIrqError("usage", `--${flag} has no place in a script: it is the whole script's`);
   }
   return parsed;
 }

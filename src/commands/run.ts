@@ -54,13 +54,17 @@ export const run: CommandSpec = {
       .option("-o, --output <file>", "write the tap or junit report to a file")
       .addHelpText(
         "after",
-        examples(
-          ["kvm-irq run level.kvmirq --preset ioapic", "on a VM made for it"],
-          ["kvm-irq -s ci run level.kvmirq --keep-going", "on a living session, to the end"],
-          ["kvm-irq run what-if.kvmirq --backend model --from snap.json", "on a saved VM, in software"],
-          ["printf 'pulse 4\\nexpect pic1.irr&0x10\\n' | kvm-irq run -", "from a pipe"],
-          ["kvm-irq run level.kvmirq --format junit -o report.xml", "for a CI system"],
-        ),
+        `
+--json on a line of the script shows that line's result as JSON, whatever the command; with --json of the
+run itself, each line gives an object with its number, command, status and result. The options that choose
+a target, --yes and --debug belong to the run and have no place on a line.
+${examples(
+  ["kvm-irq run level.kvmirq --preset ioapic", "on a VM made for it"],
+  ["kvm-irq -s ci run level.kvmirq --keep-going", "on a living session, to the end"],
+  ["kvm-irq run what-if.kvmirq --backend model --from snap.json", "on a saved VM, in software"],
+  ["printf 'pulse 4\\nexpect pic1.irr&0x10\\n' | kvm-irq run -", "from a pipe"],
+  ["kvm-irq run level.kvmirq --format junit -o report.xml", "for a CI system"],
+)}`,
       ),
 
   async run(context: Context, path: string, options: Options): Promise<Outcome> {

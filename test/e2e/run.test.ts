@@ -135,6 +135,34 @@ describe("run", () => {
     ]);
   });
 
+  it("shows a line's result as JSON where the line says --json, whatever the command", () => {
+    const path = script(
+      "json-lines",
+      "pulse 20 --json",
+      "--json expect lapic[0].irr=0x44",
+      "explain 20 --json --strict",
+      "dump --chip pic1 --json",
+      "route show --json",
+      "pulse 4",
+    );
+    const { status, stdout, stderr } = run(path, "--keep-going");
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: `${path}:3: explain 20 --json --strict: status 1\n`,
+    });
+    const lines = stdout.split("\n");
+    expect(objects(lines.slice(0, 5).join("\n"))).toMatchObject([
+      { results: [{ gsi: 20, delivered: 1 }] },
+      { met: true },
+      { verdict: "held" },
+      { format: "kvm-irq.snapshot" },
+      { default: true },
+    ]);
+    expect(lines[5]).toMatch(/^GSI/);
+    // With --json of the run itself there is nothing left to say.
+    expect(objects(run(path, "--keep-going", "--json").stdout)).toHaveLength(6);
+  });
+
   it("with --quiet shows what failed and nothing else", () => {
     const path = script("quiet", "pulse 4", "dump", "expect pic1.imr=0", "pulse 5");
     const { stdout, stderr } = run(path, "--quiet", "--keep-going");
@@ -207,6 +235,8 @@ describe("run", () => {
     ["a script in a script", "run other.kvmirq", "`run` has no place in a script"],
     ["another VM", "create other", "`create` has no place in a script"],
     ["another target", "-s other dump", "--session has no place in a script"],
+    ["consent", "--yes dump", "--yes has no place in a script"],
+    ["one of several VMs", "--vm-fd 3 --pid 7 dump", "has no place in a script"],
     ["a command without an end", "watch", "`watch` has no place in a script"],
     ["help", "pulse --help", "help has no place in a script"],
     ["the program's own name", "kvm-irq pulse 4", "a line of a script begins with the command"],
