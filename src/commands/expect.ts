@@ -48,9 +48,11 @@ export const expect: CommandSpec = {
   async run(context: Context, conditions: Condition[], { timeout }: { timeout: number }): Promise<Outcome> {
     const verdicts = await awaitConditions(await context.target(), conditions, timeout, context.signal);
     const met = verdicts.every((verdict) => verdict.met);
+    const interrupted = !met && context.signal.aborted;
+    if (interrupted) context.notice("interrupted before all conditions held");
     return {
-      status: met ? 0 : context.signal.aborted ? 130 : 1,
-      json: { met, conditions: verdicts },
+      status: met ? 0 : interrupted ? 130 : 1,
+      json: { met, ...(interrupted && { interrupted }), conditions: verdicts },
       text: async (view) => (await import("../render/expect.ts")).renderVerdicts(verdicts, view),
     };
   },

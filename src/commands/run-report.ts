@@ -1,13 +1,16 @@
 import type { ReportedTest } from "../render/steps.ts";
 import { plainView } from "../render/view.ts";
 import type { Context } from "./command.ts";
-import type { StepResult } from "./run-script.ts";
+import { INTERRUPTED, type ScriptStep, type StepResult } from "./run-script.ts";
 import { show } from "./show.ts";
 
 /** Shows a script's steps as they are done, or a report in the end. */
 export interface Reporter {
   step(result: StepResult): Promise<void>;
-  end(): Promise<string>;
+  /** A line that was not run; absent where nobody is told of those. */
+  skip?(step: ScriptStep, why: string): void;
+  /** @param bailOut why the script was given up, if it was. @returns the report. */
+  end(bailOut?: string): Promise<string>;
 }
 
 /** What the commands themselves would show, then what failed and where. */
@@ -36,28 +39,39 @@ export function jsonReporter(context: Context): Reporter {
   };
 }
 
-/** A report for CI systems: a test for each `expect`, and for every other line that failed. */
+/** A report for CI systems: a test for each `expect`, run or not, and for every other line that failed. */
 export function testReporter(format: "tap" | "junit", label: string): Reporter {
   const tests: ReportedTest[] = [];
+  const testOf = ({ place, line: { text }, parsed }: ScriptStep) => ({
+    place,
+    name: text,
+    command: parsed.name,
+  });
   return {
     async step(result) {
-      if (result.command !== "expect" && result.status === 0) return;
-      const { place, line, command, ms, outcome } = result;
-      const test = { place, name: line.text, command, ms };
-      if (result.status === 0) tests.push(test);
-      else {
-        const details = (await outcome?.text?.(plainView())) ?? "";
-        tests.push({ ...test, failure: { message: failureOf(result), details } });
+      const { parsed, status, unrun, ms, outcome } = result;
+      if (parsed.name !== "expect" && status === 0) return;
+      const test = { ...testOf(result), ms };
+      if (status === 0) {
+        tests.push(test);
+        return;
       }
+      const details = (await outcome?.text?.(plainView())) ?? "";
+      const reason = { message: failureOf(result), details };
+      tests.push({ ...test, ...(unrun || status === INTERRUPTED ? { error: reason } : { failure: reason }) });
     },
-    async end() {
+    skip(step, why) {
+      if (step.parsed.name === "expect") tests.push({ ...testOf(step), ms: 0, skipped: why });
+    },
+    async end(bailOut) {
       const { renderJunit, renderTap } = await import("../render/steps.ts");
-      return format === "tap" ? renderTap(tests) : renderJunit(label, tests);
+      return format === "tap" ? renderTap(tests, bailOut) : renderJunit(label, tests);
     },
   };
 }
 
-function failureOf({ command, status, error }: StepResult): string {
+function failureOf({ parsed, status, error }: StepResult): string {
   if (error !== undefined) return error.message;
-  return command === "expect" ? "a condition does not hold" : `status ${status}`;
+  if (status === INTERRUPTED) return "interrupted";
+  return parsed.name === "expect" ? "a condition does not hold" : `status ${status}`;
 }

@@ -1,24 +1,32 @@
-import { KvmIrqError } from "../abi/error.ts";
+import { EXIT_STATUS, KvmIrqError } from "../abi/error.ts";
 import type { Target, TargetInfo } from "../target/target.ts";
 import type { Context, Outcome, Parsed, Program } from "./command.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
 import { StepContext } from "./step-context.ts";
 
-/** What became of one line of a script. */
-export interface StepResult {
+/** A line of a script, ready to run. */
+export interface ScriptStep {
   /** `file:line`. */
   place: string;
   line: ScriptLine;
-  /** The command's name. */
-  command: string;
+  parsed: Parsed;
+}
+
+/** What became of one line of a script. */
+export interface StepResult extends ScriptStep {
   /** What it ran in. */
   context: Context;
   status: number;
   outcome?: Outcome;
   /** What it failed with, when it failed by an error. */
   error?: KvmIrqError;
+  /** Whether it failed before it was begun. */
+  unrun?: true;
   ms: number;
 }
+
+/** The status of a command that a signal ended. */
+export const INTERRUPTED = EXIT_STATUS.interrupted;
 
 /** How many different lines keep their parsed form: a loop written out has few, a generated script many. */
 const REMEMBERED_LINES = 1000;
@@ -53,36 +61,37 @@ export async function checkScript(
   return { commands, writes: changes };
 }
 
-/** Runs a script's lines in order on one target, and gives back each as it is done. */
-export async function* runScript(script: Script, outer: Context, target: Target): AsyncGenerator<StepResult> {
-  const parse = lineParser(script, outer.program);
+/** Takes a script apart into its steps, one after the other. */
+export async function* scriptSteps(script: Script, program: Program): AsyncGenerator<ScriptStep> {
+  const parse = lineParser(script, program);
   for await (const line of script.lines()) {
-    if (outer.signal.aborted) return;
-    const parsed = await parse(line);
-    const json = outer.globals.json ?? parsed.globals.json;
-    const context = new StepContext(outer, target, json === undefined ? {} : { json });
-    yield await runStep(`${script.label}:${line.number}`, line, parsed, context);
+    yield { place: `${script.label}:${line.number}`, line, parsed: await parse(line) };
   }
 }
 
-async function runStep(
-  place: string,
-  line: ScriptLine,
-  parsed: Parsed,
-  context: Context,
-): Promise<StepResult> {
+/** Runs one step on a target. */
+export async function runStep(step: ScriptStep, outer: Context, target: Target): Promise<StepResult> {
+  const json = outer.globals.json ?? step.parsed.globals.json;
+  const context = new StepContext(outer, target, json === undefined ? {} : { json });
   const start = performance.now();
-  const step = { place, line, command: parsed.name, context };
   try {
-    const outcome = await parsed.run(context);
-    return { ...step, status: outcome.status ?? 0, outcome, ms: performance.now() - start };
+    const outcome = await step.parsed.run(context);
+    return { ...step, context, status: outcome.status ?? 0, outcome, ms: performance.now() - start };
   } catch (thrown) {
-    const error =
-      thrown instanceof KvmIrqError
-        ? thrown
-        : new KvmIrqError("internal", `unexpected: ${(thrown as Error).message}`, { cause: thrown });
-    return { ...step, status: error.exitStatus, error, ms: performance.now() - start };
+    const error = knownError(thrown);
+    return { ...step, context, status: error.exitStatus, error, ms: performance.now() - start };
   }
+}
+
+/** What becomes of a step that can't be begun. */
+export function unrunStep(step: ScriptStep, context: Context, reason: unknown): StepResult {
+  const error = knownError(reason);
+  return { ...step, context, status: error.exitStatus, error, unrun: true, ms: 0 };
+}
+
+function knownError(thrown: unknown): KvmIrqError {
+  if (thrown instanceof KvmIrqError) return thrown;
+  return new KvmIrqError("internal", `unexpected: ${(thrown as Error).message}`, { cause: thrown });
 }
 
 /** Parses lines, each different one once as long as there are not too many of them. */

@@ -8,9 +8,10 @@ import type { Target, TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
 import { jsonReporter, type Reporter, testReporter, textReporter } from "./run-report.ts";
-import { checkScript, runScript } from "./run-script.ts";
+import { checkScript, INTERRUPTED, runStep, scriptSteps, unrunStep } from "./run-script.ts";
 import { type ScratchOptions, scratchTarget } from "./scratch.ts";
 import { openScript, type Script } from "./script.ts";
+import { show } from "./show.ts";
 import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
 import { toFile } from "./to-file.ts";
 
@@ -89,14 +90,18 @@ ${examples(
         text: () => `${script.label}: ${count(commands, "command")}, no mistakes\n`,
       };
     }
-    const target =
-      made === undefined
-        ? await context.target({ writes })
-        : await scratchTarget({ ...made, backend }, ({ message }) =>
-            context.notice(`${message}: using the software model`),
-          );
+    const reporter = chooseReporter(script, context, options);
+    const target = await (made === undefined
+      ? context.target({ writes })
+      : scratchTarget({ ...made, backend }, ({ message }) =>
+          context.notice(`${message}: using the software model`),
+        )
+    ).catch(async (error) => {
+      await show(await reportUnrun(error, script, context, { reporter, ...options }), context);
+      throw error;
+    });
     try {
-      return await runOn(target, script, context, options);
+      return await runOn(target, script, context, { reporter, ...options });
     } finally {
       await target.close();
     }
@@ -138,18 +143,61 @@ function namesTarget({ globals: { session, pid, snapshot } }: Context): boolean 
   return session !== undefined || pid !== undefined || snapshot !== undefined;
 }
 
-async function runOn(target: Target, script: Script, context: Context, options: Options): Promise<Outcome> {
-  const reporter = chooseReporter(script, context, options);
+type Reporting = Pick<Options, "keepGoing" | "output"> & { reporter: Reporter };
+
+async function runOn(
+  target: Target,
+  script: Script,
+  context: Context,
+  reporting: Reporting,
+): Promise<Outcome> {
+  const { reporter, keepGoing } = reporting;
   let status = 0;
-  for await (const result of runScript(script, context, target)) {
+  /** Why the lines behind are not run. */
+  let stopped: string | undefined;
+  for await (const step of scriptSteps(script, context.program)) {
+    if (stopped !== undefined) {
+      if (reporter.skip === undefined) break;
+      reporter.skip(step, stopped);
+      continue;
+    }
+    const result = context.signal.aborted
+      ? unrunStep(step, context, new KvmIrqError("interrupted", "interrupted before it ran"))
+      : await runStep(step, context, target);
     await reporter.step(result);
-    status ||= result.status;
-    if (status !== 0 && options.keepGoing !== true) break;
+    if (result.status === INTERRUPTED) {
+      status = INTERRUPTED;
+      stopped = "interrupted";
+    } else {
+      status ||= result.status;
+      if (status !== 0 && keepGoing !== true) stopped = "an earlier line failed";
+    }
   }
-  if (context.signal.aborted) status = 130;
-  const report = await reporter.end();
-  const outcome: Outcome = { status, ...(report === "" ? {} : { bytes: Buffer.from(report) }) };
-  return options.output === undefined ? outcome : toFile(options.output, outcome);
+  return { ...(await report(status === INTERRUPTED ? "interrupted" : undefined, reporting)), status };
+}
+
+/** The report, if there is to be one, on a script whose VM is not there. */
+async function reportUnrun(
+  error: unknown,
+  script: Script,
+  context: Context,
+  reporting: Reporting,
+): Promise<Outcome> {
+  const { skip, step: tell } = reporting.reporter;
+  if (skip === undefined) return {};
+  let first = true;
+  for await (const step of scriptSteps(script, context.program)) {
+    if (first) await tell(unrunStep(step, context, error));
+    else skip(step, "there is no VM");
+    first = false;
+  }
+  return report("there is no VM", reporting);
+}
+
+async function report(bailOut: string | undefined, { reporter, output }: Reporting): Promise<Outcome> {
+  const text = await reporter.end(bailOut);
+  const outcome: Outcome = text === "" ? {} : { bytes: Buffer.from(text) };
+  return output === undefined ? outcome : toFile(output, outcome);
 }
 
 function chooseReporter(script: Script, context: Context, { format, quiet }: Options): Reporter {

@@ -149,6 +149,8 @@ describe("expect", () => {
     const result = finished(waiting);
     await sleep(600);
     waiting.kill("SIGINT");
-    expect((await result).status).toBe(130);
+    const { status, stdout, stderr } = await result;
+    expect({ status, stderr }).toEqual({ status: 130, stderr: "interrupted before all conditions held\n" });
+    expect(stdout).toMatch(/not ok +lapic\[0\]\.irr/);
   });
 });

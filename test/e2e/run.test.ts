@@ -5,7 +5,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parse, type TestSuites } from "junit2json";
 import { Parser } from "tap-parser";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { finished, listensForSigint, PROGRAM, User, until } from "../support/cli.ts";
+import { finished, PROGRAM, type Result, User, until } from "../support/cli.ts";
 
 const user = new User();
 beforeAll(() => {
@@ -31,6 +31,19 @@ const objects = (stdout: string) =>
 /** GSIs 0 to 23 in turn, each pulsed and looked for. */
 const longScript = (lines: number) =>
   Array.from({ length: lines / 2 }, (_, n) => `pulse ${n % 24}\nexpect lapic[0].irr=${0x30 + (n % 24)}`);
+
+/** Ends a script by a signal while its third line, an `expect`, waits. Two more lines are behind it. */
+async function interrupted(signal: NodeJS.Signals, ...options: string[]): Promise<Result> {
+  const begun = join(user.folder, "begun.json");
+  rmSync(begun, { force: true });
+  const lines = ["expect pic1.irr=0", `dump --format json -o '${begun}'`, "expect pic1.irr=1 --timeout 1h"];
+  const child = user.start(["run", script("waiting", ...lines, "pulse 5", "expect pic1.irr=2"), ...options]);
+  const result = finished(child);
+  await until("the second line has run", () => existsSync(begun));
+  await sleep(200);
+  child.kill(signal);
+  return result;
+}
 
 describe("run", () => {
   it("runs a script's lines in order on a VM of its own, and leaves nothing behind", () => {
@@ -340,19 +353,19 @@ describe("run", () => {
   });
 
   it("interrupted between lines runs none of the others", async () => {
-    const child = user.start([
-      "run",
-      script("waiting", "expect pic1.irr=1 --timeout 1h", "pulse 5"),
-      "--json",
+    const { status, stdout, stderr } = await interrupted("SIGINT", "--json");
+    expect({ status, stderr }).toEqual({ status: 130, stderr: "interrupted before all conditions held\n" });
+    expect(objects(stdout)).toMatchObject([
+      { line: 1, status: 0 },
+      { line: 2, status: 0 },
+      { line: 3, status: 130, result: { met: false, interrupted: true } },
     ]);
-    const result = finished(child);
-    // Once it listens, the first line is begun in no time; before, the signal would just end it.
-    await until("it listens for SIGINT", () => listensForSigint(child));
-    await sleep(500);
-    child.kill("SIGINT");
-    const { status, stdout } = await result;
+  });
+
+  it("says where it was interrupted", async () => {
+    const { status, stderr } = await interrupted("SIGTERM", "--quiet");
     expect(status).toBe(130);
-    expect(objects(stdout)).toMatchObject([{ line: 1, status: 130 }]);
+    expect(stderr).toMatch(/^interrupted before .*\n.*\.kvmirq:3: expect pic1\.irr=1 .*: interrupted\n$/);
   });
 
   it("runs 10,000 lines in little more memory than 1,000", { timeout: 60_000 }, () => {
@@ -462,10 +475,50 @@ describe("a report for CI", () => {
   it("is written for a script that stopped early too, and of none that was refused", () => {
     const file = join(user.folder, "early.tap");
     expect(run(path(), "--format", "tap", "-o", file).status).toBe(1);
-    expect(readFileSync(file, "utf8")).toMatch(/^TAP version 13\n1\.\.2\nok 1 - .*\nnot ok 2 - /);
+    const report = readFileSync(file, "utf8");
+    expect(report).toMatch(/^TAP version 13\n1\.\.3\nok 1 - .*\nnot ok 2 - /);
+    // Of those behind it none was run; whether the one that is no `expect` would have failed, nobody knows.
+    expect(report).toMatch(/\nok 3 - .*report\.kvmirq:6 .* # SKIP an earlier line failed\n$/);
     const none = join(user.folder, "none.tap");
     expect(run(script("refused", "puls"), "--format", "tap", "-o", none).status).toBe(6);
     expect(existsSync(none)).toBe(false);
+  });
+
+  it("in TAP says that it was interrupted, and has every test all the same", async () => {
+    const { status, stdout } = await interrupted("SIGTERM", "--format", "tap");
+    expect(status).toBe(130);
+    expect(stdout).toMatch(
+      /^TAP version 13\n1\.\.3\nok 1 - .*\nnot ok 2 - .*\n {2}---\n {2}message: "interrupted"\n/,
+    );
+    expect(stdout).toMatch(/\nok 3 - .*kvmirq:5 .* # SKIP interrupted\nBail out! interrupted\n$/);
+    const parser = new Parser({ strict: true });
+    parser.end(stdout);
+    expect(parser).toMatchObject({ count: 3, pass: 2, fail: 1, skip: 1, bailedOut: "interrupted" });
+  });
+
+  it("in JUnit's XML says that it was interrupted, and has every test all the same", async () => {
+    const { status, stdout } = await interrupted("SIGINT", "--format", "junit");
+    expect(status).toBe(130);
+    const [suite] = ((await parse(stdout)) as TestSuites).testsuite!;
+    expect(suite).toMatchObject({ tests: 3, failures: 0, errors: 1, skipped: 1 });
+    expect(
+      suite!.testcase!.map(({ error, skipped }) => [error?.[0]?.message, skipped !== undefined]),
+    ).toEqual([
+      [undefined, false],
+      ["interrupted", false],
+      [undefined, true],
+    ]);
+  });
+
+  it("is written where the VM can't be made too", () => {
+    const hook = join(user.folder, "no-kvm.cjs");
+    writeFileSync(hook, `process.dlopen = () => { throw new Error("no FFI here"); };`);
+    const { status, stdout } = user.run(["run", path(), "--backend", "kvm", "--format", "tap"], {
+      env: { NODE_OPTIONS: `--require=${hook}` },
+    });
+    expect(status).not.toBe(0);
+    expect(stdout).toMatch(/^TAP version 13\n1\.\.4\nnot ok 1 - .*kvmirq:1 pulse 4 /);
+    expect(stdout).toMatch(/\nok 4 - .*kvmirq:6 .* # SKIP there is no VM\nBail out! .+\n$/);
   });
 
   it("goes to a file with --format alone", () => {
