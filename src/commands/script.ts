@@ -83,7 +83,9 @@ async function* wordLines(
   let number = 0;
   let rest = "";
   for await (const piece of pieces) {
-    const lines = (rest + piece).split("\n");
+    // A stream, unlike what is read whole, still has the byte order mark.
+    const text = number === 0 && rest === "" ? piece.replace(/^\ufeff/, "") : piece;
+    const lines = (rest + text).split("\n");
     rest = lines.pop()!;
     for (const line of lines) {
       const words = wordsOf(line, ++number);

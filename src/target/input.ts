@@ -2,15 +2,20 @@ import { accessSync, constants, readFileSync, statSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
 import { interruptibly } from "./signal-guard.ts";
 
+/** U+FEFF in UTF-8: some editors and shells begin every file with it. No raw chip begins so. */
+const BYTE_ORDER_MARK = Buffer.from("\ufeff");
+
 /**
- * Reads a file whole. Signals such as SIGINT end this process while it waits for a pipe or a terminal.
+ * Reads a file whole, without the byte order mark that it may begin with. Signals such as SIGINT end this process while it waits for a pipe or a terminal.
  *
  * @param path a file's path, or `-` for standard input.
  * @throws KvmIrqError `no-file`.
  */
 export function readInput(path: string): Buffer {
   try {
-    return interruptibly(() => readFileSync(path === "-" ? 0 : path));
+    const bytes = interruptibly(() => readFileSync(path === "-" ? 0 : path));
+    const marked = bytes.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK);
+    return marked ? bytes.subarray(BYTE_ORDER_MARK.length) : bytes;
   } catch (error) {
     throw unreadable(path, error);
   }

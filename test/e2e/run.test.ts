@@ -282,6 +282,14 @@ describe("run", () => {
     expect(folder.stderr).toMatch(/can't be read: it is a folder\nhint: /);
   });
 
+  it("takes a script that begins with a byte order mark, from a file and from a pipe", () => {
+    const lines = "\ufeffpulse 4\r\nexpect lapic[0].irr=0x34\r\n";
+    const path = join(user.folder, "marked.kvmirq");
+    writeFileSync(path, lines);
+    expect(run(path)).toMatchObject({ status: 0, stderr: "" });
+    expect(user.run(["run", "-", "--preset", "ioapic"], { input: lines })).toMatchObject({ status: 0 });
+  });
+
   it("reads a pipe by any name, and does not take what it read for an empty script", () => {
     const input = "pulse 4\nexpect pic1.imr=0";
     const path = join(user.folder, "pipe.kvmirq");

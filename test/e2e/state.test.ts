@@ -207,6 +207,15 @@ describe("restore", () => {
     expect(snapshot().chips).toEqual(JSON.parse(before).chips);
   });
 
+  it("takes a snapshot that begins with a byte order mark, as `--snapshot` does", () => {
+    const marked = `\ufeff${JSON.stringify(snapshot())}`;
+    user.ok(["restore", "-"], { input: marked });
+    writeFileSync(path("marked.json"), marked);
+    expect(user.json(["--snapshot", path("marked.json"), "dump"]).chips).toEqual(
+      JSON.parse(marked.slice(1)).chips,
+    );
+  });
+
   it("--dry-run shows what would change and writes nothing", () => {
     const before = snapshot();
     const { changed: changes, dry_run } = user.json(["restore", "-", "--dry-run"], {

@@ -41,6 +41,12 @@ afterAll(() => {
 const show = (run: string, ...args: string[]) => user.ok(["trace", "--from", file(`${run}.ndjson`), ...args]);
 
 describe("a saved trace", () => {
+  it("may begin with a byte order mark", () => {
+    const [run = ""] = RUNS;
+    const input = `\ufeff${saved(run)}`;
+    expect(user.ok(["trace", "--from", "-", "--format", "ndjson"], { input })).toBe(saved(run));
+  });
+
   it.each(RUNS)("comes back as it was, from a file and from stdin: %s", (run) => {
     expect(show(run, "--json")).toBe(saved(run));
     expect(user.ok(["trace", "--from", "-", "--format", "ndjson"], { input: saved(run) })).toBe(saved(run));
