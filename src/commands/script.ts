@@ -2,8 +2,9 @@ import { createReadStream } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
 import { canReadAgain, readInput } from "../target/input.ts";
 
-/** A line of a script that has something to do. */
+/** A line of a script that has something to do, or several that backslashes join. */
 export interface ScriptLine {
+  /** The first line's number. */
   number: number;
   text: string;
   words: string[];
@@ -13,9 +14,10 @@ export interface ScriptLine {
  * Cuts a line into words as a shell does: blanks separate, `'...'` and `"..."` and `\` quote, `#` at the
  * start of a word begins a comment. Nothing is expanded, and `&`, `<` and `>` are letters like any other.
  *
+ * @returns nothing when it ends in a backslash, which joins it with the next line.
  * @throws KvmIrqError `bad-input` for a quote that is not closed.
  */
-export function splitWords(line: string): string[] {
+function splitWords(line: string): string[] | undefined {
   const words: string[] = [];
   let word: string | undefined;
   for (let at = 0; at < line.length; at++) {
@@ -26,23 +28,32 @@ export function splitWords(line: string): string[] {
       word = undefined;
     } else if (letter === "'" || letter === '"') {
       const quoted = readQuoted(line, at);
+      if (quoted === undefined) return undefined;
       word = (word ?? "") + quoted.text;
       at = quoted.end;
     } else if (letter === "\\") {
-      word = (word ?? "") + (line[++at] ?? "");
+      if (++at === line.length) return undefined;
+      word = (word ?? "") + line[at];
     } else word = (word ?? "") + letter;
   }
   if (word !== undefined) words.push(word);
   return words;
 }
 
-/** In double quotes a backslash quotes the quote and itself; in single quotes nothing is special. */
-function readQuoted(line: string, start: number): { text: string; end: number } {
+/**
+ * In double quotes a backslash quotes the quote and itself, and joins lines; in single quotes nothing is special.
+ *
+ * @returns nothing when the line ends in a backslash that joins it with the next.
+ */
+function readQuoted(line: string, start: number): { text: string; end: number } | undefined {
   const quote = line[start]!;
   let text = "";
   for (let at = start + 1; at < line.length; at++) {
     if (line[at] === quote) return { text, end: at };
-    if (quote === '"' && line[at] === "\\" && /["\\]/.test(line[at + 1] ?? "")) at++;
+    if (quote === '"' && line[at] === "\\") {
+      if (at + 1 === line.length) return undefined;
+      if (/["\\]/.test(line[at + 1]!)) at++;
+    }
     text += line[at];
   }
   throw new KvmIrqError("bad-input", `a quote (${quote}) is not closed`);
@@ -79,37 +90,72 @@ async function* wordLines(
   pieces: AsyncIterable<string> | string[],
   label: string,
 ): AsyncGenerator<ScriptLine> {
-  const wordsOf = rememberingWords(label);
-  let number = 0;
-  let rest = "";
+  const joiner = new LineJoiner(label);
+  let rest: string | undefined;
   for await (const piece of pieces) {
     // A stream, unlike what is read whole, still has the byte order mark.
-    const text = number === 0 && rest === "" ? piece.replace(/^\ufeff/, "") : piece;
-    const lines = (rest + text).split("\n");
+    const lines = rest === undefined ? piece.replace(/^\ufeff/, "").split("\n") : (rest + piece).split("\n");
     rest = lines.pop()!;
     for (const line of lines) {
-      const words = wordsOf(line, ++number);
-      if (words.length > 0) yield { number, text: line.trim(), words };
+      const complete = joiner.take(line);
+      if (complete !== undefined) yield complete;
     }
   }
-  const words = wordsOf(rest, ++number);
-  if (words.length > 0) yield { number, text: rest.trim(), words };
+  const last = rest ? joiner.take(rest) : undefined;
+  if (last !== undefined) yield last;
+  joiner.end();
 }
 
-function rememberingWords(label: string): (line: string, number: number) => string[] {
-  const known = new Map<string, string[]>();
-  return (line, number) => {
-    let words = known.get(line);
-    if (words !== undefined) return words;
+/** Numbers lines, takes them apart and puts those together that backslashes join. */
+class LineJoiner {
+  readonly #label: string;
+  readonly #known = new Map<string, string[]>();
+  #number = 0;
+  #begun: { number: number; text: string } | undefined;
+
+  constructor(label: string) {
+    this.#label = label;
+  }
+
+  /**
+   * Takes the next line.
+   *
+   * @returns what it completes; nothing when that goes on, or there is nothing to do.
+   */
+  take(line: string): ScriptLine | undefined {
+    this.#number++;
+    const { number, text: before } = this.#begun ?? { number: this.#number, text: "" };
+    const text = before + (line.endsWith("\r") ? line.slice(0, -1) : line);
+    const words = this.#wordsOf(text, number);
+    this.#begun = words === undefined ? { number, text: text.slice(0, -1) } : undefined;
+    return words === undefined || words.length === 0 ? undefined : { number, text: text.trim(), words };
+  }
+
+  /** @throws KvmIrqError `bad-input` when the last line was to be joined with one that is not there. */
+  end(): void {
+    if (this.#begun === undefined) return;
+    throw mistakeAt(
+      this.#label,
+      this.#begun.number,
+      new KvmIrqError("bad-input", "the script ends in a backslash, and no line follows that it could join", {
+        hint: "take the backslash away, or quote it",
+      }),
+    );
+  }
+
+  #wordsOf(text: string, number: number): string[] | undefined {
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
     try {
-      words = splitWords(line);
+      const words = splitWords(text);
+      if (words === undefined) return undefined;
+      if (this.#known.size >= REMEMBERED_LINES) this.#known.clear();
+      this.#known.set(text, words);
+      return words;
     } catch (error) {
-      throw mistakeAt(label, number, error);
+      throw mistakeAt(this.#label, number, error);
     }
-    if (known.size >= REMEMBERED_LINES) known.clear();
-    known.set(line, words);
-    return words;
-  };
+  }
 }
 
 /**

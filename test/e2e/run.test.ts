@@ -87,6 +87,35 @@ describe("run", () => {
     rmSync(join(user.folder, "words.json#not-a-comment"));
   });
 
+  it("joins a line that ends in a backslash with the next, and counts from the first", () => {
+    const path = script(
+      "joined",
+      "pulse 4 \\",
+      "  5 1\\",
+      "0  # not in a comment \\",
+      `expect 'lapic[0].irr=0x34' "lapic[0].\\`,
+      'irr=0x35" \\',
+      "",
+      "expect \\\r",
+      "  lapic[0].irr=0x99",
+    );
+    const { status, stdout } = run(path, "--json");
+    expect(status).toBe(1);
+    expect(objects(stdout).map(({ line, command }) => [line, command])).toEqual([
+      [1, ["pulse", "4", "5", "10"]],
+      [4, ["expect", "lapic[0].irr=0x34", "lapic[0].irr=0x35"]],
+      [7, ["expect", "lapic[0].irr=0x99"]],
+    ]);
+    expect(run(path).stderr).toBe(`${path}:7: expect   lapic[0].irr=0x99: a condition does not hold\n`);
+  });
+
+  it.each(["\n", ""])("takes a backslash at the end of the script (%j) for a mistake", (end) => {
+    const input = `pulse 4\nexpect \\\n  pic1.imr=0\\${end}`;
+    const { status, stdout, stderr } = user.run(["run", "-"], { input });
+    expect({ status, stdout }).toEqual({ status: 6, stdout: "" });
+    expect(stderr).toContain("standard input:2: the script ends in a backslash");
+  });
+
   it("stops at the first line that fails, with its status, and says where", () => {
     const path = script("fails", "pulse 4", "expect lapic[0].irr=0x99", "pulse 5");
     const { status, stdout, stderr } = run(path);
