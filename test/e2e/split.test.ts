@@ -48,6 +48,18 @@ describe.skipIf(!haveKvm)("a split irqchip (skipped without /dev/kvm)", () => {
     expect(user.json(["route", "reset"]).routes).toEqual([]);
   });
 
+  it("is known to a script before it runs", () => {
+    const mistake = (...lines: string[]) => {
+      const { status, stdout, stderr } = user.run(["-s", "default", "run", "-"], { input: lines.join("\n") });
+      expect({ status, stdout }).toEqual({ status: 6, stdout: "" });
+      return stderr;
+    };
+    const message = "route set 4=msi:0xfee00000/0x51";
+    expect(mistake("dump", "dump --chip ioapic")).toContain("input:2: session 'default' has no ioapic");
+    expect(mistake("dump", "route set 4=ioapic:4")).toContain("input:2: GSI 4 can't go to ioapic");
+    expect(mistake(message, "pulse 4", "route reset", "pulse 4")).toContain("input:4: GSI 4 goes nowhere");
+  });
+
   it("takes a snapshot's local APICs, and refuses one with other chips", () => {
     const input = user.ok(["dump", "--json"]);
     user.ok(["restore", "-"], { input });
