@@ -272,6 +272,7 @@ describe("run", () => {
     ["routes where none belong", "route show 4", "`route show` takes no routes"],
     ["a pin that is not there", "route set 4=ioapic:99", "ioapic has no pin 99"],
     ["a layout of no file", "dump --layout x86", "--layout is for the raw bytes of a --snapshot"],
+    ["a time for nothing", "pulse 4 --timeout 3s", "--timeout goes with --require handled"],
     ["a wait for no guest", "pulse 4 --require handled", "has no guest"],
     ["an open quote", `expect "pic1.irr=1`, 'a quote (") is not closed'],
     ["a script in a script", "run other.kvmirq", "`run` has no place in a script"],
