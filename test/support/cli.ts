@@ -108,7 +108,9 @@ export async function until(
   }
 }
 
-/** Whether a process has come so far that SIGINT does not simply end it: `SigCgt` of proc(5), bit 1. */
+/** Whether the program has come so far that SIGINT does not simply end it: `SigCgt` of proc(5), bit 1. */
 export function listensForSigint({ pid }: ChildProcess): boolean {
-  return /^SigCgt:.*[2367abef]$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
+  // Before its exec(2) the child is a copy of this process, which may listen.
+  const isProgram = readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(PROGRAM);
+  return isProgram && /^SigCgt:.*[2367abef]$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
 }
