@@ -40,7 +40,7 @@ export function watchLine(observation: Observation, cost: Cost): WatchLine {
 }
 
 /**
- * Writes what is new, as JSON a line a reading or as text a line a change, until the signal.
+ * Writes what is new, as JSON a line for each reading with news or as text a line a change, until the signal.
  *
  * @throws KvmIrqError when the target ends.
  */

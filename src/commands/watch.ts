@@ -40,7 +40,7 @@ current folder, up and down scroll, q quits.
 ${examples(
   ["kvm-irq watch", "the default session, twice a second"],
   ["kvm-irq watch --pid 4242 --chip ioapic", "a VM of another process; its vCPUs are not stopped"],
-  ["kvm-irq watch --json --interval 100ms | jq .edges", "for scripts: a JSON object a reading"],
+  ["kvm-irq watch --json --interval 100ms | jq .edges", "for scripts: a JSON object when something is new"],
 )}`,
       ),
 
