@@ -28,8 +28,7 @@ describe.skipIf(!haveKvm || !haveTmux)("docs/case-studies.md (needs /dev/kvm and
     expect(blocks).toHaveLength(4);
   });
 
-  it.each(blocks)("shows in block %# what the program says", async (block) => {
-    if (block.startsWith("$ kvm-irq create")) user.run(["destroy", "--all"]);
+  it.each(blocks)("shows in block %#, after those before it, what the program says", async (block) => {
     const calls = block.split("\n").filter((line) => line.startsWith("$ "));
     const script = join(user.folder, "block.sh");
     const steps = calls.map((call) => `echo ${quote(call)}\n${call.slice(2)}\n`);
@@ -46,6 +45,10 @@ describe.skipIf(!haveKvm || !haveTmux)("docs/case-studies.md (needs /dev/kvm and
       terminal.dispose();
       rmSync(script);
     }
+  });
+
+  it("leaves no session to who has followed it to its end", () => {
+    expect(user.json(["list"]).sessions).toEqual([]);
   });
 });
 
