@@ -1,6 +1,7 @@
 import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName, KVM_API_VERSION } from "../abi/ioctl.ts";
+import { accessRemedyHere } from "./device-access.ts";
 import { KvmFd } from "./fd.ts";
 import { KvmError } from "./kvm-error.ts";
 import { open } from "./libc.ts";
@@ -101,9 +102,13 @@ function openError(path: string, errno: number): KvmIrqError {
   const details = { path, errno, errno_name: name };
   switch (name) {
     case "EACCES":
+      return new KvmIrqError("kvm-permission", `no permission to open ${path}`, {
+        hint: accessRemedyHere(path),
+        details,
+      });
     case "EPERM":
       return new KvmIrqError("kvm-permission", `no permission to open ${path}`, {
-        hint: "join the group that owns it (`sudo usermod -aG kvm $USER`, then log in again) or run as root",
+        hint: "it is not its mode: a container keeps devices from its processes; pass `--device /dev/kvm`",
         details,
       });
     case "ENOENT":
