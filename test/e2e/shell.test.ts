@@ -217,7 +217,9 @@ describe("in a shell script", () => {
     expect(complete("-s", "def")).toBe("default");
     expect(complete("pulse", "4", "--session", "def")).toBe("default");
     expect(complete("destroy", "def")).toBe("default");
+    expect(complete("diff", "def")).toBe("default");
     expect(complete("completion", "")).toContain("bash zsh fish");
+    expect(complete("explain", "--routing", "")).toBe("default qemu");
   });
 
   it("doctor and demo agree on whether KVM is here", () => {
