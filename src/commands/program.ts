@@ -74,8 +74,8 @@ async function buildProgram(
 }
 
 const EPILOGUE = `
-Exit status: 0 done, 1 a negative answer, 2 usage, 3 KVM can't be used here, 4 no such target,
-5 the kernel refused, 6 bad input, 130 interrupted.
+Exit status: 0 done, 1 a negative answer, 2 usage, or output that can't be written, 3 KVM can't be
+used here, 4 no such target, 5 the kernel refused, 6 bad input, 130 interrupted.
 
 Examples:
   $ kvm-irq create && kvm-irq pulse 4 && kvm-irq dump --chip ioapic
