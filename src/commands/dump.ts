@@ -3,13 +3,16 @@ import { toRaw } from "../abi/raw.ts";
 import { checkChoice } from "../target/open.ts";
 import { type Reading, readTarget, selectChips } from "../target/take-snapshot.ts";
 import type { TargetInfo } from "../target/target.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
+import { chooseFormat } from "./choose-format.ts";
+import { type CommandSpec, type Context, examples, type GlobalOptions, type Outcome } from "./command.ts";
 import { chips } from "./parsers.ts";
 import { toFile } from "./to-file.ts";
 
+type Format = "table" | "json" | "raw";
+
 interface Options {
   chip?: string[];
-  format: "table" | "json" | "raw";
+  format?: Format;
   layout?: "x86" | "ia64";
   output?: string;
 }
@@ -26,7 +29,11 @@ export const dump: CommandSpec = {
       )
       .option("--chip <chip>", "pic1, pic2, pic, ioapic, lapic, lapic[N], vcpu or all; repeatable", chips)
       .addOption(
-        new Option("--format <format>", "how to show it").choices(["table", "json", "raw"]).default("table"),
+        new Option("--format <format>", "how to show it; --json is json (default: table)").choices([
+          "table",
+          "json",
+          "raw",
+        ]),
       )
       .addOption(
         new Option("--layout <layout>", "how the raw bytes of --snapshot are laid out").choices([
@@ -46,22 +53,27 @@ export const dump: CommandSpec = {
         ),
       ),
 
-  check(globals, { layout }: Options) {
+  check(globals, { layout, format }: Options) {
     checkChoice({ ...globals, layout });
+    formatOf(globals, format);
   },
   fits(info: TargetInfo, { chip = [] }: Options) {
     selectChips(chip, info);
   },
 
   async run(context: Context, options: Options): Promise<Outcome> {
+    const format = formatOf(context.globals, options.format);
     const target = await context.target({ layout: options.layout });
-    const reading = await readTarget(target, options.chip);
-    const outcome = present(reading, context.globals.json ? "json" : options.format);
+    const outcome = present(await readTarget(target, options.chip), format);
     return options.output === undefined ? outcome : toFile(options.output, outcome);
   },
 };
 
-function present({ images, info, snapshot }: Reading, format: Options["format"]): Outcome {
+function formatOf({ json }: GlobalOptions, format: Format | undefined): Format {
+  return chooseFormat({ json, format }, { machine: "json", people: "table" });
+}
+
+function present({ images, info, snapshot }: Reading, format: Format): Outcome {
   switch (format) {
     case "raw":
       return { bytes: toRaw(images) };

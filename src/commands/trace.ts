@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Trace } from "../trace/ndjson.ts";
+import { chooseFormat } from "./choose-format.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { duration, gsis, integer, wholeNumber } from "./parsers.ts";
 import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";
@@ -74,12 +75,7 @@ export const trace: CommandSpec = {
 };
 
 function formatOf({ format, statsOnly }: TraceOptions, { globals }: Context): TraceFormat {
-  if (globals.json && (format ?? "ndjson") !== "ndjson") {
-    throw new KvmIrqError("usage", `--json is --format ndjson, and not ${format}`, {
-      hint: "give one of them",
-    });
-  }
-  const chosen = globals.json ? "ndjson" : (format ?? "table");
+  const chosen = chooseFormat({ json: globals.json, format }, { machine: "ndjson", people: "table" });
   if (statsOnly && chosen !== "table" && chosen !== "ndjson") {
     throw new KvmIrqError("usage", `--stats-only has no picture to give as ${chosen}`, {
       hint: "it is a table, or JSON with --json",

@@ -107,6 +107,15 @@ describe("the command line", () => {
     });
   });
 
+  it("passes over no --format beside --json", () => {
+    for (const format of ["table", "raw"]) {
+      const { status, stdout, stderr } = user.run(["dump", "--json", "--format", format]);
+      expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+      expect(JSON.parse(stderr).error.message).toBe(`--json is --format json, and not ${format}`);
+    }
+    expect(user.json(["dump", "--format", "json"]).format).toBe("kvm-irq.snapshot");
+  });
+
   it("shows a stack only with --debug", () => {
     expect(user.run(["-s", "nobody", "dump"]).stderr).not.toMatch(/^ +at /m);
     expect(user.run(["-s", "nobody", "dump", "--debug"]).stderr).toMatch(/^ +at /m);
