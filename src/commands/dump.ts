@@ -5,7 +5,7 @@ import { type Reading, readTarget, selectChips } from "../target/take-snapshot.t
 import type { TargetInfo } from "../target/target.ts";
 import { chooseFormat } from "./choose-format.ts";
 import { type CommandSpec, type Context, examples, type GlobalOptions, type Outcome } from "./command.ts";
-import { chips } from "./parsers.ts";
+import { chips, namedFile, outputOption } from "./parsers.ts";
 import { toFile } from "./to-file.ts";
 
 type Format = "table" | "json" | "raw";
@@ -41,7 +41,7 @@ export const dump: CommandSpec = {
           "ia64",
         ]),
       )
-      .option("-o, --output <file>", "write to a file, whole or not at all")
+      .addOption(outputOption("write to a file, whole or not at all"))
       .addHelpText(
         "after",
         examples(
@@ -65,7 +65,8 @@ export const dump: CommandSpec = {
     const format = formatOf(context.globals, options.format);
     const target = await context.target({ layout: options.layout });
     const outcome = present(await readTarget(target, options.chip), format);
-    return options.output === undefined ? outcome : toFile(options.output, outcome);
+    const file = namedFile(options.output);
+    return file === undefined ? outcome : toFile(file, outcome);
   },
 };
 

@@ -94,6 +94,19 @@ export function paths(text: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), parsePath(text).text];
 }
 
+/** `--output`: the path of a file, or `-`; see {@link namedFile}. */
+export function outputOption(description: string): Option {
+  return new Option("-o, --output <file>", `${description}; - is standard output`).argParser((path) => {
+    if (path === "") throw new InvalidArgumentError("a file has a name.");
+    return path;
+  });
+}
+
+/** The file that `--output` names; `undefined` where that is standard output. */
+export function namedFile(output: string | undefined): string | undefined {
+  return output === "-" ? undefined : output;
+}
+
 /** `--routing`: a table by name. Without it, routingOf of src/diagnose/routing.ts decides. */
 export function routingOption(): Option {
   return new Option(

@@ -6,7 +6,7 @@ import { count } from "../render/format.ts";
 import { scratchInfo } from "../target/local.ts";
 import type { Target, TargetInfo } from "../target/target.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
-import { wholeNumber } from "./parsers.ts";
+import { namedFile, outputOption, wholeNumber } from "./parsers.ts";
 import { jsonReporter, type Reporter, testReporter, textReporter } from "./run-report.ts";
 import { checkScript, INTERRUPTED, runStep, scriptSteps, unrunStep } from "./run-script.ts";
 import { type ScratchOptions, scratchTarget } from "./scratch.ts";
@@ -52,7 +52,7 @@ export const run: CommandSpec = {
           .choices(["text", "tap", "junit"])
           .default("text"),
       )
-      .option("-o, --output <file>", "write the tap or junit report to a file")
+      .addOption(outputOption("write the tap or junit report to a file"))
       .addHelpText(
         "after",
         `
@@ -69,7 +69,7 @@ ${examples(
       ),
 
   async run(context: Context, path: string, options: Options): Promise<Outcome> {
-    if (options.output !== undefined && options.format === "text") {
+    if (namedFile(options.output) !== undefined && options.format === "text") {
       throw new KvmIrqError("usage", "--output goes with --format tap or junit");
     }
     if (context.globals.json && options.format !== "text") {
@@ -197,7 +197,8 @@ async function reportUnrun(
 async function report(bailOut: string | undefined, { reporter, output }: Reporting): Promise<Outcome> {
   const text = await reporter.end(bailOut);
   const outcome: Outcome = text === "" ? {} : { bytes: Buffer.from(text) };
-  return output === undefined ? outcome : toFile(output, outcome);
+  const file = namedFile(output);
+  return file === undefined ? outcome : toFile(file, outcome);
 }
 
 function chooseReporter(script: Script, context: Context, { format, quiet }: Options): Reporter {

@@ -3,7 +3,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { Trace } from "../trace/ndjson.ts";
 import { chooseFormat } from "./choose-format.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
-import { duration, gsis, integer, wholeNumber } from "./parsers.ts";
+import { duration, gsis, integer, namedFile, outputOption, wholeNumber } from "./parsers.ts";
 import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";
 import type { Sink } from "./trace-sinks.ts";
 
@@ -26,7 +26,7 @@ export const trace: CommandSpec = {
           TRACE_FORMATS,
         ),
       )
-      .option("-o, --output <file>", "write to a file, whole or not at all")
+      .addOption(outputOption("write to a file, whole or not at all"))
       .option("--from <file>", "show a trace that was saved as ndjson; - is stdin")
       .option("--stats-only", "latencies and what is unfinished, without events; with --json as one object")
       .option("--buffer-kb <n>", "the kernel's buffer for each CPU, in KiB", wholeNumber(4, 1 << 20))
@@ -46,7 +46,8 @@ export const trace: CommandSpec = {
     const format = formatOf(options, context);
     refuseMixtures(command, options, context);
     const { sinkFor } = await import("./trace-sinks.ts");
-    const { output, from, statsOnly = false } = options;
+    const { from, statsOnly = false } = options;
+    const output = namedFile(options.output);
     // Before the draft, since whoever gives up waiting for a pipe ends this process as it is.
     const saved = from === undefined ? undefined : await (await import("./trace-replay.ts")).readSaved(from);
     const draft = output === undefined ? undefined : new (await import("./draft.ts")).Draft(output);

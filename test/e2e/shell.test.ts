@@ -47,6 +47,7 @@ describe("the command line", () => {
     [["create", "a", "--preset", "none"]],
     [["dump", "--chip", "foo"]],
     [["dump", "--format", "xml"]],
+    [["dump", "-o", ""]],
     [["dump", "--vm-fd", "3"]],
     [["-s", "a", "--snapshot", "b", "dump"]],
     [["completion", "tcsh"]],
@@ -137,6 +138,16 @@ describe("in a shell script", () => {
     );
     expect(status).toBe(0);
     expect(stdout).toContain("IOAPIC");
+  });
+
+  it("standard output can be named as the file to write to", () => {
+    const { status, stdout } = sh(
+      `cd ${user.folder} && echo 'expect pic1.irr=0' > x.kvmirq && kvm-irq dump --json -o - && kvm-irq run x.kvmirq --format tap -o - && rm x.kvmirq && ls`,
+    );
+    expect({ status, stdout }).toEqual({
+      status: 0,
+      stdout: expect.stringMatching(/^\{.*\}\nTAP version 13\n1\.\.1\nok 1 - .*\nkvm-irq\n$/),
+    });
   });
 
   it("a reader that stops early is no error", () => {

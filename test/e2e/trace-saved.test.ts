@@ -98,6 +98,10 @@ describe("a saved trace", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith("bad.out"))).toEqual([]);
   });
 
+  it("goes to standard output where that is named as the file", () => {
+    expect(show("ioapic-edge", "-o", "-")).toBe(show("ioapic-edge"));
+  });
+
   it("that is not there gets status 4", () => {
     expect(user.run(["trace", "--from", file("none")])).toMatchObject({ status: 4, stdout: "" });
   });
