@@ -164,7 +164,7 @@ const LINT0_CHECKS: readonly Check<Lint0Context>[] = [
           code: "lint0-unknown",
           text: "there are no local APICs in the snapshot, so that LINT0 is not known",
           evidence: "chips.lapic is missing",
-          remedy: "dump every chip (`kvm-irq dump --chip all`); a VM without vCPUs has no local APIC",
+          remedy: "dump every chip (`kvm-irq dump --chip all`)",
         }
       : undefined,
   ({ target }) => target && acceptedIntr(target),

@@ -84,7 +84,7 @@ function noLocalApics({ from, cpus }: MessageContext) {
     code: `${from}-no-local-apics`,
     text: "there are no local APICs in the snapshot, so that its destination is not known",
     evidence: "chips.lapic is missing",
-    remedy: "dump every chip (`kvm-irq dump --chip all`); a VM without vCPUs has no local APIC",
+    remedy: "dump every chip (`kvm-irq dump --chip all`)",
   };
 }
 
@@ -96,7 +96,7 @@ function nobodyNamed({ from, sender, entry, evidence, cpus, destination }: Messa
     state: "blocked" as const,
     code: `${from}-no-destination`,
     text: `${destinationText(entry)} of ${sender} matches no local APIC`,
-    evidence: `${evidence.dest_id}; ${ids.join(", ")}`,
+    evidence: `${evidence.dest_id}; ${ids.join(", ") || "chips.lapic is empty"}`,
     remedy:
       entry.dest_mode === "physical"
         ? "set dest_id to the id of a local APIC"

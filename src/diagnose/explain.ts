@@ -76,7 +76,7 @@ const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
 function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
   const routing = routingAssumption(snapshot, options.routing);
   const assumptions = routing === undefined ? [] : [routing];
-  if (snapshot.vcpus === undefined && snapshot.chips.lapic !== undefined) {
+  if (snapshot.vcpus === undefined && (snapshot.chips.lapic ?? []).length > 0) {
     assumptions.push("local APICs are on and in xAPIC mode; the snapshot has no vCPU state");
   }
   return assumptions;

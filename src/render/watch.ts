@@ -155,7 +155,7 @@ function allChips({ pic1, pic2, ioapic, lapic }: Chips, room: number, marks: Mar
     ...(pic2 === undefined ? [] : [["pic2", pic2] as const]),
   ];
   const above = pics.length === 0 ? [] : picSummary(pics, marks);
-  const below = lapic === undefined ? [] : ["", ...lapicSummary(lapic, marks)];
+  const below = lapic === undefined || lapic.length === 0 ? [] : ["", ...lapicSummary(lapic, marks)];
   const between = ioapic === undefined ? [] : ioapicPanel(ioapic, room - above.length - below.length, marks);
   return [...above, ...between, ...below];
 }

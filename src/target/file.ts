@@ -18,6 +18,8 @@ export class FileTarget implements Target {
   readonly #host: SnapshotHost;
   readonly #images: ChipImage[];
   readonly #routing: Routing | undefined;
+  /** Whether it tells that its VM has no vCPU, rather than nothing of them. */
+  readonly #noVcpus: boolean = false;
 
   /**
    * @param path a file's path, or `-` for standard input.
@@ -33,6 +35,7 @@ export class FileTarget implements Target {
       this.#host = snapshot.host;
       this.#images = imagesOf(snapshot);
       this.#routing = snapshot.routing;
+      this.#noVcpus = snapshot.chips.lapic?.length === 0;
     } else {
       this.#source = { kind: "file", name: this.#label };
       this.#host = { kernel: "unknown", arch: layout === "ia64" ? "ia64" : "x86_64" };
@@ -45,6 +48,7 @@ export class FileTarget implements Target {
       source: this.#source,
       host: this.#host,
       chips: this.#images.map(({ id }) => id),
+      ...(this.#noVcpus && { vcpus: 0 }),
       ...(this.#routing === undefined ? {} : { routing: this.#routing }),
       readOnly: true,
       label: this.#label,

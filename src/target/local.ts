@@ -66,6 +66,7 @@ export function scratchInfo(
     source: { kind: "scratch", backend, pid: process.pid },
     host: hostOf(machine),
     chips: machineChips(vcpus, irqchip),
+    vcpus,
     irqchip,
     routing,
     label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",

@@ -149,6 +149,7 @@ export class ProcessTarget implements Target {
       source: { kind: "process", backend: "kvm", pid, vm_fd, command: program, ...(name && { name }) },
       host: hostOf({}),
       chips: [...HOST_ARCH.chips(0), ...each("lapic"), ...each("vcpu")],
+      vcpus: vcpu_fds.length,
       label: `pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`,
     };
   }

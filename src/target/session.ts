@@ -29,6 +29,7 @@ export class SessionTarget implements Target {
       source: { kind: "session", name, backend, pid },
       host,
       chips: machineChips(vcpus, irqchip),
+      vcpus,
       irqchip,
       routing,
       ...(guest === undefined ? {} : { guest }),

@@ -13,6 +13,8 @@ export interface TargetInfo {
   host: SnapshotHost;
   /** What {@link Target.readChips} can be asked for: chips, and vCPUs (`vcpu[n]`) where they can be seen. */
   chips: ChipId[];
+  /** How many vCPUs the VM has; absent where that can't be told, as of a file that may have some of them. */
+  vcpus?: number;
   /** Which controllers are in the kernel; absent where that can't be told. */
   irqchip?: Irqchip;
   /** Where its GSIs go; absent where that can't be told. */

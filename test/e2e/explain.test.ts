@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readdirSync, readlinkSync } from "node:fs";
+import { readdirSync, readlinkSync, rmSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { finished, PROGRAM, User, until } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";
@@ -39,6 +39,27 @@ describe.each(BACKENDS)("explain on a session of $backend", ({ backend, skip }) 
         const { results } = user.json(["pulse", "9"]);
         expect(results[0].delivered).toBe(1 - status);
       }
+    });
+
+    it("says of a VM without vCPUs, and of a snapshot of it, that there is nobody to interrupt", () => {
+      user.ok(["create", "nobody", "--vcpus", "0", "--preset", "pic"]);
+      const codes = (...args: string[]) => {
+        const { ways, assumptions } = JSON.parse(user.run(["explain", "4", "--json", ...args]).stdout);
+        const stages = ways.flatMap(({ stages }: { stages: { code: string }[] }) => stages);
+        return { assumptions, codes: stages.map(({ code }: { code: string }) => code) };
+      };
+      const living = codes("-s", "nobody");
+      expect(living).toEqual({ assumptions: [], codes: expect.arrayContaining(["lint0-nobody"]) });
+      const file = `${user.folder}/nobody.json`;
+      user.ok(["-s", "nobody", "dump", "--json", "-o", file]);
+      expect(codes("--snapshot", file)).toEqual(living);
+      rmSync(file);
+    });
+
+    it("says of a snapshot of some chips that it does not know the others", () => {
+      const input = user.ok(["dump", "--json", "--chip", "pic"]);
+      const { stdout } = user.run(["explain", "4", "--json", "--snapshot", "-"], { input });
+      expect(stdout).toContain('"lint0-unknown"');
     });
 
     it("marks the stage that stops each way, and gives its register, bit and remedy", () => {
