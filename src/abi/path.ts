@@ -128,10 +128,11 @@ function elements(parent: Field, { from, to }: { from: number; to: number }, pat
   });
   const wanted = Number.isFinite(to) ? to - from + 1 : 1;
   if (found.length < wanted) {
-    const missing = wanted === 1 ? `${parent.path}[${from}]` : `all of ${parent.path}[${from}-${to}]`;
+    const missing =
+      wanted === 1 ? `there is no ${parent.path}[${from}]` : `${parent.path} has not all of [${from}-${to}]`;
     throw new KvmIrqError(
       "bad-path",
-      `there is no ${missing}: it has ${value.length} element${value.length === 1 ? "" : "s"}`,
+      `${missing}: it has ${value.length} element${value.length === 1 ? "" : "s"}`,
       {
         hint: "elements are counted from 0; a local APIC has its vCPU's number",
       },

@@ -41,6 +41,15 @@ describe("a path", () => {
     expect(() => find("lapic[0].svr")).toThrow("there is no lapic[0]");
   });
 
+  it("that asks for more elements than there are says how many there are", () => {
+    expect(() => find("ioapic.redirtbl[7].mask")).toThrow(
+      "there is no ioapic.redirtbl[7]: it has 3 elements",
+    );
+    expect(() => find("ioapic.redirtbl[0-99].mask")).toThrow(
+      "ioapic.redirtbl has not all of [0-99]: it has 3 elements",
+    );
+  });
+
   it.each([
     "",
     "4",
