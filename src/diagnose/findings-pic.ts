@@ -61,7 +61,7 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
         if (waiting.length === 0) continue;
         const vectors = listed(waiting.map((pin) => hex(vectorOf(pic, pin))));
         yield {
-          sentence: `${chip} was never given a vector base, and its pin ${listed(waiting.map(String))} waits: it comes as vector ${vectors}, an exception's`,
+          sentence: `${chip} was never given a vector base, and its ${waiting.length === 1 ? `pin ${waiting[0]} waits: it comes as vector ${vectors}, an exception's` : `pins ${listed(waiting.map(String))} wait: they come as vectors ${vectors}, which are exceptions'`}`,
           evidence: `${chip}.irq_base = ${hex(pic.irq_base)}, ${chip}.irr = ${hex(pic.irr)}, ${chip}.imr = ${hex(pic.imr)}`,
           remedy:
             "initialise the PICs with ICW1 to ICW4 (bases such as 0x20 and 0x28), or mask them: write 0xff to ports 0x21 and 0xa1",

@@ -27,6 +27,24 @@ const levelGone = (guest: boolean) => ({
   }, guest),
 });
 
+describe("pic-not-initialised", () => {
+  const sentenceOf = (irr: number) =>
+    findings(
+      snapshotWith(({ pic1 }) => {
+        Object.assign(pic1, { irq_base: 0, imr: 0, irr });
+      }),
+    ).find(({ code }) => code === "pic-not-initialised")?.sentence;
+
+  it("counts the pins that wait", () => {
+    expect(sentenceOf(0x10)).toBe(
+      "pic1 was never given a vector base, and its pin 4 waits: it comes as vector 0x04, an exception's",
+    );
+    expect(sentenceOf(0x11)).toBe(
+      "pic1 was never given a vector base, and its pins 0 and 4 wait: they come as vectors 0x00 and 0x04, which are exceptions'",
+    );
+  });
+});
+
 /** Findings that take two readings. */
 const TWO_READINGS: { code: string; previous: Snapshot; now: Snapshot; sentence: string }[] = [
   {
