@@ -61,7 +61,7 @@ export class SessionClient {
   /**
    * Calls a method of the holder.
    *
-   * @throws KvmIrqError what the holder refused with; `session-gone` when it died meanwhile;
+   * @throws KvmIrqError what the holder refused with; `session-gone` when it ended meanwhile;
    *   `session-busy` when it does not answer.
    */
   async call<M extends keyof HolderMethods>(
@@ -69,7 +69,7 @@ export class SessionClient {
     params: HolderMethods[M]["params"],
   ): Promise<HolderMethods[M]["result"]> {
     // A request that is made after the end gets no answer and no "close" either.
-    if (this.#socket.destroyed) throw gone(this.registration);
+    if (this.#socket.destroyed) throw gone(this.registration, "has ended");
     const { name, pid } = this.registration;
     let timer: NodeJS.Timeout | undefined;
     const silence = new Promise<never>((_, reject) => {
@@ -106,7 +106,8 @@ export class SessionClient {
       return KvmIrqError.fromJSON(error.data);
     }
     // The RPC library rejects what is under way when the socket closes, with an exception of its own.
-    if (this.#socket.destroyed || !(error instanceof JSONRPCErrorException)) return gone(this.registration);
+    if (this.#socket.destroyed || !(error instanceof JSONRPCErrorException))
+      return gone(this.registration, "has ended");
     return new KvmIrqError("internal", `the holder refused the request: ${error.message}`);
   }
 }
@@ -115,7 +116,7 @@ function connectError(registration: Registration, error: NodeJS.ErrnoException):
   switch (error.code) {
     case "ECONNREFUSED":
       sweep(registration);
-      return gone(registration);
+      return gone(registration, "died");
     case "ENOENT":
       return noSession(registration.name);
     default:
@@ -126,8 +127,9 @@ function connectError(registration: Registration, error: NodeJS.ErrnoException):
   }
 }
 
-function gone({ name, pid }: Registration): KvmIrqError {
-  return new KvmIrqError("session-gone", `session '${name}' is gone: its holder (pid ${pid}) died`, {
+/** @param how what is known of its holder's end: one that left its socket died, one that hung up may have been told to. */
+function gone({ name, pid }: Registration, how: "died" | "has ended"): KvmIrqError {
+  return new KvmIrqError("session-gone", `session '${name}' is gone: its holder (pid ${pid}) ${how}`, {
     hint: `\`kvm-irq create ${name}\` makes a new one; its VM's state is lost`,
     details: { session: name, pid },
   });

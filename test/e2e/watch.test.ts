@@ -92,7 +92,11 @@ describe("watch in a pipe", () => {
     user.ok(["destroy", "short"]);
     const { status, stderr } = await watcher.result;
     expect(status).toBe(4);
-    expect(JSON.parse(stderr).error).toMatchObject({ code: "session-gone", session: "short" });
+    expect(JSON.parse(stderr).error).toMatchObject({
+      code: "session-gone",
+      session: "short",
+      message: expect.stringMatching(/^session 'short' is gone: its holder \(pid \d+\) has ended$/),
+    });
   });
 
   it("shows a snapshot once", () => {
