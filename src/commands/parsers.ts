@@ -16,7 +16,8 @@ const MAX_DURATION_MS = 2 ** 31 - 1;
 export function duration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(us|ms|s|m|h)$/.exec(text);
   if (text !== "0" && match === null) {
-    throw new InvalidArgumentError("a duration needs a unit: 500us, 10ms, 2s, 5m or 1h.");
+    const lacks = /^\d+(\.\d+)?$/.test(text) ? "needs a unit" : "is a positive number and its unit";
+    throw new InvalidArgumentError(`a duration ${lacks}: 500us, 10ms, 2s, 5m or 1h.`);
   }
   const ms = match === null ? 0 : Number(match[1]) * UNITS_IN_MS[match[2]!]!;
   if (ms > MAX_DURATION_MS) throw new InvalidArgumentError("the longest duration is 596h.");

@@ -65,6 +65,15 @@ describe("the command line", () => {
     expect(user.run(["pulse", "4", "--count", "0"]).stderr).toMatch(
       /argument '0' is invalid: it takes a whole number from 1 to \d+\n/,
     );
+    for (const [ttl, why] of [
+      ["10", "needs a unit"],
+      ["-1s", "is a positive number and its unit"],
+      ["soon", "is a positive number and its unit"],
+    ] as const) {
+      expect(user.run(["create", "--ttl", ttl]).stderr).toContain(
+        `argument '${ttl}' is invalid: a duration ${why}: 500us, 10ms`,
+      );
+    }
     expect(user.run(["route", "sow"]).stderr).toContain(
       "is invalid for argument 'action': allowed choices are show, set, reset\n",
     );
