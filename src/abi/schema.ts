@@ -25,7 +25,13 @@ const u8 = unsigned(8);
 const u32 = unsigned(32);
 const u64 = v.union([
   v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER)),
-  v.pipe(v.string(), v.regex(/^0x[0-9a-f]{1,16}$/)),
+  v.pipe(
+    v.string(),
+    v.regex(
+      /^0x[0-9a-f]{1,16}$/,
+      ({ received }) => `${received} is not a number such as 0x1ff, of up to 16 digits in lower case`,
+    ),
+  ),
 ]);
 
 function allOf<const K extends string, S extends v.GenericSchema>(names: readonly K[], schema: S) {
@@ -79,7 +85,13 @@ const lapics = v.pipe(
 
 const vcpu = v.strictObject({
   vcpu: u32,
-  mp_state: v.union([v.picklist(MP_STATES), v.pipe(v.string(), v.regex(/^unknown-\d{1,10}$/))]),
+  mp_state: v.union([
+    v.picklist(MP_STATES),
+    v.pipe(
+      v.string(),
+      v.regex(/^unknown-\d{1,10}$/, ({ received }) => `${received} is not one of ${MP_STATES.join(", ")}`),
+    ),
+  ]),
   ...allOf(["rip", "rflags", "cr0", "cr8", "efer", "apic_base"], u64),
   exception: v.strictObject({ injected: v.boolean(), pending: v.boolean(), nr: u8 }),
   interrupt: v.strictObject({ injected: v.boolean(), nr: u8, soft: v.boolean(), shadow: u8 }),
@@ -172,7 +184,7 @@ function toIssue(issue: v.BaseIssue<unknown>): SchemaIssue {
 
 /** What does not fit, in words; the schema's own are for those who know schemas. */
 function sentence({ type, expected, received, message }: v.BaseIssue<unknown>): string {
-  if (type === "check") return message;
+  if (type === "check" || type === "regex") return message;
   if (expected === "never") return "there is no such field";
   if (received === "undefined") return "it is missing";
   const limit = expected?.slice(2);

@@ -337,6 +337,16 @@ describe("restore", () => {
       { path: "chips.pic1.more", message: "there is no such field" },
       { path: "chips.pic2.imr", message: "it is missing" },
     ]);
+    const asleep = changed(({ vcpus }) => {
+      Object.assign(vcpus[0], { rflags: "FF", mp_state: "asleep" });
+    });
+    expect(JSON.parse(user.run(["restore", "-", "--json"], { input: asleep }).stderr).error.issues).toEqual([
+      { path: "vcpus[0].mp_state", message: expect.stringMatching(/^"asleep" is not one of runnable, /) },
+      {
+        path: "vcpus[0].rflags",
+        message: '"FF" is not a number such as 0x1ff, of up to 16 digits in lower case',
+      },
+    ]);
     const endless = changed(({ chips }) => {
       chips.lapic = Array(1_000_000).fill({});
     });
