@@ -61,6 +61,11 @@ function pick(images: readonly ChipImage[], words: readonly string[], snapshot: 
   const filters = (words.length === 0 ? ["all"] : words).map((word) => {
     const filter = arch.chipFilter(word);
     if (filter === undefined) throw badChip(word, arch);
+    if (word.startsWith("vcpu")) {
+      throw new KvmIrqError("bad-chip", "the state of vCPUs is there to be read, and is not restored", {
+        hint: "on the software model, `kvm-irq create NAME --backend model --from FILE` starts with it",
+      });
+    }
     if (!images.some(({ id }) => filter(id))) {
       throw new KvmIrqError(
         "bad-chip",

@@ -362,5 +362,10 @@ describe("restore", () => {
     expect(user.run(["restore", path("nowhere.json")])).toMatchObject({ status: 4 });
     const part = user.ok(["dump", "--json", "--chip", "pic1"]);
     expect(user.run(["restore", "-", "--chip", "ioapic"], { input: part })).toMatchObject({ status: 2 });
+    for (const word of ["vcpu", "vcpu[0]"]) {
+      const { status, stderr } = user.run(["restore", "-", "--chip", word], { input: part });
+      expect(status).toBe(2);
+      expect(stderr).toContain("the state of vCPUs is there to be read, and is not restored");
+    }
   });
 });
