@@ -3,6 +3,9 @@ import { readTrace, type Trace } from "../trace/ndjson.ts";
 import { type Scope, ScopeFilter } from "../trace/x86/scope.ts";
 import type { Sink } from "./trace-sinks.ts";
 
+/** Traces of hours are large. */
+const MOST_BYTES = 2 ** 31;
+
 /**
  * Reads a saved trace.
  *
@@ -10,7 +13,7 @@ import type { Sink } from "./trace-sinks.ts";
  * @throws KvmIrqError `no-file`, `bad-input`.
  */
 export async function readSaved(path: string): Promise<Trace> {
-  return readTrace(linesOf(readInput(path)));
+  return readTrace(linesOf(readInput(path, MOST_BYTES)));
 }
 
 /** Puts a saved trace into a sink. */

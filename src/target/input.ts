@@ -1,24 +1,55 @@
-import { accessSync, constants, readFileSync, statSync } from "node:fs";
+import { accessSync, closeSync, constants, openSync, readSync, statSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
 import { interruptibly } from "./signal-guard.ts";
 
 /** U+FEFF in UTF-8: some editors and shells begin every file with it. No raw chip begins so. */
 const BYTE_ORDER_MARK = Buffer.from("\ufeff");
+const MIB = 2 ** 20;
+/** Snapshots take kilobytes, or a few megabytes with thousands of vCPUs; a device such as /dev/zero has no end. */
+const MOST_BYTES = 256 * MIB;
 
 /**
- * Reads a file whole, without the byte order mark that it may begin with. Signals such as SIGINT end this process while it waits for a pipe or a terminal.
+ * Reads a file whole, without the byte order mark that it may begin with. Signals such as SIGINT end this
+ * process while it waits for a pipe or a terminal.
  *
  * @param path a file's path, or `-` for standard input.
- * @throws KvmIrqError `no-file`.
+ * @param most how many bytes it may have.
+ * @throws KvmIrqError `no-file`; `bad-input` when it has more bytes.
  */
-export function readInput(path: string): Buffer {
+export function readInput(path: string, most: number = MOST_BYTES): Buffer {
   try {
-    const bytes = interruptibly(() => readFileSync(path === "-" ? 0 : path));
+    const bytes = interruptibly(() => readWhole(path, most));
     const marked = bytes.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK);
     return marked ? bytes.subarray(BYTE_ORDER_MARK.length) : bytes;
   } catch (error) {
-    throw unreadable(path, error);
+    throw error instanceof KvmIrqError ? error : unreadable(path, error);
   }
+}
+
+function readWhole(path: string, most: number): Buffer {
+  const fd = path === "-" ? 0 : openSync(path, "r");
+  const pieces: Buffer[] = [];
+  let size = 0;
+  try {
+    for (;;) {
+      const piece = Buffer.allocUnsafe(MIB);
+      const length = readSync(fd, piece);
+      if (length === 0) return Buffer.concat(pieces);
+      pieces.push(length < MIB / 2 ? Buffer.from(piece.subarray(0, length)) : piece.subarray(0, length));
+      size += length;
+      if (size > most) throw tooLarge(path, most);
+    }
+  } finally {
+    if (fd !== 0) closeSync(fd);
+  }
+}
+
+function tooLarge(path: string, most: number): KvmIrqError {
+  const label = path === "-" ? "standard input" : path;
+  return new KvmIrqError("bad-input", `${label} has more than ${Math.floor(most / MIB)} MiB`, {
+    hint: "it is not what this command takes, or has no end",
+    details: { path },
+  });
 }
 
 /**

@@ -358,10 +358,19 @@ describe("restore", () => {
     );
   });
 
+  it("refuses what has no end", () => {
+    for (const args of [["restore"], ["dump", "--snapshot"], ["run"]]) {
+      const { status, stderr } = user.run([...args, "/dev/zero"]);
+      expect(status).toBe(6);
+      expect(stderr).toContain("/dev/zero has more than 256 MiB");
+    }
+  });
+
   it("refuses a file that is not there with status 4, and a chip that the snapshot lacks with status 2", () => {
     expect(user.run(["restore", path("nowhere.json")])).toMatchObject({ status: 4 });
     const part = user.ok(["dump", "--json", "--chip", "pic1"]);
     expect(user.run(["restore", "-", "--chip", "ioapic"], { input: part })).toMatchObject({ status: 2 });
+    expect(user.run(["dump", "--snapshot", user.folder])).toMatchObject({ status: 4 });
     for (const word of ["vcpu", "vcpu[0]"]) {
       const { status, stderr } = user.run(["restore", "-", "--chip", word], { input: part });
       expect(status).toBe(2);
