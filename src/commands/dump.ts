@@ -82,6 +82,7 @@ function present({ images, info, snapshot }: Reading, format: Format): Outcome {
       return { json: snapshot, text: () => `${JSON.stringify(snapshot)}\n` };
     case "table":
       return {
+        json: snapshot,
         text: async (view) =>
           (await import("../render/snapshot.ts")).renderSnapshot(snapshot, info.label, view),
       };

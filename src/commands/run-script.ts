@@ -71,7 +71,7 @@ export async function* scriptSteps(script: Script, program: Program): AsyncGener
 
 /** Runs one step on a target. */
 export async function runStep(step: ScriptStep, outer: Context, target: Target): Promise<StepResult> {
-  const json = outer.globals.json ?? step.parsed.globals.json;
+  const { json } = step.parsed.globals;
   const context = new StepContext(outer, target, json === undefined ? {} : { json });
   const start = performance.now();
   try {

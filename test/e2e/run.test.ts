@@ -145,6 +145,22 @@ describe("run", () => {
     expect(stderr).toMatch(/^.*keep\.kvmirq:1: .*\nhint: .*\n.*keep\.kvmirq:3: .*\n$/);
   });
 
+  it("with --json has the result of a line whatever the form that the line asks for", () => {
+    const raw = join(user.folder, "raw.bin");
+    const path = script(
+      "forms",
+      `dump --format raw --chip pic1 -o '${raw}'`,
+      "dump --format table --chip pic1",
+    );
+    const { status, stdout, stderr } = run(path, "--json");
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    const [file, table] = objects(stdout);
+    expect(file).not.toHaveProperty("result");
+    expect(readFileSync(raw)).toHaveLength(520);
+    rmSync(raw);
+    expect(table.result.chips.pic1.irq_base).toBe(0x20);
+  });
+
   it("with --json gives an object a line: the command, its result, its status and its time", () => {
     const path = script("json", "pulse 20", "# nothing", "expect lapic[0].irr=0x44", "restore nowhere.json");
     const { status, stdout } = run(path, "--json");
