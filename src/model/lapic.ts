@@ -137,17 +137,17 @@ export class Lapic {
   }
 
   /**
-   * EOI: ends the highest vector in service.
+   * EOI: ends the highest vector in service. A CPU that runs has PPR computed again, with nothing in service too.
    *
    * @returns the vector, and whether it is broadcast to the IOAPIC: TMR has it, and SVR's directed EOI is
    *   off. `undefined` when none was in service.
    */
   eoi(): { vector: number; broadcast: boolean } | undefined {
     const vector = this.#highest("isr");
-    if (vector === undefined) return undefined;
-    this.#setVector("isr", vector, false);
+    if (vector !== undefined) this.#setVector("isr", vector, false);
     this.#taken = undefined;
     this.#updatePpr();
+    if (vector === undefined) return undefined;
     const directed = (this.#get("svr") & SVR_DIRECTED_EOI) !== 0;
     return { vector, broadcast: this.#hasVector("tmr", vector) && !directed };
   }

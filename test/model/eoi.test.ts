@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { applyPreset } from "../../src/machine/presets.ts";
-import { ioapic, pulse, setEntry, setLapic } from "../support/edit.ts";
+import { ioapic, lapic, pulse, setEntry, setLapic } from "../support/edit.ts";
 import { RUNNING_MACHINES } from "../support/machines.ts";
 
 /** Level-triggered, with vector 0x44, in the preset. */
@@ -72,5 +72,14 @@ describe.each(RUNNING_MACHINES)("the EOI of a level pin's vector on $name", ({ m
       expect(vm.acknowledge()).toBe(0x38);
       vm.eoi();
     }
+  });
+
+  test("has PPR computed again, with nothing in service too", () => {
+    const vm = prepared();
+    vm.signalMsi(EDGE);
+    expect(vm.acknowledge()).toBe(0x44);
+    setLapic(vm, 0, { isr: [] });
+    vm.eoi();
+    expect(lapic(vm).ppr).toBe(0);
   });
 });
