@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { finished, listensForSigint, PROGRAM, User, until } from "../support/cli.ts";
+import { finished, isConnected, PROGRAM, User, until } from "../support/cli.ts";
 import { haveTmux, Terminal } from "../support/terminal.ts";
 
 const user = new User();
@@ -105,8 +105,8 @@ describe("hold and release", () => {
     process.kill(pid, "SIGSTOP");
     const child = user.start(["hold", "16"]);
     const result = finished(child);
-    // On a busy machine it takes a while to start; once it listens, the request is sent in no time.
-    await until("it listens for SIGINT", () => listensForSigint(child));
+    // It listens for signals before it connects, and sends its request right behind.
+    await until("it has connected", () => isConnected(child));
     await sleep(500);
     child.kill("SIGINT");
     await sleep(100);

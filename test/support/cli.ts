@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -108,9 +108,19 @@ export async function until(
   }
 }
 
-/** Whether the program has come so far that SIGINT does not simply end it: `SigCgt` of proc(5), bit 1. */
-export function listensForSigint({ pid }: ChildProcess): boolean {
-  // Before its exec(2) the child is a copy of this process, which may listen.
-  const isProgram = readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(PROGRAM);
-  return isProgram && /^SigCgt:.*[2367abef]$/m.test(readFileSync(`/proc/${pid}/status`, "latin1"));
+/** Whether the program has connected to a holder: it then has a socket beyond those of its three streams. */
+export function isConnected({ pid }: ChildProcess): boolean {
+  // Before its exec(2) the child is a copy of this process, with sockets of its own.
+  if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(PROGRAM)) return false;
+  const opened = readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
+  return opened.filter((target) => target.startsWith("socket:")).length > 3;
+}
+
+/** What a link points to; nothing for one that is gone meanwhile. */
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
 }
