@@ -3,8 +3,9 @@ import type { Target } from "./target.ts";
 
 /** A signal for the end of the target too: nothing is worth waiting for then, and the next call says why. */
 export function untilOver(target: Target, signal: AbortSignal): AbortSignal {
+  if (target.ended === undefined) return signal;
   const ended = new AbortController();
-  target.ended?.().then(() => ended.abort());
+  void target.ended().then(() => ended.abort());
   return AbortSignal.any([signal, ended.signal]);
 }
 
