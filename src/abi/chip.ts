@@ -1,3 +1,5 @@
+import { SIZEOF } from "./ioctl.ts";
+
 /** What is read and written as one piece: a chip, or the state of a vCPU. */
 
 /** PIC1 is the master 8259, PIC2 the slave. A local APIC and a vCPU's state are named by vCPU number. */
@@ -43,3 +45,14 @@ export function isChipId(text: string): text is ChipId {
 
 /** The kernel's number of a chip in `struct kvm_irqchip`: KVM_IRQCHIP_PIC_MASTER, _PIC_SLAVE, _IOAPIC. */
 export const IRQCHIP_NUMBER: Readonly<Partial<Record<ChipKind, number>>> = { pic1: 0, pic2: 1, ioapic: 2 };
+
+/** Bytes of `struct kvm_irqchip` before the chip's own. */
+export const IRQCHIP_HEADER = 8;
+
+/** The bytes of a chip's state: `struct kvm_pic_state`, `kvm_ioapic_state`, `kvm_lapic_state`. */
+export const STATE_SIZE = {
+  pic1: SIZEOF.kvm_pic_state,
+  pic2: SIZEOF.kvm_pic_state,
+  ioapic: SIZEOF.kvm_ioapic_state,
+  lapic: SIZEOF.kvm_lapic_state,
+} as const;

@@ -1,4 +1,4 @@
-import { type ChipId, type ChipImage, IRQCHIP_NUMBER, parseChipId } from "./chip.ts";
+import { type ChipImage, IRQCHIP_HEADER, IRQCHIP_NUMBER, parseChipId, STATE_SIZE } from "./chip.ts";
 import { KvmIrqError } from "./error.ts";
 import { SIZEOF } from "./ioctl.ts";
 import { viewOf } from "./u64.ts";
@@ -9,15 +9,7 @@ import { IOAPIC_NUM_PINS, IOAPIC_NUM_PINS_IA64, ioapicStateSize } from "./x86/io
  * chip itself; local APICs (`struct kvm_lapic_state`, 1024 bytes) follow, of vCPU 0, 1 and so on.
  */
 
-const IRQCHIP_HEADER = 8;
 const MAX_IRQCHIPS = 3;
-
-/** Bytes of each chip's state inside `struct kvm_irqchip`. */
-const STATE_SIZE: Record<string, number> = {
-  pic1: SIZEOF.kvm_pic_state,
-  pic2: SIZEOF.kvm_pic_state,
-  ioapic: SIZEOF.kvm_ioapic_state,
-};
 
 export type RawLayout = "x86" | "ia64";
 
@@ -74,12 +66,16 @@ export function fromRaw(bytes: Uint8Array, layout: RawLayout = "x86"): ChipImage
 
 function irqchipImage(irqchip: Uint8Array, ioapicSize: number): ChipImage {
   const number = viewOf(irqchip).getUint32(0, true);
-  const id = Object.entries(IRQCHIP_NUMBER).find(([, known]) => known === number)?.[0] as ChipId | undefined;
+  const id = Object.entries(IRQCHIP_NUMBER).find(([, known]) => known === number)?.[0] as
+    | "pic1"
+    | "pic2"
+    | "ioapic"
+    | undefined;
   if (id === undefined) {
     throw new KvmIrqError("bad-input", `chip_id ${number} is none of KVM's chips`, {
       hint: "0 is PIC1, 1 is PIC2, 2 is the IOAPIC",
     });
   }
-  const size = id === "ioapic" ? ioapicSize : STATE_SIZE[id]!;
+  const size = id === "ioapic" ? ioapicSize : STATE_SIZE[id];
   return { id, bytes: irqchip.subarray(IRQCHIP_HEADER, IRQCHIP_HEADER + size) };
 }

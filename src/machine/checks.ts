@@ -1,5 +1,5 @@
+import { STATE_SIZE } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { SIZEOF } from "../abi/ioctl.ts";
 
 /** What every machine refuses in the same words, whoever stands behind it. */
 
@@ -26,14 +26,6 @@ export function vcpuAt<T>(vcpus: readonly T[], index: number): T {
 export function vcpuIsReadOnly(): KvmIrqError {
   return new KvmIrqError("unsupported", "a vCPU's state can be read, not written");
 }
-
-/** The bytes of a chip's state: `struct kvm_pic_state`, `kvm_ioapic_state`, `kvm_lapic_state`. */
-export const STATE_SIZE = {
-  pic1: SIZEOF.kvm_pic_state,
-  pic2: SIZEOF.kvm_pic_state,
-  ioapic: SIZEOF.kvm_ioapic_state,
-  lapic: SIZEOF.kvm_lapic_state,
-} as const;
 
 /** @throws RangeError unless there are as many bytes as that kind of chip has. */
 export function checkStateSize(kind: keyof typeof STATE_SIZE, state: Uint8Array): void {

@@ -1,10 +1,14 @@
-import { type ChipId, type ChipImage, IRQCHIP_NUMBER, parseChipId } from "../abi/chip.ts";
-import { checkStateSize, STATE_SIZE, vcpuIsReadOnly } from "../machine/checks.ts";
+import {
+  type ChipId,
+  type ChipImage,
+  IRQCHIP_HEADER,
+  IRQCHIP_NUMBER,
+  parseChipId,
+  STATE_SIZE,
+} from "../abi/chip.ts";
+import { checkStateSize, vcpuIsReadOnly } from "../machine/checks.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
-
-/** Bytes of `struct kvm_irqchip` before the chip's own. */
-const IRQCHIP_HEADER = 8;
 
 /**
  * Reads a chip or a vCPU's state with the ioctl that it takes.

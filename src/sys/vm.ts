@@ -1,4 +1,4 @@
-import type { InjectionStatus } from "../abi/chip.ts";
+import { type InjectionStatus, IRQCHIP_HEADER } from "../abi/chip.ts";
 import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
 import { checkMsi, type MsiMessage } from "../abi/x86/msi.ts";
 import { checkRoutes, encodeRouting, type Route } from "../abi/x86/routing.ts";
@@ -8,9 +8,6 @@ import type { Kvm } from "./kvm.ts";
 import { KvmError } from "./kvm-error.ts";
 import { NativeBuffer } from "./libc.ts";
 import { Vcpu } from "./vcpu.ts";
-
-/** Bytes of `struct kvm_irqchip` before the chip itself: chip_id and pad. */
-const IRQCHIP_HEADER = 8;
 
 const EPERM = 1;
 /** `KVM_IRQFD_FLAG_*` of `<linux/kvm.h>`. */
