@@ -8,6 +8,8 @@ import type { Target, TargetInfo } from "../target/target.ts";
 export interface GlobalOptions {
   session?: string;
   pid?: number;
+  /** Every process that --pid names, where a command takes several; `pid` is the last of them. */
+  pids?: number[];
   vmFd?: number;
   snapshot?: string;
   json?: true;
@@ -88,6 +90,8 @@ export interface CommandSpec {
   writes?: true | ((...parsed: never[]) => boolean);
   /** What it takes of the options that choose a target; all of them when not given. */
   targets?: "session" | "none";
+  /** Whether --pid can be repeated. */
+  severalPids?: true;
   /** Checks what no parser of a single value can: whether arguments and options go together. */
   check?(globals: GlobalOptions, ...parsed: never[]): void;
   /**

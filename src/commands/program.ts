@@ -1,4 +1,4 @@
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, type Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
 import { readOnly } from "../target/read-only.ts";
@@ -69,7 +69,8 @@ async function buildProgram(
     .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
     .addHelpText("after", EPILOGUE);
   const specs = await Promise.all(names.map((name) => COMMANDS[name]!()));
-  for (const spec of specs) declare(program, spec, onParsed);
+  const given = valuesOfSingleOptions(program);
+  for (const spec of specs) declare(program, given, spec, onParsed);
   return program;
 }
 
@@ -82,12 +83,20 @@ Examples:
   $ kvm-irq create ci --preset ioapic && kvm-irq -s ci pulse 20 --json
   $ kvm-irq demo`;
 
-function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed) => void): void {
+function declare(
+  program: Command,
+  ofProgram: readonly SingleOption[],
+  spec: CommandSpec,
+  onParsed: (parsed: Parsed) => void,
+): void {
   const command = spec.declare(program);
+  const given = [...ofProgram, ...valuesOfSingleOptions(command)];
   command.showHelpAfterError(false).action((...parsed) => {
     // Commander hands over the arguments, then the options, then the command itself.
     const values = parsed.slice(0, -1) as never[];
-    const globals = program.opts<GlobalOptions>();
+    refuseRepeats(command.name(), given, spec);
+    const pids = given.find(({ option }) => option.long === "--pid")?.values.map(Number);
+    const globals = { ...program.opts<GlobalOptions>(), ...(pids?.length ? { pids } : {}) };
     refuseTargets(command.name(), spec, globals);
     try {
       spec.check?.(globals, ...values);
@@ -107,6 +116,42 @@ function declare(program: Command, spec: CommandSpec, onParsed: (parsed: Parsed)
       },
       run: (context) => spec.run(context, ...values),
     });
+  });
+}
+
+/** An option that takes one value, and the values that a command line gives it. */
+interface SingleOption {
+  option: Option;
+  values: string[];
+}
+
+/** A parser that takes what came before collects values; every other option has one. */
+function valuesOfSingleOptions(command: Command): SingleOption[] {
+  const collects = ({ variadic, argChoices, parseArg }: Option) =>
+    variadic || (argChoices === undefined && (parseArg?.length ?? 0) > 1);
+  const takeOne = command.options.filter(
+    (option) => (option.required || option.optional) && !collects(option),
+  );
+  return takeOne.map((option) => {
+    const values: string[] = [];
+    command.on(`option:${option.name()}`, (value: string) => values.push(value));
+    return { option, values };
+  });
+}
+
+/**
+ * Of two values commander would take the last in silence, and so the command another target than was meant.
+ *
+ * @throws KvmIrqError `usage`.
+ */
+function refuseRepeats(name: string, given: readonly SingleOption[], { severalPids }: CommandSpec): void {
+  const twice = given.find(
+    ({ option, values }) => values.length > 1 && !(severalPids && option.long === "--pid"),
+  );
+  if (twice === undefined) return;
+  const { long, short } = twice.option;
+  throw new KvmIrqError("usage", `${long ?? short} is given ${twice.values.length} times`, {
+    hint: `give it once; \`kvm-irq ${name} --help\` shows which options can be repeated`,
   });
 }
 

@@ -10,10 +10,10 @@ import type { Context } from "./command.ts";
 import type { TraceOptions } from "./trace-options.ts";
 import type { Sink } from "./trace-sinks.ts";
 
-/** Whose events to record: a process, or everybody's. */
+/** Whose events to record: those of some processes, or everybody's. */
 interface Subject {
   label: string;
-  pid?: number | undefined;
+  pids?: readonly number[];
 }
 
 /** How often to look whether the traced process is still there. */
@@ -75,9 +75,9 @@ export async function recordInto(
   }
 }
 
-function recordOptions({ pid }: Subject, options: TraceOptions): RecordOptions {
+function recordOptions({ pids }: Subject, options: TraceOptions): RecordOptions {
   return {
-    ...(pid === undefined ? {} : { pids: [pid] }),
+    ...(pids === undefined ? {} : { pids }),
     gsis: options.gsi ?? [],
     vectors: options.vector ?? [],
     ...(options.for === undefined ? {} : { durationMs: options.for }),
@@ -86,16 +86,20 @@ function recordOptions({ pid }: Subject, options: TraceOptions): RecordOptions {
 }
 
 async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subject> {
-  const { pid } = context.globals;
+  const { pids } = context.globals;
   if (all) return { label: "every VM" };
-  if (pid !== undefined) {
-    if (isAlive(pid) && (await findVmsOf(pid)).length === 0) {
-      context.notice(`process ${pid} has no VM: there is nothing to record until it makes one`);
+  if (pids !== undefined) {
+    for (const pid of pids) {
+      if (isAlive(pid) && (await findVmsOf(pid)).length === 0) {
+        context.notice(`process ${pid} has no VM: there is nothing to record until it makes one`);
+      }
     }
-    return { label: `pid ${pid}`, pid };
+    return { label: pids.length === 1 ? `pid ${pids[0]}` : `pids ${pids.join(", ")}`, pids };
   }
   const { source, label } = await (await sessionOf(context)).describe();
-  if (source.kind === "session" && source.backend === "kvm") return { label, pid: source.pid };
+  if (source.kind === "session" && source.backend === "kvm") {
+    return { label, ...(source.pid === undefined ? {} : { pids: [source.pid] }) };
+  }
   throw new KvmIrqError(
     "unsupported",
     `${label} runs the software model, which the kernel knows nothing of`,
@@ -117,13 +121,13 @@ async function sessionOf(context: Context): Promise<Target> {
   }
 }
 
-/** Events of a process that has ended will not come. */
-function watchEnd({ pid, label }: Subject, stop: () => void, context: Context): NodeJS.Timeout | undefined {
-  if (pid === undefined) return undefined;
+/** Events of processes that have ended will not come. */
+function watchEnd({ pids, label }: Subject, stop: () => void, context: Context): NodeJS.Timeout | undefined {
+  if (pids === undefined) return undefined;
   const look = setInterval(() => {
-    if (isAlive(pid)) return;
+    if (pids.some(isAlive)) return;
     clearInterval(look);
-    context.notice(`${label} has ended`);
+    context.notice(`${label} ${pids.length === 1 ? "has" : "have"} ended`);
     stop();
   }, LOOK_EVERY_MS);
   return look;

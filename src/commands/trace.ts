@@ -9,12 +9,13 @@ import type { Sink } from "./trace-sinks.ts";
 
 /** `trace`: record the kernel's interrupt events, draw them. */
 export const trace: CommandSpec = {
+  severalPids: true,
   declare: (program: Command) =>
     program
       .command("trace")
       .summary("record the kernel's interrupt events, draw them")
       .description(
-        "Records the events that KVM reports of interrupts, until Ctrl-C, for a time, or around a command; shows them as they come, and at the end the life of each interrupt (raised, accepted, injected, EOI, acknowledged, lowered), latencies, and interrupts that never came to their end. The target is a session (the default one unless another is named), the process of --pid, or with --all every VM on this host. Needs root.",
+        "Records the events that KVM reports of interrupts, until Ctrl-C, for a time, or around a command; shows them as they come, and at the end the life of each interrupt (raised, accepted, injected, EOI, acknowledged, lowered), latencies, and interrupts that never came to their end. The target is a session (the default one unless another is named), the processes of --pid, which can be repeated, or with --all every VM on this host. Needs root.",
       )
       .argument("[command...]", "run this, behind --, and record until it ends; its exit status is passed on")
       .option("--for <duration>", "end after so long", duration)

@@ -85,6 +85,26 @@ describe("the command line", () => {
     expect(stderr.length).toBeLessThan(2500);
   });
 
+  it.each([
+    [["--pid", "1", "dump", "--pid", "2"], "--pid is given 2 times"],
+    [["-s", "a", "-s", "b", "pulse", "4"], "--session is given 2 times"],
+    [["pulse", "4", "--count", "1", "--count", "2", "--count", "3"], "--count is given 3 times"],
+    [["dump", "--format", "json", "--format", "raw"], "--format is given 2 times"],
+    [["dump", "-o", "a", "--output", "a"], "--output is given 2 times"],
+    [["--snapshot", "a", "--snapshot", "b", "dump"], "--snapshot is given 2 times"],
+  ])("refuses two values of an option that takes one: %j", (args, message) => {
+    const { status, stdout, stderr } = user.run(args);
+    expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+    expect(stderr).toContain(message);
+  });
+
+  it("takes several values of an option that collects them", () => {
+    user.ok(["create", "lists"]);
+    const chips = ["dump", "--chip", "pic1", "--chip", "ioapic", "--json"];
+    expect(user.run(["-s", "lists", ...chips]).status).toBe(0);
+    user.ok(["destroy", "lists"]);
+  });
+
   it("takes an empty KVM_IRQ_BACKEND for none", () => {
     expect(user.run(["run", "--dry-run", "-"], { env: { KVM_IRQ_BACKEND: "" } }).status).toBe(0);
     expect(user.run(["run", "--dry-run", "-"], { env: { KVM_IRQ_BACKEND: "xen" } }).status).toBe(2);

@@ -146,6 +146,16 @@ describe.skipIf(noTracing !== undefined)(`trace (${noTracing ?? "on this kernel"
     expect(events.some(({ process }) => process === holder)).toBe(true);
   });
 
+  it("of two processes has the events of both", async () => {
+    const other = user.json(["create", "other", "--guest", "ioapic"]).pid;
+    const both = ["--pid", String(holder), "--pid", String(other), "--json"];
+    const command = `"$0" "$1" pulse 4 && "$0" "$1" -s other pulse 4`;
+    const argv = ["trace", ...both, "--", "sh", "-c", command, process.execPath, PROGRAM];
+    const { events } = await parse(user.ok(argv));
+    expect(new Set(events.map(({ process }) => process))).toEqual(new Set([holder, other]));
+    user.ok(["destroy", "other"]);
+  });
+
   it("passes on the command's status, output and signals, and runs no shell", () => {
     const around = (...command: string[]) => user.run(["trace", "--stats-only", "--", ...command]);
     expect(around("sh", "-c", "exit 7").status).toBe(7);
