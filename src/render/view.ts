@@ -21,8 +21,13 @@ export function viewFor(stream: { isTTY?: boolean; columns?: number }, env = pro
   const level = asked ? Math.max(able, 1) : refused || stream.isTTY !== true ? 0 : able;
   return {
     paint: new Chalk({ level: level as 0 | 1 | 2 | 3 }),
-    columns: stream.isTTY === true ? (stream.columns ?? 80) : wantedColumns(env),
+    columns: stream.isTTY === true ? terminalColumns(stream.columns) : wantedColumns(env),
   };
+}
+
+/** A serial console, or a pty that nobody gave a size, has 0 columns (ioctl_tty(2), TIOCGWINSZ). */
+export function terminalColumns(columns: number | undefined): number {
+  return columns || 80;
 }
 
 /** `COLUMNS`, which shells keep to themselves: where it is exported, somebody wants that width. */

@@ -7,6 +7,10 @@ describe("the width of what is shown", () => {
     expect(viewFor({ isTTY: true }, {}).columns).toBe(80);
   });
 
+  it("is 80 columns on a terminal of 0, such as a serial console or a fresh pty", () => {
+    expect(viewFor({ isTTY: true, columns: 0 }, {}).columns).toBe(80);
+  });
+
   it("has no limit without one, unless COLUMNS sets it", () => {
     expect(viewFor({}, {}).columns).toBe(Number.POSITIVE_INFINITY);
     expect(viewFor({}, { COLUMNS: "100" }).columns).toBe(100);
