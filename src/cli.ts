@@ -1,9 +1,10 @@
 import { closeSync } from "node:fs";
 import { KvmIrqError } from "./abi/error.ts";
+import { guarded } from "./abi/printable.ts";
 import { ProcessContext } from "./commands/process-context.ts";
 import { makeProgram, withHint } from "./commands/program.ts";
 import { show } from "./commands/show.ts";
-import { stdoutFailed, writeToStdout } from "./commands/standard-output.ts";
+import { stdoutFailed, writeToStderr, writeToStdout } from "./commands/standard-output.ts";
 
 /** Put in by the build, from package.json. */
 declare const KVM_IRQ_VERSION: string;
@@ -61,21 +62,18 @@ function fail(error: unknown, { json, debug }: { json: boolean; debug: boolean }
       : new KvmIrqError("internal", `unexpected: ${(error as Error)?.message ?? error}`, {
           hint: "run it again with --debug and report what that shows",
         });
-  if (json) process.stderr.write(`${JSON.stringify({ error: known })}\n`);
+  if (json) process.stderr.write(guarded(`${JSON.stringify({ error: known })}\n`));
   else {
-    process.stderr.write(`kvm-irq: ${printable(known.message)}\n`);
-    if (known.hint !== undefined) process.stderr.write(`hint: ${printable(known.hint)}\n`);
+    writeToStderr(`kvm-irq: ${shortened(known.message)}`);
+    if (known.hint !== undefined) writeToStderr(`hint: ${shortened(known.hint)}`);
   }
-  if (debug) process.stderr.write(`${(error as Error)?.stack ?? error}\n`);
+  if (debug) for (const line of `${(error as Error)?.stack ?? error}`.split("\n")) writeToStderr(line);
   process.exitCode = known.exitStatus;
 }
 
 /** The most of a message that is shown: input that makes no sense may be repeated in it. */
 const LONGEST_MESSAGE = 1000;
 
-/** Text with input in it, made safe to show: no control characters, and not without end. */
-function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must not reach the terminal
-  const safe = text.replace(/[\u0000-\u001f\u007f-\u009f]/g, "\ufffd");
-  return safe.length <= LONGEST_MESSAGE ? safe : `${safe.slice(0, LONGEST_MESSAGE)}...`;
+function shortened(text: string): string {
+  return text.length <= LONGEST_MESSAGE ? text : `${text.slice(0, LONGEST_MESSAGE)}...`;
 }

@@ -1,5 +1,6 @@
 import { createInterface } from "node:readline/promises";
 import { KvmIrqError } from "../abi/error.ts";
+import { printable } from "../abi/printable.ts";
 import { ProcessTarget } from "../target/process.ts";
 import type { Target } from "../target/target.ts";
 import type { Context } from "./command.ts";
@@ -33,7 +34,7 @@ async function ask(question: string, signal: AbortSignal): Promise<string> {
   // Not as a terminal: Ctrl-C stays a signal.
   const prompt = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
   const ended = new Promise<undefined>((resolve) => prompt.once("close", () => resolve(undefined)));
-  const typed = prompt.question(question, { signal }).catch(() => undefined);
+  const typed = prompt.question(printable(question), { signal }).catch(() => undefined);
   const answer = await Promise.race([typed, ended]);
   // Nobody has ended the line that the question is on.
   if (answer === undefined) process.stderr.write("\n");

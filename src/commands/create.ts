@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { type ErrorCode, KvmIrqError } from "../abi/error.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "../abi/guest.ts";
+import { printable } from "../abi/printable.ts";
 import { type Backend, IRQCHIPS, type Irqchip } from "../machine/machine.ts";
 import { PRESETS } from "../machine/presets.ts";
 import type { Start } from "../machine/start.ts";
@@ -122,7 +123,7 @@ export const create: CommandSpec = {
     return {
       json: session,
       text: () =>
-        `session '${name}': ${count(vcpus, "vCPU")}, ${describeStart(start, guest)}, ${backend === "kvm" ? "KVM" : "software model"}${irqchip === "split" ? ", split irqchip" : ""}, holder pid ${pid}\n`,
+        `session '${name}': ${count(vcpus, "vCPU")}, ${printable(describeStart(start, guest))}, ${backend === "kvm" ? "KVM" : "software model"}${irqchip === "split" ? ", split irqchip" : ""}, holder pid ${pid}\n`,
     };
   },
 };

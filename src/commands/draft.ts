@@ -1,5 +1,6 @@
 import { closeSync, lstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
+import { guarded } from "../abi/printable.ts";
 import { interruptibly } from "../target/signal-guard.ts";
 
 /**
@@ -33,7 +34,7 @@ export class Draft {
 
   write(piece: Uint8Array | string): void {
     this.#guard(() => {
-      const bytes = typeof piece === "string" ? Buffer.from(piece) : piece;
+      const bytes = typeof piece === "string" ? Buffer.from(guarded(piece)) : piece;
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
     });
   }

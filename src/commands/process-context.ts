@@ -1,8 +1,9 @@
+import { printable } from "../abi/printable.ts";
 import type { View } from "../render/view.ts";
 import { openTarget } from "../target/open.ts";
 import type { Target } from "../target/target.ts";
 import type { Context, GlobalOptions, Parsed, Program, TargetOptions } from "./command.ts";
-import { writeToStdout } from "./standard-output.ts";
+import { writeToStderr, writeToStdout } from "./standard-output.ts";
 
 /** The context of a command that is a process of its own: the shell's stdout, stderr and signals. */
 export class ProcessContext implements Context {
@@ -53,12 +54,12 @@ export class ProcessContext implements Context {
 
   notice(line: string): void {
     this.progress("");
-    process.stderr.write(`${line}\n`);
+    writeToStderr(line);
   }
 
   progress(line: string): void {
     if (!process.stderr.isTTY || (line === "" && !this.#progressShown)) return;
-    process.stderr.write(`\r\u001b[K${line}`);
+    process.stderr.write(`\r\u001b[K${printable(line)}`);
     this.#progressShown = line !== "";
   }
 

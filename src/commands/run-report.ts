@@ -1,3 +1,4 @@
+import { printable } from "../abi/printable.ts";
 import type { ReportedTest } from "../render/steps.ts";
 import { plainView } from "../render/view.ts";
 import type { Context } from "./command.ts";
@@ -43,8 +44,8 @@ export function jsonReporter(context: Context): Reporter {
 export function testReporter(format: "tap" | "junit", label: string): Reporter {
   const tests: ReportedTest[] = [];
   const testOf = ({ place, line: { text }, parsed }: ScriptStep) => ({
-    place,
-    name: text,
+    place: printable(place),
+    name: printable(text),
     command: parsed.name,
   });
   return {
@@ -57,7 +58,7 @@ export function testReporter(format: "tap" | "junit", label: string): Reporter {
         return;
       }
       const details = (await outcome?.text?.(plainView())) ?? "";
-      const reason = { message: failureOf(result), details };
+      const reason = { message: printable(failureOf(result)), details };
       tests.push({ ...test, ...(unrun || status === INTERRUPTED ? { error: reason } : { failure: reason }) });
     },
     skip(step, why) {

@@ -1,6 +1,7 @@
 import { type Command, Option } from "commander";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { printable } from "../abi/printable.ts";
 import { PRESETS } from "../machine/presets.ts";
 import { count } from "../render/format.ts";
 import { scratchInfo } from "../target/local.ts";
@@ -87,7 +88,7 @@ ${examples(
     if (options.dryRun) {
       return {
         json: { script: script.label, commands },
-        text: () => `${script.label}: ${count(commands, "command")}, no mistakes\n`,
+        text: () => `${printable(script.label)}: ${count(commands, "command")}, no mistakes\n`,
       };
     }
     const reporter = chooseReporter(script, context, options);
@@ -196,7 +197,7 @@ async function reportUnrun(
 
 async function report(bailOut: string | undefined, { reporter, output }: Reporting): Promise<Outcome> {
   const text = await reporter.end(bailOut);
-  const outcome: Outcome = text === "" ? {} : { bytes: Buffer.from(text) };
+  const outcome: Outcome = text === "" ? {} : { text: () => text };
   const file = namedFile(output);
   return file === undefined ? outcome : toFile(file, outcome);
 }

@@ -1,4 +1,5 @@
 import { emitKeypressEvents } from "node:readline";
+import { guarded } from "../abi/printable.ts";
 
 /** The alternate screen, without a cursor; a line that is too long after all is cut and not wrapped. */
 const ENTER = "\u001b[?1049h\u001b[?25l\u001b[?7l";
@@ -53,7 +54,7 @@ export class Screen {
 
   /** Shows lines in place of those that are there; as many and as long as fit. */
   draw(lines: readonly string[]): void {
-    const text = lines.map((line) => `${line}${CLEAR_TO_EOL}`).join("\r\n");
+    const text = lines.map((line) => `${guarded(line)}${CLEAR_TO_EOL}`).join("\r\n");
     process.stdout.write(`${BEGIN_UPDATE}${HOME}${text}${CLEAR_BELOW}${END_UPDATE}`);
   }
 

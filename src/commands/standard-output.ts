@@ -1,22 +1,30 @@
 import { fstatSync, writeSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
+import { guarded, printable } from "../abi/printable.ts";
 
 const STDOUT = 1;
 let toFile: boolean | undefined;
 
+/** Writes one line for a person to standard error; what it was put together from stays on that line. */
+export function writeToStderr(line: string): void {
+  process.stderr.write(`${printable(line)}\n`);
+}
+
 /**
- * Writes to standard output. To a file all of it: Node's own stream writes once, and takes part of it, as on a
+ * Writes to standard output, text with nothing in it that a terminal would act on but colours; bytes are
+ * written as they are. To a file all of it: Node's own stream writes once, and takes part of it, as on a
  * disk that is nearly full, for the whole.
  *
  * @throws KvmIrqError `output-failed` where it is a file that can't be written.
  */
 export function writeToStdout(piece: string | Uint8Array): void {
   toFile ??= fstatSync(STDOUT).isFile();
+  const safe = typeof piece === "string" ? guarded(piece) : piece;
   if (!toFile) {
-    process.stdout.write(piece);
+    process.stdout.write(safe);
     return;
   }
-  const bytes = typeof piece === "string" ? Buffer.from(piece) : piece;
+  const bytes = typeof safe === "string" ? Buffer.from(safe) : safe;
   try {
     for (let done = 0; done < bytes.length; ) done += writeSync(STDOUT, bytes, done);
   } catch (error) {

@@ -1,3 +1,4 @@
+import { printable } from "../abi/printable.ts";
 import type { Rows } from "../render/rows.ts";
 import { eventRows } from "../render/trace.ts";
 import { renderChains } from "../render/trace-chains.ts";
@@ -130,7 +131,7 @@ const PICTURES: Record<Exclude<TraceFormat, "table" | "ndjson">, Draw> = {
     return perfetto(events, chains, wavesOf(events, chains));
   },
   svg: async ({ kernel, started_at }, events) => [
-    await svg(`Linux ${kernel}, ${started_at}`, wavesOf(events, chainsOf(events))),
+    await svg(printable(`Linux ${kernel}, ${started_at}`), wavesOf(events, chainsOf(events))),
     "\n",
   ],
 };

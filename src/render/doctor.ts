@@ -1,3 +1,4 @@
+import { printable } from "../abi/printable.ts";
 import type { Examination } from "../diagnose/doctor.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";
@@ -7,8 +8,8 @@ export function renderExamination({ usable, checks }: Examination, view: View): 
   const { paint } = view;
   const words = { ok: paint.green("ok"), warning: paint.yellow("warning"), failed: paint.red("failed") };
   const rows = checks.flatMap(({ id, status, what, remedy }) => [
-    [id, words[status], what],
-    ...(remedy === undefined ? [] : [["", "", paint.dim(`-> ${remedy}`)]]),
+    [id, words[status], printable(what)],
+    ...(remedy === undefined ? [] : [["", "", paint.dim(`-> ${printable(remedy)}`)]]),
   ]);
   const verdict = usable
     ? paint.green("This host can run VMs with KVM's interrupt controllers.")

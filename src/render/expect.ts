@@ -1,3 +1,4 @@
+import { printable } from "../abi/printable.ts";
 import type { Verdict } from "../diagnose/expect.ts";
 import { value } from "./format.ts";
 import { table } from "./table.ts";
@@ -11,7 +12,7 @@ export function renderVerdicts(verdicts: readonly Verdict[], view: View): string
     verdicts.map(({ path, operator, wanted, found, met }) => [
       met ? paint.green("ok") : paint.red("not ok"),
       path,
-      `${operator} ${wanted}`,
+      printable(`${operator} ${wanted}`),
       met ? value(found) : paint.red(value(found)),
     ]),
     view,

@@ -18,11 +18,6 @@ export function pad(line: string, columns: number): string {
   return cut + " ".repeat(Math.max(0, columns - width(cut)));
 }
 
-/** Makes text of another process safe to show: no control characters, and so no escape sequences. */
-export function plain(text: string): string {
-  return text.replace(/\p{Cc}/gu, " ");
-}
-
 /** Two blocks of lines side by side, each half as wide as the room. */
 export function sideBySide(left: readonly string[], right: readonly string[], columns: number): string[] {
   const half = Math.floor((columns - 2) / 2);

@@ -1,3 +1,5 @@
+import { printable } from "../abi/printable.ts";
+
 /** Numbers as the manuals write them. */
 
 /** Hexadecimal with `0x`, padded to so many digits. */
@@ -28,5 +30,5 @@ export function value(field: unknown): string {
   if (field === undefined) return "absent";
   if (typeof field === "number") return hex(field);
   if (Array.isArray(field)) return vectors(field as number[]);
-  return typeof field === "string" ? field : JSON.stringify(field);
+  return printable(typeof field === "string" ? field : JSON.stringify(field));
 }

@@ -1,4 +1,5 @@
 import type { GuestState } from "../abi/guest.ts";
+import { printable } from "../abi/printable.ts";
 import { hex } from "./format.ts";
 import { heading, table } from "./table.ts";
 import type { View } from "./view.ts";
@@ -6,7 +7,7 @@ import type { View } from "./view.ts";
 /** A guest: what it set up, and how often each vector's handler ran. */
 export function renderGuest({ program, ended, handled }: GuestState, view: View): string {
   const { paint } = view;
-  const state = ended === undefined ? paint.green("running") : paint.red(ended);
+  const state = ended === undefined ? paint.green("running") : paint.red(printable(ended));
   const head = heading(
     "Guest",
     [

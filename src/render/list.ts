@@ -1,7 +1,7 @@
+import { printable } from "../abi/printable.ts";
 import type { SessionInfo } from "../session/protocol.ts";
 import type { SessionEntry } from "../session/start.ts";
 import { programName, type VmProcess } from "../target/processes.ts";
-import { plain } from "./fit.ts";
 import { time } from "./format.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";
@@ -24,11 +24,12 @@ function renderSessions(sessions: readonly SessionEntry[], view: View): string {
       { head: "TTL", align: "right", expendable: 1 },
     ],
     sessions.map((entry) => {
-      if ("silent" in entry) return [entry.silent.name, view.paint.red("silent"), String(entry.silent.pid)];
+      if ("silent" in entry)
+        return [printable(entry.silent.name), view.paint.red("silent"), String(entry.silent.pid)];
       const { name, backend, pid, vcpus, created_at, ttl_ms } = entry.info;
       const age = time(Math.max(0, Date.now() - Date.parse(created_at)));
       const ttl = ttl_ms === undefined ? "-" : time(ttl_ms);
-      return [name, backend, String(pid), String(vcpus), startText(entry.info), age, ttl];
+      return [name, backend, String(pid), String(vcpus), startText(entry.info), age, ttl].map(printable);
     }),
     view,
   );
@@ -53,19 +54,19 @@ function renderVms(vms: readonly VmProcess[], view: View): string {
     vms.map((vm) => {
       const { pid, vm_fd, vcpus, name, uid, user, attachable } = vm;
       return [
-        plain(programName(vm)),
+        printable(programName(vm)),
         String(pid),
         String(vm_fd),
         vcpus === null ? "?" : String(vcpus),
-        name === undefined ? "-" : plain(name),
-        user ?? String(uid),
+        name === undefined ? "-" : printable(name),
+        printable(user ?? String(uid)),
         attachable.allowed ? `--pid ${pid}` : view.paint.yellow("no"),
       ];
     }),
     view,
   );
   const reasons = vms.flatMap(({ attachable }) =>
-    attachable.allowed ? [] : [`${attachable.reason}: ${attachable.hint}\n`],
+    attachable.allowed ? [] : [`${printable(`${attachable.reason}: ${attachable.hint}`)}\n`],
   );
   return rows + [...new Set(reasons)].join("");
 }

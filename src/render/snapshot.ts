@@ -1,3 +1,4 @@
+import { printable } from "../abi/printable.ts";
 import type { Snapshot } from "../abi/snapshot.ts";
 import { pinRoutesOf, routingOf } from "../diagnose/routing.ts";
 import { renderGuest } from "./guest.ts";
@@ -13,7 +14,9 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
   const { chips, guest, host, routing, source, vcpus } = snapshot;
   const backend =
     source.backend === undefined ? "" : ` (${source.backend === "kvm" ? "KVM" : source.backend})`;
-  const sections = [`${view.paint.bold(label)}${backend}, ${host.arch}, kernel ${host.kernel}\n`];
+  const sections = [
+    `${view.paint.bold(printable(label))}${printable(`${backend}, ${host.arch}, kernel ${host.kernel}`)}\n`,
+  ];
   const gsis = gsisOf(pinRoutesOf(routingOf(snapshot, undefined)));
   if (chips.pic1) sections.push(renderPic("PIC1", "master", chips.pic1, (pin) => gsis("pic1", pin), view));
   if (chips.pic2) sections.push(renderPic("PIC2", "slave", chips.pic2, (pin) => gsis("pic2", pin), view));

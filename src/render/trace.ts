@@ -1,6 +1,6 @@
+import { printable } from "../abi/printable.ts";
 import type { TraceEvent } from "../trace/event.ts";
 import { detailOf } from "../trace/x86/detail.ts";
-import { plain } from "./fit.ts";
 import { type FixedColumn, Rows } from "./rows.ts";
 import type { View } from "./view.ts";
 
@@ -13,9 +13,9 @@ const COLUMNS: readonly FixedColumn<TraceEvent>[] = [
   { head: "TIME (s)", width: 10, right: true, text: ({ time }) => stamp(time) },
   { head: "CPU", width: 3, right: true, from: 80, text: ({ cpu }) => String(cpu) },
   { head: "PROCESS", width: 7, right: true, from: 100, text: ({ process }) => String(process ?? "-") },
-  { head: "THREAD", width: 22, from: 124, text: ({ comm, pid }) => `${plain(comm).trimEnd()}-${pid}` },
-  { head: "EVENT", width: 20, text: ({ event }) => event },
-  { head: "DETAIL", width: 0, text: (event) => detailOf(event) + contextOf(event) },
+  { head: "THREAD", width: 22, from: 124, text: ({ comm, pid }) => `${printable(comm.trimEnd())}-${pid}` },
+  { head: "EVENT", width: 20, text: ({ event }) => printable(event) },
+  { head: "DETAIL", width: 0, text: (event) => printable(detailOf(event) + contextOf(event)) },
 ];
 
 function contextOf({ context }: TraceEvent): string {

@@ -1,6 +1,7 @@
 import type { Chips } from "../abi/arch.ts";
+import { printable } from "../abi/printable.ts";
 import type { Observation } from "../diagnose/watch.ts";
-import { crop, plain, scrollTo, width } from "./fit.ts";
+import { crop, scrollTo, width } from "./fit.ts";
 import { count, time } from "./format.ts";
 import type { View } from "./view.ts";
 import { ioapicPanel } from "./watch-ioapic.ts";
@@ -85,7 +86,7 @@ export function renderStill(
   const findings = findingLines(observation, view);
   const room = rows - findings.length - 1;
   const lines = [
-    view.paint.bold(plain(label)),
+    view.paint.bold(printable(label)),
     ...panelLines({ observation, panel: "all" }, room, marks),
     ...findings,
   ];
@@ -104,7 +105,7 @@ function titleLine({ label, observation, intervalMs, paused, cost }: WatchFrame,
   const pace = paused ? view.paint.black.bgYellow(" PAUSED ") : `every ${time(intervalMs)}`;
   const rest = `  reading ${observation.reading}  ${pace}  ${costText(cost)}`;
   const room = Math.max(LEAST_LABEL, view.columns - width(rest));
-  return `${view.paint.bold(crop(plain(label), room))}${rest}`;
+  return `${view.paint.bold(crop(printable(label), room))}${rest}`;
 }
 
 function tabsLine({ panel, observation }: WatchFrame, { paint }: View): string {

@@ -1,3 +1,4 @@
+import { printable } from "../abi/printable.ts";
 import type { TraceHeader, TraceSummary } from "./event.ts";
 import type { Wave } from "./x86/waves.ts";
 
@@ -16,7 +17,8 @@ export function* vcd(
   summary: Pick<TraceSummary, "duration"> | null,
 ): Generator<string> {
   const named = waves.map((wave, index) => ({ ...wave, id: identifier(index) }));
-  yield `$date ${header.started_at} $end\n$version kvm-irq trace of Linux ${header.kernel} $end\n$timescale 1 ns $end\n`;
+  const [date, kernel] = [comment(header.started_at), comment(header.kernel)];
+  yield `$date ${date} $end\n$version kvm-irq trace of Linux ${kernel} $end\n$timescale 1 ns $end\n`;
   for (const scope of new Set(named.map((wave) => wave.scope))) {
     yield `$scope module ${scope} $end\n`;
     for (const { id, name, kind } of named.filter((wave) => wave.scope === scope)) {
@@ -41,6 +43,11 @@ export function* vcd(
   }
   const end = summary?.duration ?? now;
   if (end > now) yield `#${end}\n`;
+}
+
+/** Text inside a section, which `$end` would end (18.2.3). */
+function comment(text: string): string {
+  return printable(text).replaceAll("$", "_");
 }
 
 /** Short identifiers of printable characters, `!` to `~`. */
