@@ -1,6 +1,6 @@
 import { closeSync } from "node:fs";
-import { KvmIrqError } from "./abi/error.ts";
 import { guarded } from "./abi/printable.ts";
+import { asKnown } from "./abi/system-error.ts";
 import { ProcessContext } from "./commands/process-context.ts";
 import { makeProgram, withHint } from "./commands/program.ts";
 import { show } from "./commands/show.ts";
@@ -56,12 +56,7 @@ function endWithoutTerminal(): never {
 }
 
 function fail(error: unknown, { json, debug }: { json: boolean; debug: boolean }): void {
-  const known =
-    error instanceof KvmIrqError
-      ? error
-      : new KvmIrqError("internal", `unexpected: ${(error as Error)?.message ?? error}`, {
-          hint: "run it again with --debug and report what that shows",
-        });
+  const known = asKnown(error);
   if (json) process.stderr.write(guarded(`${JSON.stringify({ error: known })}\n`));
   else {
     writeToStderr(`kvm-irq: ${shortened(known.message)}`);

@@ -1,6 +1,19 @@
-import { closeSync, lstatSync, openSync, renameSync, rmSync, writeSync } from "node:fs";
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  lstatSync,
+  openSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  writeSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
 import { KvmIrqError } from "../abi/error.ts";
 import { guarded } from "../abi/printable.ts";
+import { reasonOf } from "../abi/system-error.ts";
 import { interruptibly } from "../target/signal-guard.ts";
 
 /**
@@ -25,11 +38,18 @@ export class Draft {
         this.#fd = interruptibly(() => openSync(path, "w"));
         return;
       }
-      const beside = `${path}.${process.pid}.tmp`;
-      this.#fd = openSync(beside, "w", stats?.mode);
-      this.#beside = beside;
       process.on("exit", this.#onExit);
+      this.#openBeside(stats);
     });
+  }
+
+  /** In a folder that others write to, a name that they can't foresee, and nothing that is there already. */
+  #openBeside(replaced: Stats | undefined): void {
+    const beside = join(dirname(this.#path), `.kvm-irq-${randomBytes(8).toString("hex")}.tmp`);
+    // O_EXCL, which follows no link either (open(2)).
+    this.#fd = openSync(beside, "wx");
+    this.#beside = beside;
+    if (replaced !== undefined) fchmodSync(this.#fd, replaced.mode & 0o777);
   }
 
   write(piece: Uint8Array | string): void {
@@ -42,6 +62,8 @@ export class Draft {
   /** It is whole: puts it in its place. */
   commit(): void {
     this.#guard(() => {
+      // A rename may reach the disk before what was written (rename(2), fsync(2)).
+      if (this.#beside !== undefined) fsyncSync(this.#fd);
       this.#close();
       if (this.#beside !== undefined) renameSync(this.#beside, this.#path);
       this.#beside = undefined;
@@ -71,21 +93,17 @@ export class Draft {
   }
 }
 
-/** What a person can do about the commonest reasons why a file can't be written. */
-const REASONS: Record<string, [why: string, hint: string]> = {
-  ENOENT: ["there is no such folder", "make the folder first, or write to another place"],
-  ENOTDIR: ["a part of the path is not a folder", "write to another place"],
-  EISDIR: ["it is a folder", "give the name of a file in it"],
-  EACCES: ["no permission", "write to another place, or as a user who may"],
-  EROFS: ["the file system is read-only", "write to another place"],
-  ENOSPC: ["no space left on the device", "make room, or write to another place"],
+const NO_FOLDER = {
+  errno_name: "ENOENT",
+  why: "there is no such folder",
+  hint: "make the folder first, or write to another place",
 };
 
 function unwritable(path: string, error: unknown): KvmIrqError {
-  const { code = "", message } = error as NodeJS.ErrnoException;
-  const [why, hint] = REASONS[code] ?? [message, "write to another place"];
+  const { why, hint, errno_name } =
+    (error as NodeJS.ErrnoException).code === "ENOENT" ? NO_FOLDER : reasonOf(error);
   return new KvmIrqError("output-failed", `${path} can't be written: ${why}`, {
-    hint,
-    details: { path, errno_name: code },
+    hint: hint ?? "write to another place",
+    details: { path, errno_name },
   });
 }

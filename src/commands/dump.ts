@@ -6,7 +6,6 @@ import type { TargetInfo } from "../target/target.ts";
 import { chooseFormat } from "./choose-format.ts";
 import { type CommandSpec, type Context, examples, type GlobalOptions, type Outcome } from "./command.ts";
 import { chips, namedFile, outputOption } from "./parsers.ts";
-import { toFile } from "./to-file.ts";
 
 type Format = "table" | "json" | "raw";
 
@@ -66,7 +65,7 @@ export const dump: CommandSpec = {
     const target = await context.target({ layout: options.layout });
     const outcome = present(await readTarget(target, options.chip), format);
     const file = namedFile(options.output);
-    return file === undefined ? outcome : toFile(file, outcome);
+    return file === undefined ? outcome : (await import("./to-file.ts")).toFile(file, outcome);
   },
 };
 

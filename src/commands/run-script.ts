@@ -1,4 +1,5 @@
 import { EXIT_STATUS, KvmIrqError } from "../abi/error.ts";
+import { asKnown } from "../abi/system-error.ts";
 import type { Target, TargetInfo } from "../target/target.ts";
 import type { Context, Outcome, Parsed, Program } from "./command.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
@@ -78,20 +79,15 @@ export async function runStep(step: ScriptStep, outer: Context, target: Target):
     const outcome = await step.parsed.run(context);
     return { ...step, context, status: outcome.status ?? 0, outcome, ms: performance.now() - start };
   } catch (thrown) {
-    const error = knownError(thrown);
+    const error = asKnown(thrown);
     return { ...step, context, status: error.exitStatus, error, ms: performance.now() - start };
   }
 }
 
 /** What becomes of a step that can't be begun. */
 export function unrunStep(step: ScriptStep, context: Context, reason: unknown): StepResult {
-  const error = knownError(reason);
+  const error = asKnown(reason);
   return { ...step, context, status: error.exitStatus, error, unrun: true, ms: 0 };
-}
-
-function knownError(thrown: unknown): KvmIrqError {
-  if (thrown instanceof KvmIrqError) return thrown;
-  return new KvmIrqError("internal", `unexpected: ${(thrown as Error).message}`, { cause: thrown });
 }
 
 /** Parses lines, each different one once as long as there are not too many of them. */

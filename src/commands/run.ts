@@ -14,7 +14,6 @@ import { type ScratchOptions, scratchTarget } from "./scratch.ts";
 import { openScript, type Script } from "./script.ts";
 import { show } from "./show.ts";
 import { chooseStart, fromOption, type StartOptions } from "./start-state.ts";
-import { toFile } from "./to-file.ts";
 
 interface Options extends Partial<StartOptions> {
   keepGoing?: true;
@@ -199,7 +198,7 @@ async function report(bailOut: string | undefined, { reporter, output }: Reporti
   const text = await reporter.end(bailOut);
   const outcome: Outcome = text === "" ? {} : { text: () => text };
   const file = namedFile(output);
-  return file === undefined ? outcome : toFile(file, outcome);
+  return file === undefined ? outcome : (await import("./to-file.ts")).toFile(file, outcome);
 }
 
 function chooseReporter(script: Script, context: Context, { format, quiet }: Options): Reporter {

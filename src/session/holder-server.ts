@@ -1,6 +1,6 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { JSONRPCErrorException, JSONRPCServer } from "json-rpc-2.0";
-import { KvmIrqError } from "../abi/error.ts";
+import { asKnown } from "../abi/system-error.ts";
 import { type Machine, setIrqLines } from "../machine/machine.ts";
 import { holderMethods, type TransientLines } from "./holder-methods.ts";
 import { APPLICATION_ERROR, type SessionInfo } from "./protocol.ts";
@@ -63,7 +63,6 @@ function serve(socket: Socket, rpc: JSONRPCServer<{ lines: TransientLines }>, ma
 }
 
 function rpcError(error: unknown): JSONRPCErrorException {
-  const known =
-    error instanceof KvmIrqError ? error : new KvmIrqError("internal", `the holder failed: ${String(error)}`);
+  const known = asKnown(error);
   return new JSONRPCErrorException(known.message, APPLICATION_ERROR, known.toJSON());
 }

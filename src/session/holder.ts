@@ -2,6 +2,7 @@ import { closeSync, writeSync } from "node:fs";
 import { release } from "node:os";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { asKnown } from "../abi/system-error.ts";
 import type { Machine } from "../machine/machine.ts";
 import { applyStart } from "../machine/start.ts";
 import { destroyIfAny } from "./destroy.ts";
@@ -30,8 +31,7 @@ export async function runHolder(config: HolderConfig): Promise<void> {
     applyStart(machine, startFromWire(config.start));
     await hold(machine, config);
   } catch (error) {
-    const known = error instanceof KvmIrqError ? error : new KvmIrqError("internal", String(error));
-    tell({ error: known.toJSON() });
+    tell({ error: asKnown(error).toJSON() });
     process.exit(1);
   }
 }

@@ -1,5 +1,6 @@
 import { accessSync, closeSync, constants, openSync, readSync, statSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
+import { reasonOf } from "../abi/system-error.ts";
 import { interruptibly } from "./signal-guard.ts";
 
 /** U+FEFF in UTF-8: some editors and shells begin every file with it. No raw chip begins so. */
@@ -66,14 +67,16 @@ export function canReadAgain(path: string): boolean {
   }
 }
 
-const REASONS: Record<string, [why: string, hint: string]> = {
-  ENOENT: ["there is no such file", "paths start at the current folder; - is standard input"],
-  EACCES: ["no permission", "make it readable, or read it as a user who may"],
-  EISDIR: ["it is a folder", "give the name of a file in it"],
-};
-
 function unreadable(path: string, error: unknown): KvmIrqError {
-  const { code = "", message } = error as NodeJS.ErrnoException;
-  const [why, hint] = REASONS[code] ?? [message, undefined];
-  return new KvmIrqError("no-file", `${path} can't be read: ${why}`, { hint, details: { path } });
+  const { code } = error as NodeJS.ErrnoException;
+  const hints: Record<string, string> = {
+    ENOENT: "paths start at the current folder; - is standard input",
+    EACCES: "make it readable, or run as a user with permission",
+  };
+  const { why, hint, errno_name } = reasonOf(error);
+  const words = code === "ENOENT" ? "there is no such file" : why;
+  return new KvmIrqError("no-file", `${path} can't be read: ${words}`, {
+    hint: hints[errno_name] ?? hint,
+    details: { path },
+  });
 }
