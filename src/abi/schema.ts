@@ -97,6 +97,7 @@ const vcpu = v.strictObject({
   interrupt: v.strictObject({ injected: v.boolean(), nr: u8, soft: v.boolean(), shadow: u8 }),
   nmi: v.strictObject({ injected: v.boolean(), pending: u8, masked: v.boolean() }),
   smi: v.strictObject({ smm: v.boolean(), pending: v.boolean() }),
+  run: v.exactOptional(v.boolean()),
 });
 
 const route = v.union([

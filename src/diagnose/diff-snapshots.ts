@@ -25,13 +25,20 @@ interface State {
  */
 export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions = {}): Difference[] {
   const ignored = ignore.map(parsePath);
-  const fields = diffState(fieldsOf(a), fieldsOf(b)).map((difference) => ({
-    ...difference,
-    ...changes(difference),
-  }));
+  const fields = diffState(fieldsOf(a), fieldsOf(b))
+    .filter(isKnownInBoth)
+    .map((difference) => ({
+      ...difference,
+      ...changes(difference),
+    }));
   return [...fields, ...diffRouting(a.routing, b.routing)].filter(
     ({ path }) => !ignored.some((one) => covers(one, parsePath(path))),
   );
+}
+
+/** Whether a vCPU runs is no difference where one side can't tell. */
+function isKnownInBoth({ path, from, to }: Difference): boolean {
+  return !/^vcpus\[\d+\]\.run$/.test(path) || (from !== undefined && to !== undefined);
 }
 
 function diffRouting(a: Routing | undefined, b: Routing | undefined): Difference[] {

@@ -46,6 +46,11 @@ export function readStatus(pid: number): ProcessStatus | undefined {
   };
 }
 
+/** What `/proc/self/ns/NAME` links to: `pid:[4026531836]` in the first pid namespace. */
+export function readNamespace(name: string): string | undefined {
+  return readLink(`/proc/self/ns/${name}`);
+}
+
 /** The arguments that a process was started with; none for a kernel thread or a zombie. */
 export function readCommandLine(pid: number): string[] {
   const text = readText(`/proc/${pid}/cmdline`) ?? "";
@@ -143,6 +148,11 @@ export function readThread(pid: number, tid: number): ThreadState | undefined {
   const asleep = number !== undefined && number >= 0 && first !== undefined && second !== undefined;
   const syscall = asleep ? { number, arguments: [first, second] as [number, number] } : undefined;
   return { tid, comm: stat.comm, state: stat.state, worker, syscall };
+}
+
+/** `/proc/PID/task/TID/schedstat`: changes whenever the thread has run. `undefined` where it is not there. */
+export function readSchedstat(pid: number, tid: number): string | undefined {
+  return readText(`/proc/${pid}/task/${tid}/schedstat`);
 }
 
 function readStat(path: string): { comm: string; state: string; flags: number } | undefined {

@@ -1,15 +1,15 @@
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
-import { IOCTL } from "../abi/ioctl.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
-import { NR, readRegister } from "../abi/x86/user-regs.ts";
+import { readRegister } from "../abi/x86/user-regs.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Alarm } from "./alarm.ts";
 import { BorrowedThread, rehearseBorrowing, type Surroundings } from "./borrowed-thread.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { HeldThreads, type ThreadStop } from "./held-threads.ts";
-import { listThreads, readThread, type ThreadState } from "./proc.ts";
+import type { ThreadState } from "./proc.ts";
 import { StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
 import { Vcpu } from "./vcpu.ts";
+import { isKvmRun, sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
 import { Vm } from "./vm.ts";
 
 /**
@@ -36,6 +36,8 @@ export interface VmLocation extends Surroundings {
 export interface StoppedWork<T> {
   value: T;
   stops: readonly ThreadStop[];
+  /** Of the vCPUs asked for, those that a thread was in KVM_RUN for when it was stopped: that thread's id. */
+  inRun: ReadonlyMap<number, number>;
 }
 
 /**
@@ -72,9 +74,10 @@ export function withStoppedVm<T>(
   alarm.start();
   try {
     const byVcpu = new Map<number, BorrowedThread>();
-    for (const [vcpu, tracee] of stopVcpus(location, vcpus, threads, held)) byVcpu.set(vcpu, borrow(tracee));
+    const { stopped, inRun } = stopVcpus(location, vcpus, threads, held);
+    for (const [vcpu, tracee] of stopped) byVcpu.set(vcpu, borrow(tracee));
     const vmThread = [...byVcpu.values()][0] ?? borrow(stopOne(threads, held));
-    return { value: work(new StoppedVm(location, vmThread, byVcpu)), stops: held.stops };
+    return { value: work(new StoppedVm(location, vmThread, byVcpu)), stops: held.stops, inRun };
   } finally {
     try {
       for (const thread of borrowed.values()) thread.giveBack();
@@ -116,33 +119,15 @@ function candidates({ pid }: VmLocation): Candidate[] {
     .map((thread) => ({ thread, tracee: new Tracee(thread.tid) }));
 }
 
-/** The living threads of a process that run its code. */
-function userThreads(pid: number): ThreadState[] {
-  const threads = (listThreads(pid) ?? []).flatMap((tid) => readThread(pid, tid) ?? []);
-  return threads.filter(({ state, worker }) => !worker && !"ZX".includes(state));
-}
-
 function reluctance({ syscall }: ThreadState): number {
   if (syscall === undefined) return 2;
   if (isKvmRun(syscall.number, syscall.arguments[1])) return 3;
   return NR_RESTART_BLOCK.has(syscall.number) ? 1 : 0;
 }
 
-function isKvmRun(syscall: number, request: number): boolean {
-  return syscall === NR.ioctl && request === IOCTL.KVM_RUN;
-}
-
-/** The vCPU fd that a thread sleeps in KVM_RUN for. */
-function sleepsInKvmRun({ syscall }: ThreadState): number | undefined {
-  if (syscall === undefined) return undefined;
-  return isKvmRun(syscall.number, syscall.arguments[1]) ? syscall.arguments[0] : undefined;
-}
-
 /** The vCPU fd of the KVM_RUN that a thread was stopped in. */
 function stoppedInKvmRun({ regs: { view } }: Tracee): number | undefined {
-  const inRun =
-    readRegister(view, "orig_rax") === BigInt(NR.ioctl) &&
-    readRegister(view, "rsi") === BigInt(IOCTL.KVM_RUN);
+  const inRun = isKvmRun(Number(readRegister(view, "orig_rax")), Number(readRegister(view, "rsi")));
   return inRun ? Number(readRegister(view, "rdi")) : undefined;
 }
 
@@ -171,7 +156,7 @@ function stopVcpus(
   vcpus: readonly number[],
   threads: readonly Candidate[],
   held: HeldThreads,
-): Map<number, Tracee> {
+): { stopped: Map<number, Tracee>; inRun: Map<number, number> } {
   const missing = new Map(vcpus.map((vcpu) => [location.vcpuFds.get(vcpu), vcpu]));
   const found = new Map<number, Tracee>();
   const stop = (which: (thread: ThreadState) => boolean) => {
@@ -187,13 +172,18 @@ function stopVcpus(
   };
   stop((thread) => missing.has(sleepsInKvmRun(thread)));
   stop((thread) => thread.syscall === undefined);
+  // A thread that SIGSTOP holds keeps its call's number, and runs nothing.
+  const asleep = threads.filter(({ thread }) => thread.state === "T").map(({ thread }) => thread.tid);
+  const inRun = new Map(
+    [...found].map(([vcpu, { tid }]) => [vcpu, tid] as const).filter(([, tid]) => !asleep.includes(tid)),
+  );
   if (missing.size === 0) {
     held.release(new Set(found.values()));
-    return found;
+    return { stopped: found, inRun };
   }
   const any = stopAll(location.pid, threads, held);
   for (const vcpu of missing.values()) found.set(vcpu, any);
-  return found;
+  return { stopped: found, inRun };
 }
 
 /**

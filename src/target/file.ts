@@ -18,6 +18,7 @@ export class FileTarget implements Target {
   readonly #host: SnapshotHost;
   readonly #images: ChipImage[];
   readonly #routing: Routing | undefined;
+  readonly #runs: ReadonlyMap<number, boolean> = new Map();
   /** Whether it tells that its VM has no vCPU, rather than nothing of them. */
   readonly #noVcpus: boolean = false;
 
@@ -35,6 +36,9 @@ export class FileTarget implements Target {
       this.#host = snapshot.host;
       this.#images = imagesOf(snapshot);
       this.#routing = snapshot.routing;
+      this.#runs = new Map(
+        snapshot.vcpus?.flatMap(({ vcpu, run }) => (run === undefined ? [] : [[vcpu, run]])),
+      );
       this.#noVcpus = snapshot.chips.lapic?.length === 0;
     } else {
       this.#source = { kind: "file", name: this.#label };
@@ -50,6 +54,7 @@ export class FileTarget implements Target {
       chips: this.#images.map(({ id }) => id),
       ...(this.#noVcpus && { vcpus: 0 }),
       ...(this.#routing === undefined ? {} : { routing: this.#routing }),
+      runs: this.#runs,
       readOnly: true,
       label: this.#label,
     };

@@ -7,6 +7,7 @@ import {
   type LineStep,
   parseChipId,
 } from "../abi/chip.ts";
+import type { GuestState } from "../abi/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import type { SnapshotHost } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
@@ -69,6 +70,7 @@ export function scratchInfo(
     vcpus,
     irqchip,
     routing,
+    runs: ownRuns(vcpus, undefined),
     label: backend === "kvm" ? "a scratch VM" : "a scratch VM of the software model",
   };
 }
@@ -78,6 +80,11 @@ export function machineChips(vcpus: number, irqchip: Irqchip): ChipId[] {
   const chips = HOST_ARCH.chips(vcpus);
   const kept = irqchip === "full" ? chips : chips.filter((id) => parseChipId(id).kind === "lapic");
   return [...kept, ...Array.from({ length: vcpus }, (_, n): ChipId => `vcpu[${n}]`)];
+}
+
+/** Who runs the vCPUs of a VM of ours: its guest vCPU 0, nobody the others. */
+export function ownRuns(vcpus: number, guest: GuestState | undefined): Map<number, boolean> {
+  return new Map(Array.from({ length: vcpus }, (_, n) => [n, n === 0 && guest?.running === true]));
 }
 
 /** This host, as a snapshot of a machine on it names it. */

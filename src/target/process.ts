@@ -19,10 +19,11 @@ import { hasSeccomp, isKernelThread, readKvmFds, readStatus } from "../sys/proc.
 import { PtraceError } from "../sys/ptrace.ts";
 import { RemoteMemory } from "../sys/remote-memory.ts";
 import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
+import { watchIdle } from "../sys/vcpu-runs.ts";
 import { hostOf } from "./local.ts";
 import { letsGoSoon, type Permission, permissionToAttach } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
-import { findVmsOf, programName, type VmProcess } from "./processes.ts";
+import { debugVmOf, findVmsOf, programName, type VmProcess } from "./processes.ts";
 import { guardSignals } from "./signal-guard.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
@@ -123,6 +124,8 @@ export class ProcessTarget implements Target {
   readonly #endGuard = guardSignals();
   #gadgets: Gadgets | undefined;
   #lastStops: readonly ThreadStop[] = [];
+  #inRun: ReadonlyMap<number, number> = new Map();
+  #lastRuns: ReadonlyMap<number, boolean> = new Map();
 
   /** @param timeoutMs how long any single wait for the process may last. */
   constructor(vm: VmProcess, timeoutMs: number) {
@@ -134,6 +137,10 @@ export class ProcessTarget implements Target {
   /** The threads that the last call stopped, and for how long. */
   get lastStops(): readonly ThreadStop[] {
     return this.#lastStops;
+  }
+
+  get lastRuns(): ReadonlyMap<number, boolean> {
+    return this.#lastRuns;
   }
 
   /** Whether the process is the holder of a session, which is better reached through that. */
@@ -155,7 +162,24 @@ export class ProcessTarget implements Target {
   }
 
   async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
-    return this.#whenFree(ids, (machine) => readChips(machine, ids));
+    const images = await this.#whenFree(ids, (machine) => readChips(machine, ids));
+    this.#lastRuns = await this.#runsOf(ids);
+    return images;
+  }
+
+  /** Whether vCPUs run of which state was read. Those that were not in KVM_RUN at the stop are watched for a while. */
+  async #runsOf(ids: readonly ChipId[]): Promise<Map<number, boolean>> {
+    const { pid, vcpu_fds } = this.#vm;
+    const runs = new Map([...this.#inRun.keys()].map((vcpu) => [vcpu, true]));
+    const idle = vcpu_fds.filter(({ vcpu }) => ids.includes(`vcpu[${vcpu}]`) && !runs.has(vcpu));
+    if (idle.length === 0) return runs;
+    const seen = await debugVmOf(pid, this.#vm.vm_fd);
+    const looked = await watchIdle(
+      pid,
+      idle.map((one) => ({ ...one, tid: seen?.threads.get(one.vcpu) })),
+      new Set(this.#inRun.values()),
+    );
+    return new Map([...runs, ...looked]);
   }
 
   async writeChips(images: readonly ChipImage[], expected: readonly ChipImage[] = []): Promise<void> {
@@ -227,8 +251,9 @@ export class ProcessTarget implements Target {
       mappings,
       gadgets,
     };
-    const { value, stops } = withStoppedVm(location, vcpus, work);
+    const { value, stops, inRun } = withStoppedVm(location, vcpus, work);
     this.#lastStops = stops;
+    this.#inRun = inRun;
     return value;
   }
 

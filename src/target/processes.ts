@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
 import { HOLDER_PROGRAM } from "../session/protocol.ts";
+import type { DebugVm } from "../sys/kvm-debugfs.ts";
 import {
   isKernelThread,
   type KvmFds,
@@ -93,6 +94,13 @@ async function distinctVms(pid: number, fds: readonly number[]): Promise<number[
   if (fds.length === 1) return [...fds];
   const { sameFile } = await import("../sys/kcmp.ts");
   return fds.filter((fd, index) => !fds.slice(0, index).some((other) => sameFile(pid, fd, other)));
+}
+
+/** What KVM's debugfs shows of a VM; `undefined` where it can't be told which of those there it is. */
+export async function debugVmOf(pid: number, vmFd: number): Promise<DebugVm | undefined> {
+  const { debugVmsOf } = await import("./vm-owners.ts");
+  const vmFds = await distinctVms(pid, readKvmFds(pid)?.vms ?? []);
+  return debugVmsOf(pid, vmFds)?.get(vmFd);
 }
 
 /**

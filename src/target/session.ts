@@ -4,7 +4,7 @@ import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
 import { SessionClient } from "../session/client.ts";
 import { fromWire, toWire } from "../session/protocol.ts";
-import { machineChips } from "./local.ts";
+import { machineChips, ownRuns } from "./local.ts";
 import type { LineOptions, Target, TargetInfo } from "./target.ts";
 
 /** A session's VM, through its holder. */
@@ -32,6 +32,7 @@ export class SessionTarget implements Target {
       vcpus,
       irqchip,
       routing,
+      runs: ownRuns(vcpus, guest),
       ...(guest === undefined ? {} : { guest }),
       label: `session '${name}'`,
     };

@@ -29,6 +29,10 @@ export async function readTarget(target: Target, words: readonly string[] = []):
     ...(info.routing === undefined ? {} : { routing: info.routing }),
     ...(info.guest === undefined ? {} : { guest: info.guest }),
   };
+  for (const vcpu of snapshot.vcpus ?? []) {
+    const run = (target.lastRuns ?? info.runs)?.get(vcpu.vcpu);
+    if (run !== undefined) vcpu.run = run;
+  }
   // No local APICs, which is not the same as none that were read.
   if (info.vcpus === 0 && (words.length === 0 || words.includes("all"))) snapshot.chips.lapic = [];
   return { info, arch, images, snapshot };

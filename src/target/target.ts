@@ -21,6 +21,8 @@ export interface TargetInfo {
   routing?: Routing;
   /** A guest of ours that runs on it. */
   guest?: GuestState;
+  /** Which vCPUs run and which do not (`run` of a snapshot's vCPUs), where that is known without a look at them. */
+  runs?: ReadonlyMap<number, boolean>;
   /** Whether it is a file: it can be read, not driven, and never changes. */
   readOnly?: true;
   /** How a message names the target: "session 'default'", "pid 4242", "snap.json". */
@@ -71,6 +73,8 @@ export interface Target {
   ended?(): Promise<void>;
   /** Where calls stop threads of another process: those that the last one stopped, and for how long. */
   readonly lastStops?: readonly ThreadStop[];
+  /** Where it takes a look to know: which of the vCPUs that the last call read run, and which do not. */
+  readonly lastRuns?: ReadonlyMap<number, boolean>;
 }
 
 export interface LineOptions {

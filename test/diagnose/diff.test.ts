@@ -37,6 +37,15 @@ describe("diff", () => {
     ]);
   });
 
+  it("finds a vCPU that stopped running, and no difference where one side can't tell", () => {
+    const [running, paused] = [true, false].map((run) => ({
+      ...state(),
+      vcpus: [{ ...runningVcpu(0), run }],
+    }));
+    expect(diffSnapshots(running!, paused!)).toEqual([{ path: "vcpus[0].run", from: true, to: false }]);
+    expect(diffSnapshots(running!, state())).toEqual([]);
+  });
+
   it("does not take numbers such as a vector base for bits", () => {
     const after = state();
     after.chips.pic1.irq_base = 0x20;

@@ -44,6 +44,16 @@ describe.skipIf(!haveKvm)("a guest that runs (skipped without /dev/kvm)", () => 
     expect(handled("g", 0x34)).toBe(1000);
   });
 
+  it("runs on vCPU 0, and nobody runs the others: the snapshot and what is made of it again say so", () => {
+    user.ok(["create", "g", "--guest", "ioapic", "--vcpus", "2", "--replace"]);
+    const input = user.ok(["-s", "g", "dump", "--json"]);
+    const runs = (text: string) => JSON.parse(text).vcpus.map(({ run }: { run: boolean }) => run);
+    expect(runs(input)).toEqual([true, false]);
+    expect(runs(user.ok(["--snapshot", "-", "dump", "--json"], { input }))).toEqual([true, false]);
+    user.ok(["create", "idle", "--replace"]);
+    expect(runs(user.ok(["-s", "idle", "dump", "--json"]))).toEqual([false]);
+  });
+
   it("handles an MSI too", async () => {
     user.ok(["create", "g", "--guest", "ioapic", "--replace"]);
     user.ok(["-s", "g", "msi", "--vector", "0x71"]);

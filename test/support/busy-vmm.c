@@ -12,7 +12,8 @@
  *   pause, resume   take the vCPUs out of KVM_RUN, and put them back
  *
  * Arguments: "calm" leaves out the checks, which take a whole CPU; "heap-stack" puts the main thread on a
- * stack from malloc(3); "seccomp" forbids all threads every ioctl but KVM_RUN.
+ * stack from malloc(3); "seccomp" forbids all threads every ioctl but KVM_RUN; with "spin" and "sleep" vCPU 0
+ * writes to a port all the time, and its thread is at work for milliseconds on each exit, or asleep.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -169,10 +170,26 @@ static void on_alarm(int signal) {
 
 static void on_kick(int signal) { (void)signal; }
 
+enum { NONE, SPIN, SLEEP };
+static int on_exit_do = NONE;
+
+static void handle_exit(void) {
+    int64_t until = now_us() + 3000;
+    if (on_exit_do == SLEEP) usleep(3000);
+    while (on_exit_do == SPIN && now_us() < until)
+        ;
+}
+
+static pthread_mutex_t pausing = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t resumed = PTHREAD_COND_INITIALIZER;
+
 static void *run_vcpu(void *argument) {
     int n = (int)(intptr_t)argument;
     for (;; runs++) {
-        while (paused) usleep(1000);
+        pthread_mutex_lock(&pausing);
+        while (paused) pthread_cond_wait(&resumed, &pausing);
+        pthread_mutex_unlock(&pausing);
+        if (runs > 0) handle_exit();
         if (ioctl(vcpus[n], KVM_RUN, 0) < 0 && errno != EINTR && errno != EAGAIN) {
             fail("KVM_RUN failed");
             sleep(1);
@@ -191,6 +208,8 @@ static void make_vm(void) {
     if (ioctl(vm, KVM_CREATE_IRQCHIP, 0) < 0) die("KVM_CREATE_IRQCHIP");
     guest = mmap(NULL, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     memcpy(guest + 0x1000, code, sizeof code);
+    /* out %al, $0x80; jmp back. */
+    if (on_exit_do != NONE) memcpy(guest + 0x1000, "\xe6\x80\xeb\xfc", 4);
     struct kvm_userspace_memory_region region = {0, 0, 0, 0x10000, (uintptr_t)guest};
     if (ioctl(vm, KVM_SET_USER_MEMORY_REGION, &region) < 0) die("KVM_SET_USER_MEMORY_REGION");
     for (int n = 0; n < VCPUS; n++) {
@@ -240,7 +259,10 @@ static void answer(const char *command) {
         usleep(10000);
         puts("paused");
     } else if (strcmp(command, "resume") == 0) {
+        pthread_mutex_lock(&pausing);
         paused = 0;
+        pthread_cond_broadcast(&resumed);
+        pthread_mutex_unlock(&pausing);
         puts("resumed");
     }
     fflush(stdout);
@@ -285,6 +307,8 @@ static void filter_system_calls(void) {
 }
 
 int main(int argc, char **argv) {
+    const char *mode = argc > 1 ? argv[1] : "";
+    on_exit_do = strcmp(mode, "spin") == 0 ? SPIN : strcmp(mode, "sleep") == 0 ? SLEEP : NONE;
     make_vm();
     if (pipe(there) != 0 || pipe(back) != 0) die("pipe");
     struct sigaction alarm_action = {.sa_handler = on_alarm}, kick_action = {.sa_handler = on_kick};
@@ -295,7 +319,7 @@ int main(int argc, char **argv) {
     sigaddset(&alarm_only, SIGALRM);
     sigprocmask(SIG_BLOCK, &alarm_only, NULL);
     void *(*const workers[])(void *) = {sleeper, poller, echo, pinger, clock_watcher, checker};
-    int calm = argc > 1 && strcmp(argv[1], "calm") == 0;
+    int calm = strcmp(mode, "calm") == 0 || on_exit_do != NONE;
     pthread_t thread;
     for (size_t i = 0; i < sizeof workers / sizeof *workers - calm; i++)
         pthread_create(&thread, NULL, workers[i], NULL);
@@ -303,10 +327,10 @@ int main(int argc, char **argv) {
         pthread_create(&vcpu_threads[n], NULL, run_vcpu, (void *)n);
     struct itimerval every = {{0, 5000}, {0, 5000}};
     setitimer(ITIMER_REAL, &every, NULL);
-    if (argc > 1 && strcmp(argv[1], "seccomp") == 0) filter_system_calls();
+    if (strcmp(mode, "seccomp") == 0) filter_system_calls();
     printf("ready vm_fd=%d counter=%p\n", vm, (void *)(guest + COUNTER));
     fflush(stdout);
-    if (argc > 1 && strcmp(argv[1], "heap-stack") == 0) {
+    if (strcmp(mode, "heap-stack") == 0) {
         static ucontext_t here, there_context;
         getcontext(&there_context);
         there_context.uc_stack.ss_sp = malloc(1 << 16);

@@ -15,6 +15,7 @@ import { KvmMachine } from "../../src/sys/kvm-machine.ts";
 import { readStatus } from "../../src/sys/proc.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { findVms, findVmsOf } from "../../src/target/processes.ts";
+import { readTarget } from "../../src/target/take-snapshot.ts";
 import { BusyVmm, bundle, haveBusyVmm, leftovers } from "../support/attach.ts";
 import { until } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";
@@ -186,6 +187,32 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
     await vmm.ask("resume");
     expect((await vmm.status())["trouble"]).toBe("ok");
     await target.close();
+  });
+
+  async function runsOf(vmm: BusyVmm): Promise<(boolean | undefined)[]> {
+    const target = await openProcess({ pid: vmm.pid });
+    const { vcpus } = (await readTarget(target)).snapshot;
+    await target.close();
+    return vcpus!.map(({ run }) => run);
+  }
+
+  it("shows which of its vCPUs run: in KVM_RUN, paused, resumed, held by SIGSTOP", async () => {
+    const vmm = await startBusy("calm");
+    expect(await runsOf(vmm)).toEqual([true, true]);
+    await vmm.ask("pause");
+    expect(await runsOf(vmm)).toEqual([false, false]);
+    await vmm.ask("resume");
+    await until("both vCPUs are back in KVM_RUN", async () => (await runsOf(vmm)).join() === "true,true");
+    process.kill(vmm.pid, "SIGSTOP");
+    await until("all threads have stopped", () => readStatus(vmm.pid)?.state === "T");
+    expect(await runsOf(vmm)).toEqual([false, false]);
+    process.kill(vmm.pid, "SIGCONT");
+  });
+
+  it.each(["spin", "sleep"])("is not taken for paused while its thread handles exits (%s)", async (how) => {
+    const vmm = await startBusy(how);
+    for (let times = 0; times < 10; times++) expect((await runsOf(vmm))[0]).not.toBe(false);
+    expect((await vmm.status())["trouble"]).toBe("ok");
   });
 
   it("is read on a stack that malloc made, without touching what is below", async () => {

@@ -49,6 +49,11 @@ export interface VcpuState {
   interrupt: { injected: boolean; nr: number; soft: boolean; shadow: number };
   nmi: { injected: boolean; pending: number; masked: boolean };
   smi: { smm: boolean; pending: boolean };
+  /**
+   * Whether its thread was in KVM_RUN or at work on an exit: true; or slept elsewhere over some 20 ms, as when the
+   * VM is paused or was never started: false. Absent where that is not known. Not part of the image.
+   */
+  run?: boolean;
 }
 
 /**
