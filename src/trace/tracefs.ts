@@ -1,3 +1,4 @@
+import { spawn } from "node:child_process";
 import {
   closeSync,
   constants,
@@ -8,6 +9,7 @@ import {
   rmdirSync,
   writeFileSync,
 } from "node:fs";
+import type { Socket } from "node:net";
 import { join } from "node:path";
 import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
@@ -115,6 +117,7 @@ let instancesMade = 0;
  */
 export class TraceInstance {
   readonly path: string;
+  readonly #guard: { dismiss(): void };
   #open = true;
   readonly #files: number[] = [];
   readonly #onExit = () => this.remove();
@@ -126,11 +129,13 @@ export class TraceInstance {
    */
   constructor(tracefs: string) {
     const instances = join(tracefs, "instances");
-    this.path = join(instances, `kvm-irq-${process.pid}-${instancesMade++}`);
+    const name = `kvm-irq-${process.pid}-${instancesMade++}`;
+    this.path = join(instances, name);
     onTracefs(() => {
       sweepInstances(instances);
       mkdirSync(this.path);
     });
+    this.#guard = startGuard(tracefs, join("instances", name));
     process.on("exit", this.#onExit);
   }
 
@@ -170,7 +175,42 @@ export class TraceInstance {
     process.off("exit", this.#onExit);
     for (const fd of this.#files) closeSync(fd);
     removeInstance(this.path);
+    this.#guard.dismiss();
   }
+}
+
+/**
+ * Waits until its standard input ends, which the kernel does to it when this process is killed; then stops the
+ * recording and removes the instance. The descriptors of a killed process may be closed a little later.
+ */
+const GUARD = `read -r _
+echo 0 >"$0/tracing_on"
+for _ in 1 2 3 4 5 6 7 8 9; do [ -d "$0" ] && ! rmdir "$0" && sleep 0.2; done`;
+
+/**
+ * Starts a shell that removes an instance if this process is killed, and that signals to the terminal do not
+ * reach. Where there is no shell, the next trace sweeps up what a killed one left.
+ *
+ * @param instance its path inside tracefs.
+ */
+function startGuard(tracefs: string, instance: string): { dismiss(): void } {
+  // A mount that only this process sees is reached by a descriptor, which a child has until its exec(2).
+  const isDetached = tracefs.startsWith("/proc/self/fd/");
+  const guard = spawn("/bin/sh", ["-c", GUARD, isDetached ? instance : join(tracefs, instance)], {
+    cwd: isDetached ? tracefs : "/",
+    env: { PATH: "/usr/bin:/bin" },
+    stdio: ["pipe", "ignore", "ignore"],
+    detached: true,
+  });
+  guard.on("error", () => {});
+  guard.unref();
+  (guard.stdin as Socket).on("error", () => {}).unref();
+  return {
+    dismiss() {
+      guard.kill("SIGKILL");
+      guard.stdin.destroy();
+    },
+  };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -254,6 +254,18 @@ describe.skipIf(noTracing !== undefined)(`trace (${noTracing ?? "on this kernel"
       [10, over],
       [10, over],
     ]);
+  });
+
+  it.each([
+    ["mounted", () => []],
+    ["not mounted", () => ["unshare", "-m", "sh", "-c", 'umount "$0" && exec "$@"', plain.path]],
+  ])("that was killed leaves no instance where tracefs is %s", async (_, inMounts) => {
+    const [file = "", ...args] = [...inMounts(), process.execPath, PROGRAM, "trace", "--all"];
+    const child = spawn(file, args, { env: user.env });
+    await traces(child);
+    expect(instancesOf(child)).toHaveLength(1);
+    child.kill("SIGKILL");
+    await until("the instance is gone", () => instancesOf(child).length === 0);
   });
 
   it("that was killed is swept up by the next", async () => {
