@@ -80,8 +80,12 @@ export type ArgsReader = (view: DataView, record: number) => Args;
 
 /** Makes the reader of an event's own fields, once for all its records. */
 export function argsReader(format: EventFormat): ArgsReader {
-  const readers = format.fields.map((field) => [field.name, fieldReader(field)] as const);
-  return (view, record) => Object.fromEntries(readers.map(([name, read]) => [name, read(view, record)]));
+  const readers = format.fields.map((field) => ({ name: field.name, read: fieldReader(field) }));
+  return (view, record) => {
+    const args: Record<string, ArgValue> = {};
+    for (const { name, read } of readers) args[name] = read(view, record);
+    return args;
+  };
 }
 
 /** Makes the reader of one field from its declaration. */
@@ -120,16 +124,26 @@ function locatedReader({ type, offset, size }: Field): FieldReader {
 function integerReader(size: number, signed: boolean): (view: DataView, offset: number) => U64 {
   switch (size) {
     case 1:
-      return (view, offset) => (signed ? view.getInt8(offset) : view.getUint8(offset));
+      return signed ? (view, offset) => view.getInt8(offset) : (view, offset) => view.getUint8(offset);
     case 2:
-      return (view, offset) => (signed ? view.getInt16(offset, true) : view.getUint16(offset, true));
+      return signed
+        ? (view, offset) => view.getInt16(offset, true)
+        : (view, offset) => view.getUint16(offset, true);
     case 4:
-      return (view, offset) => (signed ? view.getInt32(offset, true) : view.getUint32(offset, true));
+      return signed
+        ? (view, offset) => view.getInt32(offset, true)
+        : (view, offset) => view.getUint32(offset, true);
     case 8:
-      return signed ? (view, offset) => Number(view.getBigInt64(offset, true)) : readU64;
+      return signed ? (view, offset) => Number(view.getBigInt64(offset, true)) : u64At;
     default:
       throw badFormat(`a field of ${size} bytes is no integer`);
   }
+}
+
+/** Like readU64, without a BigInt where the value is one that a number holds. */
+function u64At(view: DataView, offset: number): U64 {
+  const high = view.getUint32(offset + 4, true);
+  return high < 2 ** 21 ? high * 2 ** 32 + view.getUint32(offset, true) : readU64(view, offset);
 }
 
 function textAt(view: DataView, offset: number, length: number): string {

@@ -1,4 +1,3 @@
-import { viewOf } from "../abi/u64.ts";
 import { badFormat, type Field, parseFields } from "./format.ts";
 
 /**
@@ -48,51 +47,53 @@ export function parsePageLayout(headerPage: string, headerEvent: string): PageLa
 /** The bits of `commit` that are a length; those above are flags. */
 const COMMIT_LENGTH = (1 << 20) - 1;
 
-/** An event's place in a page. */
-export interface PageRecord {
-  /** The trace clock's nanoseconds. */
-  time: bigint;
-  /** Where the record starts in the page. */
-  offset: number;
-  /** Its bytes. */
-  length: number;
-}
-
 /** The time_delta's bits; a longer one continues in the next word. */
 const DELTA_BITS = 27n;
+const DELTA_SPAN = 2 ** 27;
 /** An absolute time stamp has 59 bits; those above come from the time so far. */
 const STAMP_MASK = (1n << 59n) - 1n;
 
-/** The events of a page, in order. */
-export function* recordsOf(page: Uint8Array, layout: PageLayout): Generator<PageRecord> {
-  const view = viewOf(page);
+/**
+ * Takes an event of a page.
+ *
+ * @param time nanoseconds of the trace clock since the origin. @param offset where its record starts in the page.
+ * @param length the record's bytes.
+ */
+export type OnRecord = (time: number, offset: number, length: number) => void;
+
+/**
+ * Goes through the events of a page, in order.
+ *
+ * @param origin what of the trace clock counts as 0: times from there on are numbers, which hold 104 days.
+ */
+export function scanPage(view: DataView, layout: PageLayout, origin: bigint, onRecord: OnRecord): void {
   const committed = view.getInt32(layout.commit.offset, true) & COMMIT_LENGTH;
-  const end = Math.min(layout.data.offset + committed, page.length);
-  let time = view.getBigUint64(layout.timestamp.offset, true);
+  const end = Math.min(layout.data.offset + committed, view.byteLength);
+  let time = Number(view.getBigUint64(layout.timestamp.offset, true) - origin);
   let offset = layout.data.offset;
   while (offset + 4 <= end) {
     const head = view.getUint32(offset, true);
     const typeLen = head & 0x1f;
-    const delta = BigInt(head >>> 5);
+    const delta = head >>> 5;
     offset += 4;
     if (typeLen === layout.padding) {
       // A null event fills the rest of the page; a discarded one says how long it was.
-      if (delta === 0n) return;
+      if (delta === 0) return;
       time += delta;
       offset += view.getUint32(offset, true);
     } else if (typeLen === layout.timeExtend) {
-      time += (BigInt(view.getUint32(offset, true)) << DELTA_BITS) | delta;
+      time += view.getUint32(offset, true) * DELTA_SPAN + delta;
       offset += 4;
     } else if (typeLen === layout.timeStamp) {
-      const stamp = (BigInt(view.getUint32(offset, true)) << DELTA_BITS) | delta;
-      time = (time & ~STAMP_MASK) | stamp;
+      const stamp = (BigInt(view.getUint32(offset, true)) << DELTA_BITS) | BigInt(delta);
+      time = Number((((BigInt(time) + origin) & ~STAMP_MASK) | stamp) - origin);
       offset += 4;
     } else {
       time += delta;
       // Short records have their length in words in the head; long ones in a word of its own, itself included.
       const start = typeLen === 0 ? offset + 4 : offset;
       const next = offset + (typeLen === 0 ? (view.getUint32(offset, true) + 3) & ~3 : typeLen * 4);
-      yield { time, offset: start, length: next - start };
+      onRecord(time, start, next - start);
       offset = next;
     }
   }

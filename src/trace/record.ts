@@ -1,10 +1,10 @@
-import { readSync } from "node:fs";
 import { release } from "node:os";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { KvmIrqError } from "../abi/error.ts";
+import { CpuBuffers } from "./cpu-buffers.ts";
 import type { TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
 import { argsReader, parseEventFormat } from "./format.ts";
-import { type PageLayout, parsePageLayout } from "./page.ts";
+import { parsePageLayout } from "./page.ts";
 import { RecordDecoder } from "./records.ts";
 import { TaskNames, threadsOf } from "./tasks.ts";
 import { openTracefs, TraceInstance } from "./tracefs.ts";
@@ -25,8 +25,10 @@ export interface RecordOptions {
   durationMs?: number;
   /** Ends the trace when it fires; what was recorded until then is still handed on. */
   signal?: AbortSignal;
-  /** The size of the kernel's buffer for each CPU, in KiB: 1408 unless told otherwise. */
+  /** The size of the kernel's buffer for each CPU, in KiB; without it {@link defaultBufferKb} of them. */
   bufferKb?: number;
+  /** Called after each batch of events; the next is read once it is done, so that whoever is slow is not buried. */
+  onBatch?: () => void | Promise<void>;
   /** Called when events are being recorded: from here on nothing is missed. */
   onStart?: (header: TraceHeader) => void;
 }
@@ -67,7 +69,7 @@ async function recordIn(
   const layout = parsePageLayout(instance.read("events/header_page"), instance.read("events/header_event"));
   const buffers = new CpuBuffers(instance, layout);
   instance.write("tracing_on", "0");
-  configure(instance, options);
+  configure(instance, buffers.count, options);
   const { present, missing } = chooseEvents(instance, options.events ?? INTERRUPT_EVENTS);
   const decoder = new RecordDecoder(layout, tasks);
   for (const name of present) {
@@ -87,14 +89,35 @@ async function recordIn(
     events: present,
     missing,
   });
-  const events = await pump(instance, buffers, decoder, new ScopeFilter(scope), options, onEvent);
+  // At once, whatever is being waited for: what comes after is not asked for.
+  const stop = () => instance.tryWrite("tracing_on", "0");
+  options.signal?.addEventListener("abort", stop);
+  const events = await pump(instance, buffers, decoder, new ScopeFilter(scope), options, onEvent).finally(
+    () => options.signal?.removeEventListener("abort", stop),
+  );
   const duration = Number(process.hrtime.bigint() - decoder.origin);
   return { events, lost: buffers.lost(), duration };
 }
 
-function configure(instance: TraceInstance, { pids, bufferKb }: RecordOptions): void {
+/** What all buffers may take together, in KiB, where a CPU's own is larger than the kernel's default. */
+const BUFFERS_KB = 64 * 1024;
+const LARGEST_BUFFER_KB = 8 * 1024;
+/** TRACE_BUF_SIZE_DEFAULT of kernel/trace/trace.c: the size of an instance's buffers, and the least taken here. */
+const KERNEL_BUFFER_KB = 1408;
+
+/**
+ * The buffer for each of so many CPUs, in KiB: 8 MiB for up to 8, which hold what 100,000 interrupts a second
+ * write in a second; with more CPUs 64 MiB in all, but never less than the kernel's own default.
+ */
+export function defaultBufferKb(cpus: number): number {
+  return Math.max(Math.min(Math.floor(BUFFERS_KB / cpus), LARGEST_BUFFER_KB), KERNEL_BUFFER_KB);
+}
+
+function configure(instance: TraceInstance, cpus: number, { pids, bufferKb }: RecordOptions): void {
   instance.write("trace_clock", CLOCK);
   if (bufferKb !== undefined) instance.write("buffer_size_kb", String(bufferKb));
+  // A host that is short of memory keeps the size that it gave.
+  else instance.tryWrite("buffer_size_kb", String(defaultBufferKb(cpus)));
   // Lets threads that ended before they were met still be told apart. Best effort: names only.
   instance.tryWrite("options/record-tgid", "1");
   if (pids === undefined) return;
@@ -128,88 +151,47 @@ const CLOCK = "mono";
 /** How long to wait between looks at the buffers, in milliseconds: soon after events, longer when idle. */
 const SHORTEST_WAIT = 10;
 const LONGEST_WAIT = 80;
-/** An event carries the time at which its writing began; it can be read once written. */
-const WRITING_TAKES_NS = 1_000_000;
 
 async function pump(
   instance: TraceInstance,
   buffers: CpuBuffers,
   decoder: RecordDecoder,
   scope: ScopeFilter,
-  { durationMs, signal }: RecordOptions,
+  { durationMs, signal, onBatch }: RecordOptions,
   onEvent: (event: TraceEvent) => void,
 ): Promise<number> {
   const until = durationMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + durationMs;
+  const hasEnded = () => signal?.aborted === true || performance.now() >= until;
   let count = 0;
   let wait = SHORTEST_WAIT;
-  let held: TraceEvent[] = [];
-  for (let ended = false; !ended; ) {
-    ended = (await pause(Math.min(wait, until - performance.now()), signal)) || performance.now() >= until;
-    if (ended) instance.write("tracing_on", "0");
-    // CPUs are read one after the other: only what happened before the first was read is complete.
-    const complete = Number(process.hrtime.bigint() - decoder.origin) - WRITING_TAKES_NS;
-    const fresh = buffers.read((page, cpu) => decoder.decode(page, cpu));
-    wait = fresh.length > 0 ? SHORTEST_WAIT : Math.min(wait * 2, LONGEST_WAIT);
-    held = [...held, ...fresh].sort((one, other) => one.time - other.time);
-    const ready = ended ? held.length : held.findLastIndex((event) => event.time < complete) + 1;
-    for (const event of scope.filter(held.slice(0, ready))) {
+  const handOn = async (events: readonly TraceEvent[]) => {
+    for (const event of scope.filter(events)) {
       count++;
       onEvent(event);
     }
-    held = held.slice(ready);
+    await onBatch?.();
+  };
+  while (!hasEnded()) {
+    const events = buffers.take(decoder, Number(process.hrtime.bigint() - decoder.origin));
+    await handOn(events);
+    wait = events.length > 0 ? SHORTEST_WAIT : Math.min(wait * 2, LONGEST_WAIT);
+    if (buffers.isDry) await pause(Math.min(wait, until - performance.now()), signal);
+    // Signals and what waits to be written get their turn, however fast events come.
+    else await nextTurn();
   }
+  instance.write("tracing_on", "0");
+  do {
+    await handOn(buffers.take(decoder, Number(process.hrtime.bigint() - decoder.origin)));
+    await nextTurn();
+  } while (!buffers.isDry);
+  await handOn(buffers.rest());
   return count;
 }
 
-/** @returns whether the signal has fired. */
-async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<boolean> {
+async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   try {
     await sleep(Math.max(milliseconds, 0), undefined, signal === undefined ? {} : { signal });
   } catch {
-    // The only way in which a sleep fails.
-  }
-  return signal?.aborted ?? false;
-}
-
-/** The buffers of an instance, one for each CPU, as `trace_pipe_raw` gives them page by page. */
-class CpuBuffers {
-  readonly #instance: TraceInstance;
-  readonly #pipes: { cpu: number; fd: number }[] = [];
-  readonly #page: Buffer;
-
-  constructor(instance: TraceInstance, layout: PageLayout) {
-    this.#instance = instance;
-    this.#page = Buffer.alloc(layout.size);
-    for (const name of instance.list("per_cpu")) {
-      const fd = instance.openToRead(`per_cpu/${name}/trace_pipe_raw`);
-      this.#pipes.push({ cpu: Number(name.slice("cpu".length)), fd });
-    }
-  }
-
-  /** Everything that is there to read, without waiting. `decode` must be done with a page when it returns. */
-  read(decode: (page: Uint8Array, cpu: number) => TraceEvent[]): TraceEvent[] {
-    const events: TraceEvent[][] = [];
-    for (const { cpu, fd } of this.#pipes) {
-      while (this.#readPage(fd)) events.push(decode(this.#page, cpu));
-    }
-    return events.flat();
-  }
-
-  #readPage(fd: number): boolean {
-    try {
-      return readSync(fd, this.#page, 0, this.#page.length, null) > 0;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === "EAGAIN") return false;
-      throw error;
-    }
-  }
-
-  /** Events that found no room, by the kernel's own count. */
-  lost(): number {
-    const count = (stats: string, name: string) =>
-      Number(new RegExp(`^${name}: (\\d+)$`, "m").exec(stats)?.[1] ?? 0);
-    return this.#pipes
-      .map(({ cpu }) => this.#instance.read(`per_cpu/cpu${cpu}/stats`))
-      .reduce((sum, stats) => sum + count(stats, "overrun") + count(stats, "dropped events"), 0);
+    // The only way in which a sleep fails: the signal has fired.
   }
 }

@@ -1,7 +1,7 @@
 import { viewOf } from "../abi/u64.ts";
 import type { TraceEvent } from "./event.ts";
 import { type ArgsReader, badFormat, type EventFormat, type FieldReader, fieldReader } from "./format.ts";
-import { type PageLayout, recordsOf } from "./page.ts";
+import { type PageLayout, scanPage } from "./page.ts";
 import type { Task } from "./tasks.ts";
 
 /** Bits of `common_flags`, as the legend above the `trace` file's columns explains them. */
@@ -10,6 +10,7 @@ const CONTEXTS = [
   [0x08, "hardirq"],
   [0x10, "softirq"],
 ] as const;
+const ANY_CONTEXT = CONTEXTS.reduce((bits, [bit]) => bits | bit, 0);
 
 /** Turns pages of a trace buffer into events, by the formats it was told of. */
 export class RecordDecoder {
@@ -35,30 +36,31 @@ export class RecordDecoder {
     };
   }
 
-  /** The events of one page of a CPU's buffer. */
-  decode(page: Uint8Array, cpu: number): TraceEvent[] {
-    const view = viewOf(page);
-    const events: TraceEvent[] = [];
+  /** Adds the events of one page of a CPU's buffer to others of that CPU. */
+  decode(page: Uint8Array, cpu: number, events: TraceEvent[]): void {
     const common = this.#common;
-    if (common === undefined) return events;
-    for (const { time, offset } of recordsOf(page, this.#layout)) {
+    if (common === undefined) return;
+    const view = viewOf(page);
+    scanPage(view, this.#layout, this.origin, (time, offset) => {
       const known = this.#events.get(Number(common.type(view, offset)));
-      if (known === undefined) continue;
+      if (known === undefined) return;
       const pid = Number(common.pid(view, offset));
-      const flags = Number(common.flags(view, offset));
-      const context = CONTEXTS.find(([bit]) => (flags & bit) !== 0)?.[1];
-      events.push({
-        time: Number(time - this.origin),
-        cpu,
-        pid,
-        ...this.#tasks.get(pid),
-        ...(context === undefined ? {} : { context }),
-        event: known.name,
-        args: known.read(view, offset),
-      });
-    }
-    return events;
+      const context = contextOf(Number(common.flags(view, offset)));
+      const { comm, process } = this.#tasks.get(pid);
+      const event = known.name;
+      const args = known.read(view, offset);
+      events.push(
+        context === undefined
+          ? { time, cpu, pid, comm, process, event, args }
+          : { time, cpu, pid, comm, process, context, event, args },
+      );
+    });
   }
+}
+
+/** Of most events none, which is found out at once. */
+function contextOf(flags: number): TraceEvent["context"] {
+  return (flags & ANY_CONTEXT) === 0 ? undefined : CONTEXTS.find(([bit]) => (flags & bit) !== 0)?.[1];
 }
 
 function commonReader(format: EventFormat, name: string): FieldReader {

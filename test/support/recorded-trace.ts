@@ -46,9 +46,9 @@ export function eventsOf(run: string): TraceEvent[] {
     const format = parseEventFormat(text);
     decoder.add(format, argsReader(format));
   }
-  const events = pagesOf(run)
-    .flatMap(({ cpu, page }) => decoder.decode(page, cpu))
-    .sort((one, other) => one.time - other.time);
+  const events: TraceEvent[] = [];
+  for (const { cpu, page } of pagesOf(run)) decoder.decode(page, cpu, events);
+  events.sort((one, other) => one.time - other.time);
   const start = events[0]?.time ?? 0;
   return events.map((event) => ({ ...event, time: event.time - start }));
 }

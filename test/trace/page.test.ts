@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parsePageLayout, recordsOf } from "../../src/trace/page.ts";
+import { viewOf } from "../../src/abi/u64.ts";
+import { parsePageLayout, scanPage } from "../../src/trace/page.ts";
 import { eventsOf, SVM, SVM_LAYOUT } from "../support/recorded-trace.ts";
 
 /** An entry of a page: its words behind the head, and the time since the one before. */
@@ -21,7 +22,21 @@ function page(start: bigint, entries: Entry[]): Buffer {
   return bytes;
 }
 
-const times = (bytes: Buffer) => [...recordsOf(bytes, SVM_LAYOUT)].map(({ time }) => time);
+interface PageRecord {
+  time: number;
+  offset: number;
+  length: number;
+}
+
+function recordsOf(bytes: Buffer, origin = 0n): PageRecord[] {
+  const records: PageRecord[] = [];
+  scanPage(viewOf(bytes), SVM_LAYOUT, origin, (time, offset, length) =>
+    records.push({ time, offset, length }),
+  );
+  return records;
+}
+
+const times = (bytes: Buffer, origin?: bigint) => recordsOf(bytes, origin).map(({ time }) => time);
 const record = (delta: number): Entry => ({ typeLen: 1, delta, words: [0] });
 
 describe("a page of the ring buffer", () => {
@@ -47,23 +62,28 @@ describe("a page of the ring buffer", () => {
   });
 
   test("adds up the deltas of its records", () => {
-    expect(times(page(1000n, [record(5), record(7)]))).toEqual([1005n, 1012n]);
+    expect(times(page(1000n, [record(5), record(7)]))).toEqual([1005, 1012]);
   });
 
   test("has long deltas in two parts", () => {
     const extend: Entry = { typeLen: 30, delta: 3, words: [2] };
-    expect(times(page(0n, [extend, record(1)]))).toEqual([2n * 2n ** 27n + 4n]);
+    expect(times(page(0n, [extend, record(1)]))).toEqual([2 * 2 ** 27 + 4]);
   });
 
   test("has absolute time stamps, whose top bits are those of the time before", () => {
     const stamp: Entry = { typeLen: 31, delta: 9, words: [1] };
-    expect(times(page(2n ** 60n, [stamp, record(0)]))).toEqual([2n ** 60n + 2n ** 27n + 9n]);
+    expect(times(page(2n ** 60n, [stamp, record(0)]), 2n ** 60n)).toEqual([2 ** 27 + 9]);
+  });
+
+  test("counts from an origin to the nanosecond, however long the host has run", () => {
+    const start = 2n ** 62n + 1n;
+    expect(times(page(start + 5n, [record(2)]), start)).toEqual([7]);
   });
 
   test("passes over discarded events and ends at padding", () => {
     const discarded: Entry = { typeLen: 29, delta: 4, words: [8, 0] };
     const padding: Entry = { typeLen: 29, delta: 0, words: [0] };
-    expect(times(page(0n, [discarded, record(1), padding, record(1)]))).toEqual([5n]);
+    expect(times(page(0n, [discarded, record(1), padding, record(1)]))).toEqual([5]);
   });
 
   test("gives records of any length back where they are", () => {
@@ -76,7 +96,7 @@ describe("a page of the ring buffer", () => {
           words: [...(size <= 28 ? [] : [size * 4 + 4]), ...Array<number>(size).fill(size)],
         }));
         const bytes = page(0n, entries);
-        const records = [...recordsOf(bytes, SVM_LAYOUT)];
+        const records = recordsOf(bytes);
         expect(records.map(({ length }) => length / 4)).toEqual(sizes);
         expect(records.map(({ offset }) => bytes.readUInt32LE(offset))).toEqual(sizes);
       }),

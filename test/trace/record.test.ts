@@ -1,9 +1,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { KvmMachine } from "../../src/sys/kvm-machine.ts";
 import type { TraceEvent, TraceHeader } from "../../src/trace/event.ts";
-import { type RecordOptions, record } from "../../src/trace/record.ts";
+import { defaultBufferKb, type RecordOptions, record } from "../../src/trace/record.ts";
 import { TraceInstance } from "../../src/trace/tracefs.ts";
 import { chainsOf } from "../../src/trace/x86/chains.ts";
 import { GuestMachine } from "../support/guest.ts";
@@ -151,6 +152,34 @@ describe.skipIf(noTracing !== undefined)(`recording (${noTracing ?? "on this ker
     const { events, summary } = await during(many, options);
     expect(summary.lost).toBeGreaterThan(0);
     expect(events.length + summary.lost).toBe(pulses * 2);
+  });
+
+  test("events are taken in batches of limited size, each awaited, and none is lost", async () => {
+    const batches: number[] = [];
+    let taken = 0;
+    const onBatch = async () => {
+      await nextTurn();
+      batches.push(taken);
+      taken = 0;
+    };
+    const onStart = () => {
+      for (let count = 0; count < 10_000; count++) pulse(23);
+    };
+    const options = { pids: [process.pid], gsis: [23], durationMs: 1, onStart, onBatch };
+    const { events, lost } = await record(options, () => taken++);
+    expect({ taken, lost }).toEqual({ taken: 0, lost: 0 });
+    expect(events).toBe(40_000);
+    expect(batches.reduce((sum, batch) => sum + batch)).toBe(40_000);
+    expect(Math.max(...batches)).toBeLessThan(20_000);
+  });
+
+  test.each([
+    [1, 8192],
+    [8, 8192],
+    [32, 2048],
+    [256, 1408],
+  ])("the buffer for each of %i CPUs is %i KiB", (cpus, kb) => {
+    expect(defaultBufferKb(cpus)).toBe(kb);
   });
 
   test("an event that this kernel does not have is said to be missing", async () => {
