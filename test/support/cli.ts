@@ -28,7 +28,9 @@ export class User {
   readonly env: NodeJS.ProcessEnv;
 
   constructor(env: Record<string, string> = {}) {
-    const { NO_COLOR: _, FORCE_COLOR: __, KVM_IRQ_SESSION: ___, ...inherited } = process.env;
+    const { NO_COLOR: _, FORCE_COLOR: __, KVM_IRQ_SESSION: ___, ...rest } = process.env;
+    // Reading certificates slows every start of node.
+    const { NODE_EXTRA_CA_CERTS: ____, ...inherited } = rest;
     this.env = { ...inherited, XDG_RUNTIME_DIR: this.folder, KVM_IRQ_BACKEND: testBackend, ...env };
   }
 
