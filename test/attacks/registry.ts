@@ -2,6 +2,12 @@ import type { Attack } from "./attack.ts";
 import { FILE_ATTACKS } from "./files.ts";
 import { LINE_ATTACKS } from "./lines.ts";
 import { NAME_ATTACKS } from "./names.ts";
+import { SESSION_ATTACKS } from "./sessions.ts";
 
 /** Every attack, in the order in which they are run. */
-export const ATTACKS: readonly Attack[] = [...FILE_ATTACKS, ...LINE_ATTACKS, ...NAME_ATTACKS];
+export const ATTACKS: readonly Attack[] = [
+  ...FILE_ATTACKS,
+  ...LINE_ATTACKS,
+  ...NAME_ATTACKS,
+  ...SESSION_ATTACKS,
+];
