@@ -1,4 +1,5 @@
 import type { Attack } from "./attack.ts";
+import { FAULT_ATTACKS } from "./faults.ts";
 import { FILE_ATTACKS } from "./files.ts";
 import { LINE_ATTACKS } from "./lines.ts";
 import { NAME_ATTACKS } from "./names.ts";
@@ -10,4 +11,5 @@ export const ATTACKS: readonly Attack[] = [
   ...LINE_ATTACKS,
   ...NAME_ATTACKS,
   ...SESSION_ATTACKS,
+  ...FAULT_ATTACKS,
 ];
