@@ -1,6 +1,7 @@
 import type { Attack } from "./attack.ts";
 import { FAULT_ATTACKS } from "./faults.ts";
 import { FILE_ATTACKS } from "./files.ts";
+import { KILL_ATTACKS } from "./kills.ts";
 import { LINE_ATTACKS } from "./lines.ts";
 import { NAME_ATTACKS } from "./names.ts";
 import { SESSION_ATTACKS } from "./sessions.ts";
@@ -12,4 +13,5 @@ export const ATTACKS: readonly Attack[] = [
   ...NAME_ATTACKS,
   ...SESSION_ATTACKS,
   ...FAULT_ATTACKS,
+  ...KILL_ATTACKS,
 ];
