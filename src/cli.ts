@@ -2,7 +2,7 @@ import { closeSync } from "node:fs";
 import { guarded } from "./abi/printable.ts";
 import { asKnown } from "./abi/system-error.ts";
 import { ProcessContext } from "./commands/process-context.ts";
-import { makeProgram, withHint } from "./commands/program.ts";
+import { makeProgram, withAddress, withHint } from "./commands/program.ts";
 import { show } from "./commands/show.ts";
 import { stdoutFailed, writeToStderr, writeToStdout } from "./commands/standard-output.ts";
 
@@ -42,7 +42,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     await show(outcome, context);
     process.exitCode = outcome.status ?? 0;
   } catch (error) {
-    fail(withHint(error, command), wishes);
+    fail(withHint(withAddress(error, context?.globals), command), wishes);
   } finally {
     await context?.close();
   }

@@ -1,3 +1,5 @@
+import { type Advice, spell, type VmAddress } from "./advice.ts";
+
 /**
  * What can go wrong, in the words a script can match on. The exit status of the program follows from the
  * code, so that a code never ends in two different statuses.
@@ -42,7 +44,7 @@ export type ErrorCode = keyof typeof EXIT_STATUS;
 
 export interface ErrorOptions {
   /** What the reader can do about it, as one sentence without a final full stop. */
-  hint?: string | undefined;
+  hint?: Advice | undefined;
   /** Further fields for `--json`, such as the ioctl and errno. */
   details?: Readonly<Record<string, unknown>> | undefined;
   cause?: unknown;
@@ -51,15 +53,27 @@ export interface ErrorOptions {
 /** An error with what three readers need: a sentence and a hint, a stable code, and the details. */
 export class KvmIrqError extends Error {
   readonly code: ErrorCode;
-  readonly hint: string | undefined;
+  readonly #hint: Advice | undefined;
+  #address: VmAddress = {};
   readonly details: Readonly<Record<string, unknown>>;
 
   constructor(code: ErrorCode, message: string, options: ErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = "KvmIrqError";
     this.code = code;
-    this.hint = options.hint;
+    this.#hint = options.hint;
     this.details = options.details ?? {};
+  }
+
+  /** What the reader can do about it, with commands for the VM of {@link at}. */
+  get hint(): string | undefined {
+    return this.#hint === undefined ? undefined : spell(this.#hint, this.#address);
+  }
+
+  /** Says which VM it is about. @returns itself. */
+  at(address: VmAddress): this {
+    this.#address = address;
+    return this;
   }
 
   /** The exit status that this error ends the program with. */

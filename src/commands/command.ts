@@ -1,4 +1,5 @@
 import type { Command } from "commander";
+import type { VmAddress } from "../abi/advice.ts";
 import type { RawLayout } from "../abi/raw.ts";
 import type { Routing } from "../abi/x86/routing.ts";
 import type { View } from "../render/view.ts";
@@ -65,6 +66,8 @@ export interface TargetOptions {
 /** What a command runs in: the world outside, as little of it as commands need. */
 export interface Context {
   globals: GlobalOptions;
+  /** How advice is to name the target. */
+  address: VmAddress;
   program: Program;
   /** Opens the target that the options name. Closed by whoever made the context. */
   target(options?: TargetOptions): Promise<Target>;

@@ -152,6 +152,6 @@ function refuseSplit({ irqchip, preset, guest }: Options): void {
         : undefined;
   if (needs === undefined) return;
   throw new KvmIrqError("usage", `${needs} needs PICs and an IOAPIC, which a split irqchip has not`, {
-    hint: "with --irqchip split, use --preset lapic, and `kvm-irq msi` or GSIs routed to MSIs",
+    hint: "with --irqchip split, use --preset lapic, and send MSIs, or route GSIs to them",
   });
 }

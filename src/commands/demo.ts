@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { shellWord } from "../abi/advice.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { type ScratchOptions, scratchTarget } from "./scratch.ts";
 import { StepContext } from "./step-context.ts";
@@ -61,7 +62,12 @@ export const demo: CommandSpec = {
       const steps = [];
       for (const { say, argv } of TOUR) {
         if (context.signal.aborted) return { status: 130 };
-        const json = await takeStep(context, new StepContext(context, target, context.globals), say, argv);
+        const json = await takeStep(
+          context,
+          new StepContext(context, target, context.globals, { options: [] }),
+          say,
+          argv,
+        );
         steps.push({ command: argv, result: json });
       }
       return { json: { source, steps } };
@@ -79,12 +85,7 @@ async function takeStep(outer: Context, context: Context, say: string, argv: str
   if (outer.globals.json) return json;
   const view = await outer.view();
   outer.write(
-    `\n${view.paint.dim(`# ${say}`)}\n${view.paint.bold(`$ kvm-irq ${argv.map(quoted).join(" ")}`)}\n${(await text?.(view)) ?? ""}`,
+    `\n${view.paint.dim(`# ${say}`)}\n${view.paint.bold(`$ kvm-irq ${argv.map(shellWord).join(" ")}`)}\n${(await text?.(view)) ?? ""}`,
   );
   return undefined;
-}
-
-/** A word as a shell takes it: brackets would be a pattern. */
-function quoted(word: string): string {
-  return word.includes("[") ? `'${word}'` : word;
 }

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import { advice, reading } from "../abi/advice.ts";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { explainAll, explainGsi } from "../diagnose/explain.ts";
@@ -61,12 +62,14 @@ ${examples(
   },
 
   async run(context: Context, gsi: number | undefined, options: Options): Promise<Outcome> {
+    const { address } = context;
     const observation = await look(context, options);
     if (observation === undefined) return { status: 130 };
     const watched = options.for === undefined ? undefined : { ms: options.for, observation };
     const { snapshot, findings } = observation;
-    if (gsi === undefined) return overview(explainAll(snapshot, options), findings, watched, options);
-    return single(explainGsi(snapshot, gsi, options), watched, options);
+    if (gsi === undefined)
+      return overview(explainAll(snapshot, { ...options, address }), findings, watched, options);
+    return single(explainGsi(snapshot, gsi, { ...options, address }), watched, options);
   },
 };
 
@@ -84,20 +87,21 @@ function checkArch({ host, label }: TargetInfo): void {
   throw new KvmIrqError(
     "unsupported",
     `${label} is of ${host.arch}; explain knows the ways of ${HOST_ARCH.name}`,
-    { hint: "`kvm-irq dump` shows what it has" },
+    { hint: advice`${reading("dump")} shows what it has` },
   );
 }
 
 /** Reads the target, with `--for` twice. @returns nothing when that was interrupted. */
 async function look(context: Context, options: Options): Promise<Observation | undefined> {
+  const { address } = context;
   const target = await context.target();
   const reading = await readTarget(target);
   checkArch(reading.info);
-  const first = observe(undefined, reading.snapshot, options);
+  const first = observe(undefined, reading.snapshot, { ...options, address });
   if (options.for === undefined) return first;
   await sleep(options.for, undefined, { signal: context.signal }).catch(() => {});
   if (context.signal.aborted) return undefined;
-  return observe(first, (await readTarget(target)).snapshot, options);
+  return observe(first, (await readTarget(target)).snapshot, { ...options, address });
 }
 
 function single(explanation: Explanation, watched: Watched | undefined, { strict }: Options): Outcome {

@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { advice, changing } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { DELIVERY_MODES, DEST_MODES, TRIG_MODES } from "../abi/x86/ioapic.ts";
 import { checkMsi, decodeMsi, encodeMsi, type Msi, type MsiMessage } from "../abi/x86/msi.ts";
@@ -120,7 +121,7 @@ function messageOf({ address, data, ...fields }: Options): MsiMessage {
   const given = address !== undefined || data !== undefined;
   if (composed === given || (composed ? vector === undefined : address === undefined || data === undefined)) {
     throw new KvmIrqError("usage", "an MSI is --address and --data, or --vector and what goes with it", {
-      hint: "as in `kvm-irq msi --address 0xfee00000 --data 0x41` or `kvm-irq msi --vector 0x41 --dest 0`",
+      hint: advice`as in ${changing("msi", "--address", "0xfee00000", "--data", "0x41")} or ${changing("msi", "--vector", "0x41", "--dest", "0")}`,
     });
   }
   if (address !== undefined && data !== undefined) {

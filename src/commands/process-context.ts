@@ -1,6 +1,7 @@
+import type { VmAddress } from "../abi/advice.ts";
 import { printable } from "../abi/printable.ts";
 import type { View } from "../render/view.ts";
-import { openTarget } from "../target/open.ts";
+import { addressOf, openTarget } from "../target/open.ts";
 import type { Target } from "../target/target.ts";
 import type { Context, GlobalOptions, Parsed, Program, TargetOptions } from "./command.ts";
 import { writeToStderr, writeToStdout } from "./standard-output.ts";
@@ -8,6 +9,7 @@ import { writeToStderr, writeToStdout } from "./standard-output.ts";
 /** The context of a command that is a process of its own: the shell's stdout, stderr and signals. */
 export class ProcessContext implements Context {
   readonly globals: GlobalOptions;
+  readonly address: VmAddress;
   readonly program: Program;
   readonly #writes: boolean;
   readonly #abort = new AbortController();
@@ -19,6 +21,7 @@ export class ProcessContext implements Context {
 
   constructor({ globals, writes }: Pick<Parsed, "globals" | "writes">, program: Program) {
     this.globals = globals;
+    this.address = addressOf(globals);
     this.#writes = writes;
     this.#agreed = globals.yes === true;
     this.program = program;

@@ -1,6 +1,7 @@
 import { Command, CommanderError, type Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
+import { addressOf } from "../target/open.ts";
 import { readOnly } from "../target/read-only.ts";
 import type { CommandSpec, GlobalOptions, Parsed, Program } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
@@ -101,7 +102,7 @@ function declare(
     try {
       spec.check?.(globals, ...values);
     } catch (error) {
-      throw withHint(error, command.name());
+      throw withHint(withAddress(error, globals), command.name());
     }
     onParsed({
       name: command.name(),
@@ -153,6 +154,11 @@ function refuseRepeats(name: string, given: readonly SingleOption[], { severalPi
   throw new KvmIrqError("usage", `${long ?? short} is given ${twice.values.length} times`, {
     hint: `give it once; \`kvm-irq ${name} --help\` shows which options can be repeated`,
   });
+}
+
+/** An error whose hint names the target that the options do. */
+export function withAddress(error: unknown, globals?: GlobalOptions): unknown {
+  return error instanceof KvmIrqError && globals !== undefined ? error.at(addressOf(globals)) : error;
 }
 
 /** A usage error that has no hint of its own points to the help. */

@@ -1,4 +1,5 @@
 import { Argument, type Command } from "commander";
+import { advice, changing } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { type Routing, routesOf } from "../abi/x86/routing.ts";
 import { routingOn } from "../machine/routed.ts";
@@ -63,7 +64,7 @@ function wantedRouting(action: Action, words: readonly string[]): Routing | unde
       "usage",
       action === "set" ? "no routes to set" : `\`route ${action}\` takes no routes`,
       {
-        hint: "as in `kvm-irq route set default 30=msi:0xfee00000/0x41`, or `kvm-irq route reset`",
+        hint: advice`as in ${changing("route", "set", "default", "30=msi:0xfee00000/0x41")}, or ${changing("route", "reset")}`,
       },
     );
   }

@@ -1,3 +1,4 @@
+import type { VmAddress } from "../abi/advice.ts";
 import { EXIT_STATUS, KvmIrqError } from "../abi/error.ts";
 import { asKnown } from "../abi/system-error.ts";
 import type { Target, TargetInfo } from "../target/target.ts";
@@ -70,16 +71,21 @@ export async function* scriptSteps(script: Script, program: Program): AsyncGener
   }
 }
 
-/** Runs one step on a target. */
-export async function runStep(step: ScriptStep, outer: Context, target: Target): Promise<StepResult> {
+/** Runs one step on a target. @param address how advice is to name it. */
+export async function runStep(
+  step: ScriptStep,
+  outer: Context,
+  target: Target,
+  address: VmAddress,
+): Promise<StepResult> {
   const { json } = step.parsed.globals;
-  const context = new StepContext(outer, target, json === undefined ? {} : { json });
+  const context = new StepContext(outer, target, json === undefined ? {} : { json }, address);
   const start = performance.now();
   try {
     const outcome = await step.parsed.run(context);
     return { ...step, context, status: outcome.status ?? 0, outcome, ms: performance.now() - start };
   } catch (thrown) {
-    const error = asKnown(thrown);
+    const error = asKnown(thrown).at(address);
     return { ...step, context, status: error.exitStatus, error, ms: performance.now() - start };
   }
 }

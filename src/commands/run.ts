@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { advice, changing } from "../abi/advice.ts";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
@@ -113,7 +114,7 @@ function refuseFrom(path: string, { from }: Options, context: Context): void {
   if (from === undefined) return;
   if (namesTarget(context)) {
     throw new KvmIrqError("usage", "--from is for the VM made for the script, and a target is named", {
-      hint: "`kvm-irq restore FILE` puts a snapshot into a living session",
+      hint: advice`${changing("restore", "FILE")} puts a snapshot into a living session`,
     });
   }
   if (from === "-" && path === "-") {
@@ -152,6 +153,8 @@ async function runOn(
   reporting: Reporting,
 ): Promise<Outcome> {
   const { reporter, keepGoing } = reporting;
+  // What was made for the script has no name: there advice is lines of a script.
+  const address = namesTarget(context) ? context.address : {};
   let status = 0;
   /** Why the lines behind are not run. */
   let stopped: string | undefined;
@@ -163,7 +166,7 @@ async function runOn(
     }
     const result = context.signal.aborted
       ? unrunStep(step, context, new KvmIrqError("interrupted", "interrupted before it ran"))
-      : await runStep(step, context, target);
+      : await runStep(step, context, target, address);
     await reporter.step(result);
     if (result.status === INTERRUPTED) {
       status = INTERRUPTED;

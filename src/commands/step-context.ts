@@ -1,3 +1,4 @@
+import type { VmAddress } from "../abi/advice.ts";
 import type { View } from "../render/view.ts";
 import type { Target } from "../target/target.ts";
 import type { Context, GlobalOptions, Program } from "./command.ts";
@@ -5,13 +6,16 @@ import type { Context, GlobalOptions, Program } from "./command.ts";
 /** The context of a command that runs inside another one, on its target. */
 export class StepContext implements Context {
   readonly globals: GlobalOptions;
+  readonly address: VmAddress;
   readonly #outer: Context;
   readonly #target: Target;
 
-  constructor(outer: Context, target: Target, globals: GlobalOptions = {}) {
+  /** @param address how the target is to be named; as the outer command's when not given. */
+  constructor(outer: Context, target: Target, globals: GlobalOptions = {}, address = outer.address) {
     this.#outer = outer;
     this.#target = target;
     this.globals = globals;
+    this.address = address;
   }
 
   get program(): Program {

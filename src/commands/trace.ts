@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Trace } from "../trace/ndjson.ts";
 import { chooseFormat } from "./choose-format.ts";
@@ -91,7 +92,7 @@ function refuseMixtures(command: readonly string[], options: TraceOptions, { glo
   const { session, pid, vmFd, snapshot } = globals;
   if (snapshot !== undefined) {
     throw new KvmIrqError("usage", "a snapshot is a moment and has no events", {
-      hint: "--from shows a saved trace, of `kvm-irq trace --json -o FILE`",
+      hint: advice`--from shows a saved trace, of ${looking("trace", "--json", "-o", "FILE")}`,
     });
   }
   if (vmFd !== undefined) {

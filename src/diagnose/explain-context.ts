@@ -10,6 +10,7 @@ import { type Acknowledge, acknowledge, afterRise, type PicPair } from "./pic-lo
 
 /** What the checks of the PIC way look at. */
 export interface PicContext {
+  gsi: number;
   chip: "pic1" | "pic2";
   pin: number;
   pic: PicState;
@@ -28,6 +29,7 @@ export interface PicContext {
 
 /** What the checks of the IOAPIC way look at. */
 export interface IoapicContext extends MessageContext {
+  gsi: number;
   pin: number;
   ioapic: IoapicState;
   entry: RedirectionEntry;
@@ -50,12 +52,13 @@ export interface CpuContext {
 export function picContext(snapshot: Snapshot, route: PinRoute): PicContext | undefined {
   const { pic1, pic2 } = snapshot.chips;
   if (pic1 === undefined || pic2 === undefined || route.chip === "ioapic") return undefined;
-  const { chip, pin } = route;
+  const { gsi, chip, pin } = route;
   const pics = { pic1, pic2 };
   const pic = pics[chip];
   const level = hasBit(pic.elcr, pin);
   const risen = afterRise(pics, chip, pin);
   return {
+    gsi,
     chip,
     pin,
     pic,
@@ -79,6 +82,7 @@ export function ioapicContext(
   if (ioapic === undefined || entry === undefined) return undefined;
   const cpus = cpusOf(snapshot);
   return {
+    gsi: route.gsi,
     from: "ioapic",
     sender: `IOAPIC pin ${route.pin}`,
     evidence: {

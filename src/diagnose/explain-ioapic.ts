@@ -1,15 +1,16 @@
+import { advice, changing } from "../abi/advice.ts";
 import { hasBit, hex, listed, vcpuNames } from "./bits.ts";
 import { matches } from "./destination.ts";
 import type { IoapicContext } from "./explain-context.ts";
 import { addressees, destinationText, MESSAGE_CHECKS, messageOf } from "./explain-message.ts";
-import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
+import { type Check, freeThePin, runChecks, type StageDraft, type StageResult } from "./explanation.ts";
 import { eoisToCome, noEoiComes } from "./remote-irr.ts";
 
 /** The pin of the real-time clock, whose EOIs KVM keeps track of. */
 const RTC_PIN = 8;
 
 /** Stage 4: whether the IOAPIC would send its message once the pin has risen, and to whom. */
-export function ioapicStage(context: IoapicContext): Stage {
+export function ioapicStage(context: IoapicContext): StageDraft {
   const { pin, entry } = context;
   return runChecks("ioapic", IOAPIC_CHECKS, context, {
     state: "open",
@@ -41,7 +42,7 @@ function masked({ pin, entry }: IoapicContext) {
     code: "ioapic-masked",
     text: `IOAPIC pin ${pin} is masked (redirtbl[${pin}] bit 16)`,
     evidence: `ioapic.redirtbl[${pin}].mask = true (redirtbl[${pin}] bit 16)`,
-    remedy: `unmask it in the guest, or \`kvm-irq set 'ioapic.redirtbl[${pin}].mask=false'\``,
+    remedy: advice`unmask it in the guest, or ${changing("set", `ioapic.redirtbl[${pin}].mask=false`)}`,
   };
 }
 
@@ -57,7 +58,7 @@ function waitsForEoi(context: IoapicContext): StageResult | undefined {
       code: "ioapic-remote-irr-stuck",
       text: `${wait}, ${stuck.which}`,
       evidence: `${evidence}, ${stuck.evidence}`,
-      remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set 'ioapic.redirtbl[${pin}].remote_irr=false'\``,
+      remedy: freeThePin(pin),
     };
   }
   const where =

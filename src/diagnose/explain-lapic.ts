@@ -1,3 +1,4 @@
+import { advice, changing } from "../abi/advice.ts";
 import {
   APIC_BASE_ENABLE_BIT,
   type Cpu,
@@ -11,13 +12,13 @@ import {
 import { hex, listed, shortened } from "./bits.ts";
 import type { CpuContext } from "./explain-context.ts";
 import { hasVector } from "./explain-message.ts";
-import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
+import { type Check, DUMP_EVERY_CHIP, runChecks, type StageDraft, type StageResult } from "./explanation.ts";
 
 /** Vectors below this a local APIC takes for illegal; KVM's puts them into IRR and leaves them there. */
 export const FIRST_LEGAL_VECTOR = 16;
 
 /** Stage 5 on the IOAPIC way: whether a local APIC accepts the message, and hands it to its vCPU. */
-export function lapicStage(context: CpuContext): Stage {
+export function lapicStage(context: CpuContext): StageDraft {
   const { cpu, vector } = context;
   return runChecks("local apic", LAPIC_CHECKS, context, {
     state: "open",
@@ -57,7 +58,7 @@ function softwareDisabled({ cpu, deliveryMode }: CpuContext) {
     code: "lapic-software-disabled",
     text: `the local APIC of vCPU ${cpu.vcpu} is software-disabled (svr bit 8)`,
     evidence: `lapic[${cpu.vcpu}].svr = 0x${cpu.lapic.svr.toString(16)} (bit 8 clear)`,
-    remedy: `the guest has to set bit 8 of the spurious-interrupt vector register, or \`kvm-irq set 'lapic[${cpu.vcpu}].svr=0x${(cpu.lapic.svr | 0x100).toString(16)}'\``,
+    remedy: advice`the guest has to set bit 8 of the spurious-interrupt vector register, or ${changing("set", `lapic[${cpu.vcpu}].svr=0x${(cpu.lapic.svr | 0x100).toString(16)}`)}`,
   };
 }
 
@@ -147,7 +148,7 @@ function pending({ cpu, vector }: CpuContext) {
 }
 
 /** Stage 5 on the PIC way: the LINT0 that lets INTR in. KVM offers INTR to the vCPUs in order. */
-export function lint0Stage(cpus: readonly Cpu[] | undefined): Stage {
+export function lint0Stage(cpus: readonly Cpu[] | undefined): StageDraft {
   return runChecks("local apic", LINT0_CHECKS, { cpus, target: cpus && intrTarget(cpus) }, UNREACHED);
 }
 
@@ -164,7 +165,7 @@ const LINT0_CHECKS: readonly Check<Lint0Context>[] = [
           code: "lint0-unknown",
           text: "there are no local APICs in the snapshot, so that LINT0 is not known",
           evidence: "chips.lapic is missing",
-          remedy: "dump every chip (`kvm-irq dump --chip all`)",
+          remedy: DUMP_EVERY_CHIP,
         }
       : undefined,
   ({ target }) => target && acceptedIntr(target),
@@ -199,7 +200,7 @@ function acceptedIntr(cpu: Cpu): StageResult {
 
 function closedLint0(cpu: Cpu): StageResult {
   const lvt = `lapic[${cpu.vcpu}].lvt_lint0 = 0x${cpu.lapic.lvt_lint0.toString(16)}`;
-  const remedy = `the guest has to set LINT0 to ExtINT, unmasked (0x700), or \`kvm-irq set 'lapic[${cpu.vcpu}].lvt_lint0=0x700'\``;
+  const remedy = advice`the guest has to set LINT0 to ExtINT, unmasked (0x700), or ${changing("set", `lapic[${cpu.vcpu}].lvt_lint0=0x700`)}`;
   return lint0(cpu) === "masked"
     ? {
         state: "blocked",

@@ -1,12 +1,11 @@
+import { advice, changing } from "../abi/advice.ts";
 import { hasBit } from "./bits.ts";
 import type { IoapicContext, PicContext } from "./explain-context.ts";
-import type { Check, Stage, StageResult } from "./explanation.ts";
+import type { Check, StageDraft, StageResult } from "./explanation.ts";
 import { runChecks } from "./explanation.ts";
 
-const CONSUMED_REMEDY = "release the line (`kvm-irq release`); the next rise is an edge again";
-
 /** Stage 1 on the PIC way: the input's level, and whether it still has an edge to give. */
-export function picLineStage(context: PicContext): Stage {
+export function picLineStage(context: PicContext): StageDraft {
   return runChecks("line", PIC_LINE_CHECKS, context, {
     state: "open",
     code: "line-low",
@@ -34,27 +33,28 @@ const PIC_LINE_CHECKS: readonly Check<PicContext>[] = [
           evidence: `${chip}.irr bit ${pin} set, ${chip}.last_irr bit ${pin} ${high ? "set" : "clear"}`,
         }
       : undefined,
-  ({ chip, pin, high }) =>
+  ({ gsi, chip, pin, high }) =>
     high
       ? consumed(
+          gsi,
           `${chip} pin ${pin} is high already and its edge was taken`,
           `${chip}.last_irr bit ${pin} set, ${chip}.irr bit ${pin} clear`,
         )
       : undefined,
 ];
 
-function consumed(text: string, evidence: string): StageResult {
+function consumed(gsi: number, text: string, evidence: string): StageResult {
   return {
     state: "blocked",
     code: "line-edge-consumed",
     text,
     evidence,
-    remedy: CONSUMED_REMEDY,
+    remedy: advice`release the line (${changing("release", `${gsi}`)}); the next rise is an edge again`,
   };
 }
 
 /** Stage 1 on the IOAPIC way. The chip shows a level only until it is delivered; the PIC's input helps out. */
-export function ioapicLineStage(context: IoapicContext): Stage {
+export function ioapicLineStage(context: IoapicContext): StageDraft {
   return runChecks("line", IOAPIC_LINE_CHECKS, context, {
     state: "open",
     code: "line-low",
@@ -83,9 +83,10 @@ const IOAPIC_LINE_CHECKS: readonly Check<IoapicContext>[] = [
         }
       : undefined,
   // KVM_SET_IRQCHIP makes KVM forget which edges it delivered, and no state shows whether it did.
-  ({ ioapic, pin, entry, picInput }) =>
+  ({ gsi, ioapic, pin, entry, picInput }) =>
     entry.trig_mode === "edge" && !entry.mask && !hasBit(ioapic.irr, pin) && picInput?.high
       ? consumed(
+          gsi,
           `the line of IOAPIC pin ${pin} is high already and its edge was taken (unless KVM_SET_IRQCHIP set the IOAPIC since)`,
           `${picInput.evidence}, ioapic.irr bit ${pin} clear`,
         )

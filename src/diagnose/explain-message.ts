@@ -2,7 +2,7 @@ import type { RedirectionEntry } from "../abi/x86/ioapic.ts";
 import { type Cpu, softwareEnabled } from "./apic-logic.ts";
 import { hex } from "./bits.ts";
 import { BROADCAST, type Destination, type Message } from "./destination.ts";
-import type { Check, StageResult } from "./explanation.ts";
+import { type Check, DUMP_EVERY_CHIP, type StageResult } from "./explanation.ts";
 
 /** What the checks of a message look at, whether an IOAPIC pin or an MSI route sends it. */
 export interface MessageContext {
@@ -84,7 +84,7 @@ function noLocalApics({ from, cpus }: MessageContext) {
     code: `${from}-no-local-apics`,
     text: "there are no local APICs in the snapshot, so that its destination is not known",
     evidence: "chips.lapic is missing",
-    remedy: "dump every chip (`kvm-irq dump --chip all`)",
+    remedy: DUMP_EVERY_CHIP,
   };
 }
 

@@ -11,7 +11,7 @@ import {
   type MessageContext,
   messageOf,
 } from "./explain-message.ts";
-import { runChecks, type Stage } from "./explanation.ts";
+import { runChecks, type StageDraft } from "./explanation.ts";
 
 /** What the checks of an MSI route look at. */
 export function msiContext(snapshot: Snapshot, { gsi, msi }: MsiRoute): MessageContext {
@@ -31,7 +31,7 @@ export function msiContext(snapshot: Snapshot, { gsi, msi }: MsiRoute): MessageC
 }
 
 /** Whether the message of a route reaches a local APIC, and which. */
-export function msiStage(context: MessageContext): Stage {
+export function msiStage(context: MessageContext): StageDraft {
   const { entry, evidence, sender } = context;
   return runChecks("msi", MESSAGE_CHECKS, context, {
     state: "open",

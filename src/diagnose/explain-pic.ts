@@ -1,10 +1,10 @@
 import { hasBit, hex, listed } from "./bits.ts";
 import type { PicContext } from "./explain-context.ts";
-import { type Check, runChecks, type Stage } from "./explanation.ts";
+import { type Check, runChecks, type StageDraft } from "./explanation.ts";
 import { CASCADE_PIN, highestRequest, lacksBase, requested, servicesAhead, vectorOf } from "./pic-logic.ts";
 
 /** Stage 3: whether the PICs would put this pin through to INTR once its line has risen. */
-export function picStage(context: PicContext): Stage {
+export function picStage(context: PicContext): StageDraft {
   const { chip, pin, pic } = context;
   return runChecks("pic", PIC_CHECKS, context, {
     state: "open",

@@ -1,12 +1,12 @@
 import { RFLAGS_IF, shadowCause, type VcpuState } from "../abi/x86/vcpu.ts";
 import { bitsOf, hasBit } from "./bits.ts";
 import type { CpuContext } from "./explain-context.ts";
-import { type Check, runChecks, type Stage, type StageResult } from "./explanation.ts";
+import { type Check, runChecks, type StageDraft, type StageResult } from "./explanation.ts";
 
 const IF_BIT = bitsOf(RFLAGS_IF)[0]!;
 
 /** Stage 6: whether the vCPU would take it at once. */
-export function vcpuStage(context: CpuContext): Stage {
+export function vcpuStage(context: CpuContext): StageDraft {
   const { cpu, guest } = context;
   if (!guest) return { name: "vcpu", ...noGuest(cpu.vcpu) };
   if (cpu.state === undefined) return { name: "vcpu", ...notInSnapshot(cpu.vcpu) };

@@ -1,3 +1,4 @@
+import { spell, type VmAddress } from "../abi/advice.ts";
 import type { Snapshot } from "../abi/snapshot.ts";
 import type { MsiRoute, PinRoute, Route } from "../abi/x86/routing.ts";
 import { type Cpu, cpusOf, intrTarget, softwareEnabled } from "./apic-logic.ts";
@@ -12,9 +13,10 @@ import { sentenceOf } from "./explain-sentence.ts";
 import { vcpuStage } from "./explain-vcpu.ts";
 import {
   bestVerdict,
+  DUMP_EVERY_CHIP,
   type Explanation,
   type Outcome,
-  type Stage,
+  type StageDraft,
   stops,
   type Verdict,
   type Way,
@@ -28,6 +30,8 @@ export interface ExplainOptions {
   routing?: Routing | undefined;
   /** Whether a guest may run. When not given: no for a session's or scratch VM, else yes. */
   guest?: boolean | undefined;
+  /** The VM, as the commands of remedies are to name it. When not given, they are lines of a script. */
+  address?: VmAddress | undefined;
 }
 
 /**
@@ -41,12 +45,13 @@ export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOpti
   const guest = mayRun(snapshot, options);
   const routes = routesOf(routing).filter((route) => route.gsi === gsi);
   const picRoute = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
-  const ways = routes.map((route) => {
+  const drafts = routes.map((route) => {
     if ("msi" in route) return msiWay(snapshot, route, guest, routing);
     return route.chip === "ioapic"
       ? ioapicWay(snapshot, route, picRoute, guest, routing)
       : picWay(snapshot, route, guest, routing);
   });
+  const ways = drafts.map((draft) => spelled(draft, options.address));
   const verdict = bestVerdict(ways);
   return {
     gsi,
@@ -82,7 +87,18 @@ function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
   return assumptions;
 }
 
-function routingStage(route: Route, routing: Routing): Stage {
+/** A way whose remedies do not say yet which VM they are for. */
+type WayDraft = Omit<Way, "stages"> & { stages: StageDraft[] };
+
+function spelled(way: WayDraft, address: VmAddress | undefined): Way {
+  const stages = way.stages.map(({ remedy, ...stage }) => ({
+    ...stage,
+    ...(remedy === undefined ? {} : { remedy: spell(remedy, address) }),
+  }));
+  return { ...way, stages };
+}
+
+function routingStage(route: Route, routing: Routing): StageDraft {
   const input =
     "msi" in route ? "an MSI" : `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
   return {
@@ -94,24 +110,24 @@ function routingStage(route: Route, routing: Routing): Stage {
   };
 }
 
-function missingChip(name: "pic" | "ioapic", route: PinRoute): Stage {
+function missingChip(name: "pic" | "ioapic", route: PinRoute): StageDraft {
   return {
     name,
     state: "unknown",
     code: "chip-missing",
     text: `the snapshot lacks ${name === "pic" ? "the PICs" : `the IOAPIC, or its pin ${route.pin}`}`,
     evidence: `chips.${route.chip} is missing`,
-    remedy: "dump every chip (`kvm-irq dump --chip all`)",
+    remedy: DUMP_EVERY_CHIP,
   };
 }
 
-function way(via: Way["via"], stages: Stage[], outcome: Outcome): Way {
+function way(via: Way["via"], stages: StageDraft[], outcome: Outcome): WayDraft {
   return { via, verdict: wayVerdict(stages), stages, outcome };
 }
 
 const NOWHERE = { arrives: false, vcpus: [] };
 
-function picWay(snapshot: Snapshot, route: PinRoute, guest: boolean, routing: Routing): Way {
+function picWay(snapshot: Snapshot, route: PinRoute, guest: boolean, routing: Routing): WayDraft {
   const routed = routingStage(route, routing);
   const context = picContext(snapshot, route);
   if (context === undefined) {
@@ -141,7 +157,7 @@ function ioapicWay(
   picRoute: PinRoute | undefined,
   guest: boolean,
   routing: Routing,
-): Way {
+): WayDraft {
   const routed = routingStage(route, routing);
   const context = ioapicContext(snapshot, route, picRoute);
   if (context === undefined) {
@@ -152,7 +168,7 @@ function ioapicWay(
 }
 
 /** A GSI that sends an MSI has no line: each rise is a message. */
-function msiWay(snapshot: Snapshot, route: MsiRoute, guest: boolean, routing: Routing): Way {
+function msiWay(snapshot: Snapshot, route: MsiRoute, guest: boolean, routing: Routing): WayDraft {
   const context = msiContext(snapshot, route);
   return messageWay("msi", context, [routingStage(route, routing), msiStage(context)], guest);
 }
@@ -161,9 +177,9 @@ function msiWay(snapshot: Snapshot, route: MsiRoute, guest: boolean, routing: Ro
 function messageWay(
   via: Way["via"],
   context: MessageContext,
-  sending: readonly Stage[],
+  sending: readonly StageDraft[],
   guest: boolean,
-): Way {
+): WayDraft {
   const { entry } = context;
   const vector = hasVector(entry.delivery_mode) ? entry.vector : null;
   const targets = addressees(context).map((cpu) => ({
@@ -190,7 +206,7 @@ function accepts({ cpu, deliveryMode }: CpuContext): boolean {
 const EASIEST_FIRST: readonly Verdict[] = ["open", "unknown", "held", "blocked"];
 
 /** Stages 5 and 6 for the vCPU that takes it most readily; none when nobody is addressed. */
-function easiest(targets: readonly CpuContext[]): Stage[] {
+function easiest(targets: readonly CpuContext[]): StageDraft[] {
   const candidates = targets.map((target) => {
     const stages = [lapicStage(target), vcpuStage(target)];
     return { stages, rank: EASIEST_FIRST.indexOf(wayVerdict(stages)) * 2 + (accepts(target) ? 0 : 1) };

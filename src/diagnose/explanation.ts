@@ -1,3 +1,5 @@
+import { type Advice, advice, changing, looking } from "../abi/advice.ts";
+
 /**
  * How far an interrupt gets at one stage of its way.
  *
@@ -11,7 +13,7 @@ export type StageState = "open" | "blocked" | "held" | "pending" | "in service" 
 export type StageName = "line" | "routing" | "pic" | "ioapic" | "msi" | "local apic" | "vcpu";
 
 /** One stage of a way, and the register and bit that its state is read from. */
-export interface Stage {
+export interface Stage<Remedy extends Advice = string> {
   name: StageName;
   state: StageState;
   /** Stable, for scripts; `docs/findings.md` has an anchor of that name. */
@@ -24,11 +26,14 @@ export interface Stage {
   until?: string;
   /** For a stage that lets it through, but not as one would want: what the sentence adds. */
   note?: string;
-  remedy?: string;
+  remedy?: Remedy;
 }
 
 /** What one table of checks has to say of a stage; the stage's name is known from the table. */
-export type StageResult = Omit<Stage, "name">;
+export type StageResult = Omit<Stage<Advice>, "name">;
+
+/** A stage whose remedy does not say yet which VM it is for. */
+export type StageDraft = Stage<Advice>;
 
 /** What raising the line now does, on this way. */
 export interface Outcome {
@@ -75,7 +80,7 @@ export function runChecks<Context>(
   checks: readonly Check<Context>[],
   context: Context,
   open: StageResult,
-): Stage {
+): StageDraft {
   for (const check of checks) {
     const result = check(context);
     if (result !== undefined) return { name, ...result };
@@ -84,12 +89,12 @@ export function runChecks<Context>(
 }
 
 /** Whether a stage, by itself, lets nothing through now. */
-export function stops(stage: Stage): boolean {
+export function stops(stage: StageDraft): boolean {
   return stage.state !== "open" && stage.state !== "pending";
 }
 
 /** A way's verdict: the worst of its stages. A vCPU whose state is not known does not count. */
-export function wayVerdict(stages: readonly Stage[]): Verdict {
+export function wayVerdict(stages: readonly StageDraft[]): Verdict {
   if (stages.some(({ state }) => state === "blocked")) return "blocked";
   if (stages.some(({ state, name }) => state === "unknown" && name !== "vcpu")) return "unknown";
   if (stages.some(({ state }) => state === "held" || state === "in service")) return "held";
@@ -101,4 +106,12 @@ const BEST_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
 /** The best verdict of several ways; a GSI that has none is blocked. */
 export function bestVerdict(ways: readonly Way[]): Verdict {
   return BEST_FIRST.find((verdict) => ways.some((way) => way.verdict === verdict)) ?? "blocked";
+}
+
+/** For state that a snapshot lacks. */
+export const DUMP_EVERY_CHIP = advice`dump every chip (${looking("dump", "--chip", "all")})`;
+
+/** For a level pin whose EOI does not come. */
+export function freeThePin(pin: number): Advice {
+  return advice`switch the pin to edge and back to level, which clears remote IRR, or ${changing("set", `ioapic.redirtbl[${pin}].remote_irr=false`)}`;
 }

@@ -1,3 +1,4 @@
+import { type Advice, spell, type VmAddress } from "../abi/advice.ts";
 import type { Snapshot } from "../abi/snapshot.ts";
 import type { PinRoute } from "../abi/x86/routing.ts";
 import type { Cpu } from "./apic-logic.ts";
@@ -30,10 +31,12 @@ export interface FindingContext {
   routes: readonly PinRoute[];
   /** Whether a guest may run, and serve interrupts between two readings. */
   guest: boolean;
+  /** The VM that remedies are for. */
+  address: VmAddress | undefined;
 }
 
 /** What is particular to one finding; a severity only where it is milder than its kind's. */
-type Found = Pick<Finding, "sentence" | "evidence" | "remedy"> & { severity?: Severity };
+type Found = Pick<Finding, "sentence" | "evidence"> & { remedy: Advice; severity?: Severity };
 
 /** One kind of finding: what all of its code share, and a search that gives what is particular. */
 export interface FindingKind {
@@ -48,6 +51,7 @@ export function findKind({ code, severity, find }: FindingKind, context: Finding
     code,
     severity,
     ...found,
+    remedy: spell(found.remedy, context.address),
     anchor: `docs/findings.md#${code}`,
   }));
 }

@@ -4,6 +4,7 @@ import { hasBit, hex, listed, vcpuNames } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
 import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
 import { destinationText, hasVector } from "./explain-message.ts";
+import { freeThePin } from "./explanation.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
 import { isUnmasked } from "./pic-logic.ts";
 import { type NoEoi, noEoiComes } from "./remote-irr.ts";
@@ -62,7 +63,7 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
         yield {
           sentence: `IOAPIC pin ${pin} waits for the EOI of vector ${hex(entry.vector)}, ${which}`,
           evidence: `ioapic.redirtbl[${pin}].remote_irr = true, ${evidence}`,
-          remedy: `switch the pin to edge and back to level, which clears remote IRR, or \`kvm-irq set 'ioapic.redirtbl[${pin}].remote_irr=false'\``,
+          remedy: freeThePin(pin),
         };
       }
     },

@@ -31,6 +31,7 @@ export function findings(
     hasLapics: cpus !== undefined,
     routes: pinRoutesOf(routingOf(snapshot, options.routing)),
     guest: mayRun(snapshot, options),
+    address: options.address,
   };
   return FINDING_KINDS.flatMap((kind) => findKind(kind, context)).sort(
     (a, b) => GRAVEST_FIRST.indexOf(a.severity) - GRAVEST_FIRST.indexOf(b.severity),

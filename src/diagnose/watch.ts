@@ -3,9 +3,10 @@ import type { PinRoute } from "../abi/x86/routing.ts";
 import type { Difference } from "./diff.ts";
 import { diffSnapshots } from "./diff-snapshots.ts";
 import { risenGsis } from "./edges.ts";
+import type { ExplainOptions } from "./explain.ts";
 import type { Finding } from "./finding.ts";
 import { findings as findAll } from "./findings.ts";
-import { pinRoutesOf, type Routing, routingOf } from "./routing.ts";
+import { pinRoutesOf, routingOf } from "./routing.ts";
 
 /** A reading of a VM that is watched, and what is new in it. */
 export interface Observation {
@@ -27,9 +28,7 @@ export interface Observation {
   gone: readonly Finding[];
 }
 
-export interface WatchOptions {
-  /** When not given: as {@link routingOf} has it. */
-  routing?: Routing | undefined;
+export interface WatchOptions extends ExplainOptions {
   /** Further paths whose changes are of no interest, as {@link diffSnapshots} takes them. */
   ignore?: readonly string[];
 }
@@ -45,11 +44,11 @@ const RESTLESS = ["lapic[*].timer_current", "vcpus[*]"];
 export function observe(
   previous: Observation | undefined,
   snapshot: Snapshot,
-  { routing, ignore = [] }: WatchOptions = {},
+  { ignore = [], ...options }: WatchOptions = {},
 ): Observation {
   const before = previous?.snapshot;
-  const routes = pinRoutesOf(routingOf(snapshot, routing));
-  const found = findAll(snapshot, before, { routing });
+  const routes = pinRoutesOf(routingOf(snapshot, options.routing));
+  const found = findAll(snapshot, before, options);
   const had = previous?.findings ?? [];
   const risen = before === undefined ? [] : risenGsis(before.chips, snapshot.chips, routes);
   const edges = new Map(previous?.edges);

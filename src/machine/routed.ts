@@ -1,3 +1,4 @@
+import { type Advice, advice, changing, reading } from "../abi/advice.ts";
 import { HOST_ARCH } from "../abi/arches.ts";
 import type { InjectionStatus, LineStep } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
@@ -7,8 +8,7 @@ import { type Irqchip, type Machine, setIrqLines } from "./machine.ts";
 /** Where a VM's GSIs go, and what chips they can go to. */
 export type Routed = Pick<Machine, "routing" | "irqchip">;
 
-const SPLIT_HINT =
-  "a split irqchip has local APICs alone: send an MSI (`kvm-irq msi`), or route the GSI to one (`kvm-irq route set GSI=msi:ADDRESS/DATA`)";
+const SPLIT_HINT = advice`a split irqchip has local APICs alone: send an MSI (${changing("msi")}), or route the GSI to one (${changing("route", "set", "GSI=msi:ADDRESS/DATA")})`;
 
 /** Sets of GSIs by the table that they were made from: tables are replaced, never changed. */
 const known = new WeakMap<object, ReadonlySet<number>>();
@@ -66,8 +66,9 @@ function gsisOf(routing: Routing): ReadonlySet<number> {
   return gsis;
 }
 
-function hintOf(routing: Routing): string {
-  if (routing !== "default") return "`kvm-irq route show` lists the GSIs that this VM's routing has";
+function hintOf(routing: Routing): Advice {
+  if (routing !== "default")
+    return advice`${reading("route", "show")} lists the GSIs that this VM's routing has`;
   const { count, description } = HOST_ARCH.gsis;
-  return `GSIs are 0 to ${count - 1}: ${description}; ranges are written 10-12; \`kvm-irq route set\` makes others`;
+  return advice`GSIs are 0 to ${`${count - 1}`}: ${description}; ranges are written 10-12; ${changing("route", "set")} makes others`;
 }

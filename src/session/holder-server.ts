@@ -31,7 +31,7 @@ export function createHolderServer(machine: Machine, info: SessionInfo, events: 
       try {
         return method(params, lines);
       } catch (error) {
-        throw rpcError(error);
+        throw rpcError(error, info);
       }
     });
   }
@@ -62,7 +62,7 @@ function serve(socket: Socket, rpc: JSONRPCServer<{ lines: TransientLines }>, ma
   });
 }
 
-function rpcError(error: unknown): JSONRPCErrorException {
-  const known = asKnown(error);
+function rpcError(error: unknown, { name }: SessionInfo): JSONRPCErrorException {
+  const known = asKnown(error).at({ options: ["-s", name] });
   return new JSONRPCErrorException(known.message, APPLICATION_ERROR, known.toJSON());
 }

@@ -1,4 +1,5 @@
 import { readSync, writeSync } from "node:fs";
+import { advice, changing, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
 import { bindLibc, close, I32 } from "./libc.ts";
@@ -52,7 +53,7 @@ export class Irqfds {
   #bind(gsi: number, resample: boolean): void {
     if (this.#byGsi.has(gsi)) {
       throw new KvmIrqError("bad-gsi", `GSI ${gsi} has an irqfd already`, {
-        hint: `\`kvm-irq irqfd unbind ${gsi}\` takes it away`,
+        hint: advice`${changing("irqfd", "unbind", `${gsi}`)} takes it away`,
       });
     }
     const irqfd: Irqfd = { gsi, resample, kicks: 0, fd: makeEventfd(), resampleFd: undefined };
@@ -85,7 +86,7 @@ export class Irqfds {
     const irqfd = this.#byGsi.get(gsi);
     if (irqfd !== undefined) return irqfd;
     throw new KvmIrqError("bad-gsi", `GSI ${gsi} has no irqfd`, {
-      hint: `\`kvm-irq irqfd bind ${gsi}\` makes one, \`kvm-irq irqfd list\` shows those there are`,
+      hint: advice`${changing("irqfd", "bind", `${gsi}`)} makes one, ${looking("irqfd", "list")} shows those there are`,
     });
   }
 }

@@ -1,3 +1,4 @@
+import type { VmAddress } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { RawLayout } from "../abi/raw.ts";
 import type { Target } from "./target.ts";
@@ -50,6 +51,18 @@ export async function openTarget(choice: TargetChoice, env = process.env): Promi
   }
   const { SessionTarget } = await import("./session.ts");
   return SessionTarget.open(session ?? defaultSession(env));
+}
+
+/** How a command line names the same target again, whatever `KVM_IRQ_SESSION` is there. */
+export function addressOf(choice: TargetChoice, env = process.env): VmAddress {
+  const { session, pid, snapshot, vmFd } = choice;
+  if (snapshot !== undefined) return { options: ["--snapshot", snapshot], readOnly: true };
+  if (pid !== undefined) {
+    const which = vmFd === undefined ? [] : ["--vm-fd", `${vmFd}`];
+    return { options: ["--pid", `${pid}`, ...which], confirm: true };
+  }
+  const name = session ?? defaultSession(env);
+  return { options: name === defaultSession({}) && defaultSession(env) === name ? [] : ["-s", name] };
 }
 
 /** The session meant when none is named: `KVM_IRQ_SESSION`, else `default`. */

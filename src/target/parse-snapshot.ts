@@ -1,6 +1,9 @@
+import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { checkSnapshot, type SchemaIssue } from "../abi/schema.ts";
 import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "../abi/snapshot.ts";
+
+const SNAPSHOT_MAKER = looking("dump", "--json");
 
 /** How many places of a snapshot that don't fit a message names. */
 const MAX_ISSUES = 3;
@@ -14,7 +17,7 @@ const MAX_ISSUES = 3;
 export function parseSnapshot(text: string, label: string): Snapshot {
   if (text.trim() === "") {
     throw new KvmIrqError("bad-input", `${label} is empty`, {
-      hint: "`kvm-irq dump --json` makes a snapshot",
+      hint: advice`${SNAPSHOT_MAKER} makes a snapshot`,
     });
   }
   const value = parseJson(text, label);
@@ -29,7 +32,7 @@ function parseJson(text: string, label: string): unknown {
     return JSON.parse(text);
   } catch (error) {
     throw new KvmIrqError("bad-input", `${label} is not valid JSON: ${(error as Error).message}`, {
-      hint: "it may be cut short; `kvm-irq dump --json` makes a snapshot",
+      hint: advice`it may be cut short; ${SNAPSHOT_MAKER} makes a snapshot`,
     });
   }
 }
@@ -39,7 +42,7 @@ function refuseForeign(value: unknown, label: string): void {
   const { format, version } = (value ?? {}) as Record<string, unknown>;
   if (format !== SNAPSHOT_FORMAT) {
     throw new KvmIrqError("bad-input", `${label} is not a snapshot: its format is not "${SNAPSHOT_FORMAT}"`, {
-      hint: "`kvm-irq dump --json` makes a snapshot",
+      hint: advice`${SNAPSHOT_MAKER} makes a snapshot`,
     });
   }
   if (version !== SNAPSHOT_VERSION) {
@@ -55,7 +58,7 @@ function unfit(label: string, issues: SchemaIssue[]): KvmIrqError {
   const shown = issues.slice(0, MAX_ISSUES).map(({ path, message }) => `${path}: ${message}`);
   const more = issues.length > MAX_ISSUES ? `; and ${issues.length - MAX_ISSUES} more` : "";
   return new KvmIrqError("bad-input", `${label} does not fit: ${shown.join("; ")}${more}`, {
-    hint: "nothing was changed; `kvm-irq dump --json` makes a snapshot that fits",
+    hint: advice`nothing was changed; ${SNAPSHOT_MAKER} makes a snapshot that fits`,
     details: { issues },
   });
 }

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
 
@@ -99,7 +100,7 @@ function check<S extends v.GenericSchema>(schema: S, value: unknown, number: num
 
 function notATrace(line: number, why: string): KvmIrqError {
   return new KvmIrqError("bad-input", `line ${line} is not of a kvm-irq trace: ${why}`, {
-    hint: "record one with `kvm-irq trace --json -o FILE`",
+    hint: advice`record one with ${looking("trace", "--json", "-o", "FILE")}`,
     details: { line },
   });
 }

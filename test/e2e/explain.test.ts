@@ -164,7 +164,12 @@ describe.each(BACKENDS)("explain on a session of $backend", ({ backend, skip }) 
       for (const gsi of [[], ["4"], ["20"]]) {
         const live = user.run(["explain", ...gsi, "--json"]);
         const saved = user.run(["explain", ...gsi, "--snapshot", "-", "--json"], { input });
-        expect(saved).toEqual(live);
+        // What they advise differs: a file can't be changed.
+        const said = ({ status, stdout }: typeof live) => [
+          status,
+          JSON.parse(stdout, (key, value) => (key === "remedy" ? undefined : value)),
+        ];
+        expect(said(saved)).toEqual(said(live));
       }
     });
 

@@ -43,7 +43,7 @@ describe("route", () => {
     const before = user.json(["dump"]).chips;
     const { status, stderr } = user.run(["pulse", "0", "4"]);
     expect(status).toBe(2);
-    expect(stderr).toContain("GSI 4 goes nowhere\nhint: `kvm-irq route show`");
+    expect(stderr).toContain("GSI 4 goes nowhere\nhint: `kvm-irq -s default route show`");
     expect(user.json(["dump"]).chips).toEqual(before);
   });
 
