@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { archNamed } from "./arches.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
-import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
+import { KERNEL_IRQCHIPS, SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
 import {
   DELIVERY_MODES,
   DELIVERY_STATUSES,
@@ -128,6 +128,7 @@ export const snapshotSchema = v.strictObject({
       handled: v.array(v.strictObject({ vector: u8, count: u32 })),
     }),
   ),
+  irqchip: v.exactOptional(v.picklist(KERNEL_IRQCHIPS)),
   routing: v.exactOptional(v.union([v.literal("default"), v.array(route)])),
 });
 

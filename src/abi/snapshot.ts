@@ -7,6 +7,10 @@ export const SNAPSHOT_FORMAT = "kvm-irq.snapshot";
 /** Counts breaks of the format; additions leave it as it is. */
 export const SNAPSHOT_VERSION = 1;
 
+/** All of them are in the kernel, the local APICs alone, or none. */
+export const KERNEL_IRQCHIPS = ["full", "split", "none"] as const;
+export type KernelIrqchip = (typeof KERNEL_IRQCHIPS)[number];
+
 /** Where a snapshot was taken. `kind` is `session`, `process`, `file` or `scratch`. */
 export interface SnapshotSource {
   kind: string;
@@ -33,10 +37,20 @@ export interface Snapshot {
   host: SnapshotHost;
   chips: Chips;
   vcpus?: VcpuList;
+  /** Which controllers are in the kernel; absent where that could not be told. Never restored. */
+  irqchip?: KernelIrqchip;
   /** Where GSIs went; absent where that could not be told. Never restored. */
   routing?: Routing;
   /** A guest of ours on vCPU 0, and what it has handled. Never restored. */
   guest?: GuestState;
+}
+
+/** What of the VM of another process can't be shown, since its VMM emulates it; `undefined` when that is nothing. */
+export function emulatedByVmm({ irqchip, source }: Pick<Snapshot, "irqchip" | "source">): string | undefined {
+  if (source.kind !== "process" || irqchip === undefined || irqchip === "full") return undefined;
+  return irqchip === "split"
+    ? "the PICs and the IOAPIC are emulated in the VMM's user space; the kernel has the local APICs (split irqchip)"
+    : "all interrupt controllers are emulated in the VMM's user space; the kernel has none (no irqchip)";
 }
 
 /**

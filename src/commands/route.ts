@@ -37,7 +37,7 @@ export const route: CommandSpec = {
   },
   routing({ irqchip = "full", routing }: TargetInfo, action: Action, words: readonly string[]) {
     const wanted = wantedRouting(action, words) ?? routing;
-    return wanted && routingOn(irqchip, wanted);
+    return wanted && irqchip !== "none" ? routingOn(irqchip, wanted) : wanted;
   },
 
   async run(context: Context, action: Action, words: readonly string[]): Promise<Outcome> {

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { emulatedByVmm, type KernelIrqchip } from "../abi/snapshot.ts";
 import type { Difference } from "../diagnose/diff.ts";
 import type { Finding } from "../diagnose/finding.ts";
 import { hasNews, type Observation } from "../diagnose/watch.ts";
@@ -16,6 +17,8 @@ interface WatchLine {
   edges: Record<string, number>;
   appeared: readonly Finding[];
   gone: readonly Finding[];
+  /** With the first, of a VM of which it is known. */
+  irqchip?: KernelIrqchip;
   cost: { cpu: number; stopped_threads?: number; longest_stop_us?: number };
 }
 
@@ -29,6 +32,7 @@ export function watchLine(observation: Observation, cost: Cost): WatchLine {
     edges: Object.fromEntries(risen.map((gsi) => [gsi, edges.get(gsi) ?? 0])),
     appeared,
     gone,
+    ...(reading === 1 && snapshot.irqchip !== undefined && { irqchip: snapshot.irqchip }),
     cost: {
       cpu: Number(cost.cpu.toFixed(4)),
       ...(cost.stops && {
@@ -60,7 +64,11 @@ export async function writeLines(
         context.write(`${JSON.stringify(watchLine(seen, source.cost()))}\n`);
       }
     } else {
-      if (seen.reading === 1) context.notice(`watching ${label}, every ${time(intervalMs)}`);
+      if (seen.reading === 1) {
+        context.notice(`watching ${label}, every ${time(intervalMs)}`);
+        const emulated = emulatedByVmm(seen.snapshot);
+        if (emulated !== undefined) context.notice(emulated);
+      }
       const at = clock(seen.snapshot.captured_at);
       context.write(
         newsLines(seen, view)

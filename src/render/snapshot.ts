@@ -1,5 +1,5 @@
 import { printable } from "../abi/printable.ts";
-import type { Snapshot } from "../abi/snapshot.ts";
+import { emulatedByVmm, type Snapshot } from "../abi/snapshot.ts";
 import { pinRoutesOf, routingOf } from "../diagnose/routing.ts";
 import { renderGuest } from "./guest.ts";
 import { renderIoapic } from "./ioapic.ts";
@@ -17,16 +17,22 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
   const sections = [
     `${view.paint.bold(printable(label))}${printable(`${backend}, ${host.arch}, kernel ${host.kernel}`)}\n`,
   ];
+  const foreign = source.kind === "process";
+  const emulated = emulatedByVmm(snapshot);
+  if (emulated !== undefined) sections.push(`${emulated}\n`);
   const gsis = gsisOf(pinRoutesOf(routingOf(snapshot, undefined)));
   if (chips.pic1) sections.push(renderPic("PIC1", "master", chips.pic1, (pin) => gsis("pic1", pin), view));
   if (chips.pic2) sections.push(renderPic("PIC2", "slave", chips.pic2, (pin) => gsis("pic2", pin), view));
   if (chips.ioapic) sections.push(renderIoapic(chips.ioapic, view));
   for (const lapic of chips.lapic ?? []) {
     const vcpu = vcpus?.find((state) => state.vcpu === lapic.vcpu);
-    sections.push(renderLapic(lapic, vcpu, view) + (vcpu === undefined ? "" : renderVcpu(vcpu, view)));
+    sections.push(
+      renderLapic(lapic, vcpu, view) + (vcpu === undefined ? "" : renderVcpu(vcpu, view, foreign)),
+    );
   }
   for (const vcpu of vcpus ?? []) {
-    if (!chips.lapic?.some((lapic) => lapic.vcpu === vcpu.vcpu)) sections.push(renderVcpu(vcpu, view));
+    if (!chips.lapic?.some((lapic) => lapic.vcpu === vcpu.vcpu))
+      sections.push(renderVcpu(vcpu, view, foreign));
   }
   if (guest !== undefined) sections.push(renderGuest(guest, view));
   if (typeof routing === "object") sections.push(renderRouting(routing, view));

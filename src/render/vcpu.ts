@@ -2,8 +2,12 @@ import { RFLAGS_IF, shadowCause, type VcpuState } from "../abi/x86/vcpu.ts";
 import { hex } from "./format.ts";
 import type { View } from "./view.ts";
 
-/** What decides whether a vCPU takes an interrupt, on one line. */
-export function renderVcpu(vcpu: VcpuState, { paint }: View): string {
+/**
+ * What decides whether a vCPU takes an interrupt, on one line.
+ *
+ * @param foreign whether it is another process's, of which it is worth saying that nobody runs it.
+ */
+export function renderVcpu(vcpu: VcpuState, { paint }: View, foreign = false): string {
   const { interrupt, exception, nmi, smi } = vcpu;
   const interruptible = (BigInt(vcpu.rflags) & BigInt(RFLAGS_IF)) !== 0n;
   const words = [
@@ -17,6 +21,7 @@ export function renderVcpu(vcpu: VcpuState, { paint }: View): string {
     nmi.masked && "NMIs masked",
     smi.smm && "in SMM",
     smi.pending && "SMI pending",
+    foreign && vcpu.run === false && paint.yellow("not running"),
   ].filter((word) => word !== false);
   return `vCPU ${vcpu.vcpu}    ${words.join(", ")}\n`;
 }

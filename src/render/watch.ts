@@ -1,5 +1,6 @@
 import type { Chips } from "../abi/arch.ts";
 import { printable } from "../abi/printable.ts";
+import { emulatedByVmm } from "../abi/snapshot.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import { crop, scrollTo, width } from "./fit.ts";
 import { count, time } from "./format.ts";
@@ -126,7 +127,12 @@ function findingLines({ findings, appeared }: Observation, view: View): string[]
   ];
 }
 
-function panelLines(
+function panelLines(frame: Pick<WatchFrame, "observation" | "panel">, room: number, marks: Marks): string[] {
+  const emulated = emulatedByVmm(frame.observation.snapshot);
+  return [...chipLines(frame, room, marks), ...(emulated === undefined ? [] : [emulated])];
+}
+
+function chipLines(
   { observation, panel }: Pick<WatchFrame, "observation" | "panel">,
   room: number,
   marks: Marks,

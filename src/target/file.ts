@@ -3,7 +3,7 @@ import { archNamed } from "../abi/arches.ts";
 import type { ChipId, ChipImage } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { fromRaw, type RawLayout } from "../abi/raw.ts";
-import type { Snapshot, SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
+import type { KernelIrqchip, Snapshot, SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 import type { Routing } from "../abi/x86/routing.ts";
 import { encodeVcpu } from "../abi/x86/vcpu.ts";
 import { readInput } from "./input.ts";
@@ -18,6 +18,7 @@ export class FileTarget implements Target {
   readonly #host: SnapshotHost;
   readonly #images: ChipImage[];
   readonly #routing: Routing | undefined;
+  readonly #irqchip: KernelIrqchip | undefined;
   readonly #runs: ReadonlyMap<number, boolean> = new Map();
   /** Whether it tells that its VM has no vCPU, rather than nothing of them. */
   readonly #noVcpus: boolean = false;
@@ -36,6 +37,7 @@ export class FileTarget implements Target {
       this.#host = snapshot.host;
       this.#images = imagesOf(snapshot);
       this.#routing = snapshot.routing;
+      this.#irqchip = snapshot.irqchip;
       this.#runs = new Map(
         snapshot.vcpus?.flatMap(({ vcpu, run }) => (run === undefined ? [] : [[vcpu, run]])),
       );
@@ -53,6 +55,7 @@ export class FileTarget implements Target {
       host: this.#host,
       chips: this.#images.map(({ id }) => id),
       ...(this.#noVcpus && { vcpus: 0 }),
+      ...(this.#irqchip === undefined ? {} : { irqchip: this.#irqchip }),
       ...(this.#routing === undefined ? {} : { routing: this.#routing }),
       runs: this.#runs,
       readOnly: true,

@@ -15,6 +15,7 @@ import { writeChips } from "../machine/write.ts";
 import { findGadgets, type Gadgets, readMappings } from "../sys/address-space.ts";
 import { Alarm } from "../sys/alarm.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
+import { KvmError } from "../sys/kvm-error.ts";
 import { hasSeccomp, isKernelThread, readKvmFds, readStatus } from "../sys/proc.ts";
 import { PtraceError } from "../sys/ptrace.ts";
 import { RemoteMemory } from "../sys/remote-memory.ts";
@@ -115,6 +116,16 @@ function holderOf(error: unknown): "us" | "nobody" | "other" {
   return tracer === 0 ? "nobody" : letsGoSoon(tracer) ? "us" : "other";
 }
 
+/**
+ * What a refusal tells of the VM's irqchip: without PICs and IOAPIC KVM_GET_IRQCHIP gives ENXIO, without local APICs
+ * KVM_GET_LAPIC gives EINVAL (arch/x86/kvm/x86.c).
+ */
+function irqchipBy(error: unknown): "split" | "none" | undefined {
+  if (!(error instanceof KvmError)) return undefined;
+  if (error.ioctl === "KVM_GET_IRQCHIP" && error.errno === ERRNO.ENXIO) return "split";
+  return error.ioctl === "KVM_GET_LAPIC" && error.errno === ERRNO.EINVAL ? "none" : undefined;
+}
+
 /** The VM inside another process, reached by stopping a thread of it for some hundred microseconds. */
 export class ProcessTarget implements Target {
   readonly #vm: VmProcess;
@@ -124,6 +135,8 @@ export class ProcessTarget implements Target {
   readonly #endGuard = guardSignals();
   #gadgets: Gadgets | undefined;
   #lastStops: readonly ThreadStop[] = [];
+  /** What it turned out to lack when it was read; nothing else tells. */
+  #irqchip: "split" | "none" | undefined;
   #inRun: ReadonlyMap<number, number> = new Map();
   #lastRuns: ReadonlyMap<number, boolean> = new Map();
 
@@ -150,19 +163,33 @@ export class ProcessTarget implements Target {
 
   async describe(): Promise<TargetInfo> {
     const { pid, vm_fd, vcpu_fds, name } = this.#vm;
+    const irqchip = this.#irqchip;
     const each = (kind: "lapic" | "vcpu") => vcpu_fds.map(({ vcpu }): ChipId => `${kind}[${vcpu}]`);
     const program = programName(this.#vm);
     return {
       source: { kind: "process", backend: "kvm", pid, vm_fd, command: program, ...(name && { name }) },
       host: hostOf({}),
-      chips: [...HOST_ARCH.chips(0), ...each("lapic"), ...each("vcpu")],
+      chips: [
+        ...(irqchip === undefined ? HOST_ARCH.chips(0) : []),
+        ...(irqchip === "none" ? [] : each("lapic")),
+        ...each("vcpu"),
+      ],
+      ...(irqchip && { irqchip }),
       vcpus: vcpu_fds.length,
       label: `pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`,
     };
   }
 
   async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
-    const images = await this.#whenFree(ids, (machine) => readChips(machine, ids));
+    const read = (wanted: readonly ChipId[]) =>
+      this.#whenFree(wanted, (machine) => readChips(machine, wanted));
+    const images = await read(ids).catch(async (error) => {
+      const [first] = this.#vm.vcpu_fds;
+      // Without PICs and IOAPIC there may be no local APIC either.
+      if (this.#irqchip === "split" && first !== undefined)
+        await read([`lapic[${first.vcpu}]`]).catch(() => {});
+      throw error;
+    });
     this.#lastRuns = await this.#runsOf(ids);
     return images;
   }
@@ -218,6 +245,7 @@ export class ProcessTarget implements Target {
       try {
         return this.#stopped(ids, work);
       } catch (error) {
+        this.#irqchip = irqchipBy(error) ?? this.#irqchip;
         const holder = holderOf(error);
         if (holder === "nobody") races++;
         const patient = holder === "us" || (holder === "nobody" && races <= MOST_RACES);

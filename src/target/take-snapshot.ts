@@ -2,7 +2,7 @@ import { type Arch, blankState, type Chips, type VcpuList } from "../abi/arch.ts
 import { archNamed } from "../abi/arches.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { makeSnapshot, type Snapshot } from "../abi/snapshot.ts";
+import { emulatedByVmm, makeSnapshot, type Snapshot } from "../abi/snapshot.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
 /** What was read from a target at one moment: the bytes, and what they mean. */
@@ -21,11 +21,11 @@ export interface Reading {
  * @throws KvmIrqError `bad-chip` for a word that names no chip of the target.
  */
 export async function readTarget(target: Target, words: readonly string[] = []): Promise<Reading> {
-  const info = await target.describe();
+  const { info, images } = await readSelected(target, words);
   const arch = archNamed(info.host.arch);
-  const images = await target.readChips(selectChips(words, info));
   const snapshot = {
     ...makeSnapshot(arch, images, info.source, info.host),
+    ...(info.irqchip === undefined ? {} : { irqchip: info.irqchip }),
     ...(info.routing === undefined ? {} : { routing: info.routing }),
     ...(info.guest === undefined ? {} : { guest: info.guest }),
   };
@@ -36,6 +36,20 @@ export async function readTarget(target: Target, words: readonly string[] = []):
   // No local APICs, which is not the same as none that were read.
   if (info.vcpus === 0 && (words.length === 0 || words.includes("all"))) snapshot.chips.lapic = [];
   return { info, arch, images, snapshot };
+}
+
+/** A process's VM may turn out to have fewer chips than was thought: then those are read that it has. */
+async function readSelected(
+  target: Target,
+  words: readonly string[],
+): Promise<Pick<Reading, "info" | "images">> {
+  const info = await target.describe();
+  try {
+    return { info, images: await target.readChips(selectChips(words, info)) };
+  } catch (error) {
+    if ((await target.describe()).chips.length === info.chips.length) throw error;
+    return readSelected(target, words);
+  }
 }
 
 /** What a reading of a target's chips would have, had it nothing but zeros in it. No chip is read. */
@@ -55,8 +69,12 @@ export function selectChips(words: readonly string[], info: TargetInfo): ChipId[
     const filter = arch.chipFilter(word);
     if (filter === undefined) throw badChip(word, arch);
     if (!info.chips.some(filter)) {
-      throw new KvmIrqError("bad-chip", `${info.label} has no ${word}`, {
-        hint: `it has: ${info.chips.filter((id) => parseChipId(id).kind !== "vcpu").join(", ")}`,
+      const [emulated, chips] = [
+        emulatedByVmm(info),
+        info.chips.filter((id) => parseChipId(id).kind !== "vcpu"),
+      ];
+      throw new KvmIrqError("bad-chip", `${info.label} has no ${word}${emulated ? `: ${emulated}` : ""}`, {
+        hint: `it has: ${chips.join(", ") || "no chip"}${emulated ? "; ask its VMM's monitor for the others" : ""}`,
       });
     }
     return filter;

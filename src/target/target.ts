@@ -1,10 +1,9 @@
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../abi/chip.ts";
 import type { GuestState } from "../abi/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../abi/irqfd.ts";
-import type { SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
+import type { KernelIrqchip, SnapshotHost, SnapshotSource } from "../abi/snapshot.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import type { Routing } from "../abi/x86/routing.ts";
-import type { Irqchip } from "../machine/machine.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 
 /** Where a VM is and what it has, without touching it. */
@@ -16,7 +15,7 @@ export interface TargetInfo {
   /** How many vCPUs the VM has; absent where that can't be told, as of a file that may have some of them. */
   vcpus?: number;
   /** Which controllers are in the kernel; absent where that can't be told. */
-  irqchip?: Irqchip;
+  irqchip?: KernelIrqchip;
   /** Where its GSIs go; absent where that can't be told. */
   routing?: Routing;
   /** A guest of ours that runs on it. */

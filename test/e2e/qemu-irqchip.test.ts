@@ -1,0 +1,70 @@
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { haveQemu } from "../support/attach.ts";
+import { finished, User, until } from "../support/cli.ts";
+import { Qemu } from "../support/qemu.ts";
+
+const WORDS = {
+  split:
+    "the PICs and the IOAPIC are emulated in the VMM's user space; the kernel has the local APICs (split irqchip)",
+  none: "all interrupt controllers are emulated in the VMM's user space; the kernel has none (no irqchip)",
+} as const;
+
+describe.skipIf(!haveQemu).each([
+  ["split", "split", ["lapic"]],
+  ["off", "none", []],
+] as const)(
+  "QEMU with kernel-irqchip=%s (needs qemu-system-x86_64 and /dev/kvm)",
+  (option, irqchip, chips) => {
+    const user = new User({ NO_COLOR: "1" });
+    let qemu: Qemu;
+    let target: string[];
+
+    beforeAll(async () => {
+      qemu = await Qemu.start("-machine", `q35,kernel-irqchip=${option}`, "-smp", "2", "-S");
+      target = ["--pid", String(qemu.pid)];
+    }, 60_000);
+    afterAll(async () => {
+      await qemu?.end();
+      expect(user.dispose()).toEqual([]);
+    });
+
+    it("is dumped with what the kernel has, and a line for the rest", () => {
+      const snapshot = user.json([...target, "dump"]);
+      expect(snapshot).toMatchObject({ irqchip, vcpus: [{ run: false }, { run: false }] });
+      expect(Object.keys(snapshot.chips)).toEqual(chips);
+      const text = user.ok([...target, "dump"]);
+      expect(text.split("\n")).toContain(WORDS[irqchip]);
+      expect(text).toMatch(/^vCPU 1 .*, not running$/m);
+      const saved = user.run(["--snapshot", "-", "dump"], { input: JSON.stringify(snapshot) }).stdout;
+      expect(saved.split("\n")).toContain(WORDS[irqchip]);
+    });
+
+    it("has no other chips to ask for", () => {
+      const { status, stderr } = user.run([...target, "dump", "--chip", "ioapic"]);
+      expect(status).toBe(2);
+      expect(stderr).toContain(` has no ioapic: ${WORDS[irqchip]}\nhint: it has: `);
+    });
+
+    it("is watched and compared", async () => {
+      const child = user.start([...target, "watch", "--json"]);
+      let lines = "";
+      child.stdout!.on("data", (chunk) => {
+        lines += chunk;
+      });
+      await until("the first line", () => lines.includes("\n"));
+      child.kill("SIGINT");
+      await finished(child);
+      expect(JSON.parse(lines.split("\n")[0]!)).toMatchObject({ reading: 1, irqchip });
+      const input = user.ok([...target, "dump", "--json"]);
+      expect(user.run(["diff", "-", `pid:${qemu.pid}`], { input })).toMatchObject({
+        status: 0,
+        stdout: "nothing differs\n",
+      });
+    });
+
+    it("is explained without an error of the kernel's", () => {
+      for (const args of [[], ["4"]])
+        expect([0, 1]).toContain(user.run([...target, "explain", ...args]).status);
+    });
+  },
+);
