@@ -46,6 +46,9 @@ export function isChipId(text: string): text is ChipId {
 /** The kernel's number of a chip in `struct kvm_irqchip`: KVM_IRQCHIP_PIC_MASTER, _PIC_SLAVE, _IOAPIC. */
 export const IRQCHIP_NUMBER: Readonly<Partial<Record<ChipKind, number>>> = { pic1: 0, pic2: 1, ioapic: 2 };
 
+/** `KVM_MAX_VCPUS` of newer kernels. */
+export const MOST_VCPUS = 4096;
+
 /** Bytes of `struct kvm_irqchip` before the chip's own. */
 export const IRQCHIP_HEADER = 8;
 

@@ -1,4 +1,11 @@
-import { type ChipImage, IRQCHIP_HEADER, IRQCHIP_NUMBER, parseChipId, STATE_SIZE } from "./chip.ts";
+import {
+  type ChipImage,
+  IRQCHIP_HEADER,
+  IRQCHIP_NUMBER,
+  MOST_VCPUS,
+  parseChipId,
+  STATE_SIZE,
+} from "./chip.ts";
 import { KvmIrqError } from "./error.ts";
 import { SIZEOF } from "./ioctl.ts";
 import { viewOf } from "./u64.ts";
@@ -48,18 +55,23 @@ export function fromRaw(bytes: Uint8Array, layout: RawLayout = "x86"): ChipImage
       hint: "a raw file has up to three struct kvm_irqchip of 520 bytes, then struct kvm_lapic_state of 1024 bytes",
     });
   }
+  const lapicBytes = bytes.subarray(irqchips * SIZEOF.kvm_irqchip);
+  const vcpus = lapicBytes.length / SIZEOF.kvm_lapic_state;
+  if (vcpus > MOST_VCPUS) {
+    throw new KvmIrqError(
+      "bad-input",
+      `${vcpus} local APICs are too many: a VM has at most ${MOST_VCPUS} vCPUs`,
+    );
+  }
   const images: ChipImage[] = [];
   for (let n = 0; n < irqchips; n++) {
     images.push(
       irqchipImage(bytes.subarray(n * SIZEOF.kvm_irqchip, (n + 1) * SIZEOF.kvm_irqchip), ioapicSize),
     );
   }
-  const lapics = bytes.subarray(irqchips * SIZEOF.kvm_irqchip);
-  for (let offset = 0; offset < lapics.length; offset += SIZEOF.kvm_lapic_state) {
-    images.push({
-      id: `lapic[${offset / SIZEOF.kvm_lapic_state}]`,
-      bytes: lapics.subarray(offset, offset + SIZEOF.kvm_lapic_state),
-    });
+  for (let vcpu = 0; vcpu < vcpus; vcpu++) {
+    const start = vcpu * SIZEOF.kvm_lapic_state;
+    images.push({ id: `lapic[${vcpu}]`, bytes: lapicBytes.subarray(start, start + SIZEOF.kvm_lapic_state) });
   }
   return images;
 }

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { archNamed } from "./arches.ts";
+import { MOST_VCPUS } from "./chip.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
 import { KERNEL_IRQCHIPS, SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
 import {
@@ -13,6 +14,7 @@ import {
 } from "./x86/ioapic.ts";
 import { LAPIC_REGISTERS, LAPIC_RESERVED_OFFSETS, LAPIC_VECTOR_REGISTERS } from "./x86/lapic.ts";
 import { PIC_FIELDS } from "./x86/pic.ts";
+import { MAX_ROUTES } from "./x86/routing.ts";
 import { MP_STATES } from "./x86/vcpu.ts";
 
 /**
@@ -147,22 +149,25 @@ export interface SchemaIssue {
 export function checkSnapshot(value: unknown): { snapshot: Snapshot } | { issues: SchemaIssue[] } {
   const long = tooLong(value);
   if (long !== undefined) return { issues: [long] };
-  const result = v.safeParse(snapshotSchema, value);
+  const result = parse(snapshotSchema, value);
   if (!result.success) return { issues: result.issues.map(toIssue) };
   const snapshot = result.output as unknown as Snapshot;
   const issues = wrongPins(snapshot);
   return issues.length === 0 ? { snapshot } : { issues };
 }
 
-/** `KVM_MAX_VCPUS` of newer kernels. */
-const MOST_VCPUS = 4096;
-
 /** A list that no VM can have. Each of its millions of elements would be looked at, and complained of. */
 function tooLong(value: unknown): SchemaIssue | undefined {
-  const { chips, vcpus } = (value ?? {}) as { chips?: { lapic?: unknown } | null; vcpus?: unknown };
-  for (const [path, list] of Object.entries({ "chips.lapic": chips?.lapic, vcpus })) {
-    if (Array.isArray(list) && list.length > MOST_VCPUS) {
-      return { path, message: `it has ${list.length} elements, and should have at most ${MOST_VCPUS}` };
+  const { chips, vcpus, routing } = (value ?? {}) as Record<string, unknown>;
+  const { lapic } = (chips ?? {}) as Record<string, unknown>;
+  const lists: [path: string, list: unknown, most: number][] = [
+    ["chips.lapic", lapic, MOST_VCPUS],
+    ["vcpus", vcpus, MOST_VCPUS],
+    ["routing", routing, MAX_ROUTES],
+  ];
+  for (const [path, list, most] of lists) {
+    if (Array.isArray(list) && list.length > most) {
+      return { path, message: `it has ${list.length} elements, and should have at most ${most}` };
     }
   }
   return undefined;
@@ -177,7 +182,21 @@ function wrongPins({ host, chips: { ioapic } }: Snapshot): SchemaIssue[] {
 
 /** Every place where decoded chips would not fit the format, such as a vector above 255. */
 export function checkChips(value: unknown): SchemaIssue[] {
-  return v.safeParse(chipsSchema, value).issues?.map(toIssue) ?? [];
+  return parse(chipsSchema, value).issues?.map(toIssue) ?? [];
+}
+
+/** So many values, each of which may be an issue, are looked at to the end; of more, up to the first issue. */
+const MOST_LOOKED_AT = 100_000;
+
+function parse<S extends v.GenericSchema>(schema: S, value: unknown): v.SafeParseResult<S> {
+  return v.safeParse(schema, value, { abortEarly: countValues(value) > MOST_LOOKED_AT });
+}
+
+function countValues(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 1;
+  let count = 1;
+  for (const part of Object.values(value)) count += countValues(part);
+  return count;
 }
 
 function toIssue(issue: v.BaseIssue<unknown>): SchemaIssue {

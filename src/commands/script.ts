@@ -11,52 +11,77 @@ export interface ScriptLine {
 }
 
 /**
- * Cuts a line into words as a shell does: blanks separate, `'...'` and `"..."` and `\` quote, `#` at the
+ * Cuts lines into words as a shell does: blanks separate, `'...'` and `"..."` and `\` quote, `#` at the
  * start of a word begins a comment. Nothing is expanded, and `&`, `<` and `>` are letters like any other.
- *
- * @returns nothing when it ends in a backslash, which joins it with the next line.
- * @throws KvmIrqError `bad-input` for a quote that is not closed.
  */
-function splitWords(line: string): string[] | undefined {
-  const words: string[] = [];
-  let word: string | undefined;
-  for (let at = 0; at < line.length; at++) {
-    const letter = line[at]!;
-    if (letter === "#" && word === undefined) break;
-    if (letter === " " || letter === "\t" || letter === "\r") {
-      if (word !== undefined) words.push(word);
-      word = undefined;
-    } else if (letter === "'" || letter === '"') {
-      const quoted = readQuoted(line, at);
-      if (quoted === undefined) return undefined;
-      word = (word ?? "") + quoted.text;
-      at = quoted.end;
-    } else if (letter === "\\") {
-      if (++at === line.length) return undefined;
-      word = (word ?? "") + line[at];
-    } else word = (word ?? "") + letter;
-  }
-  if (word !== undefined) words.push(word);
-  return words;
-}
+class WordCutter {
+  readonly words: string[] = [];
+  #word: string | undefined;
+  /** Whether a `"` is open, behind the backslash that joins two lines. */
+  #quoted = false;
 
-/**
- * In double quotes a backslash quotes the quote and itself, and joins lines; in single quotes nothing is special.
- *
- * @returns nothing when the line ends in a backslash that joins it with the next.
- */
-function readQuoted(line: string, start: number): { text: string; end: number } | undefined {
-  const quote = line[start]!;
-  let text = "";
-  for (let at = start + 1; at < line.length; at++) {
-    if (line[at] === quote) return { text, end: at };
-    if (quote === '"' && line[at] === "\\") {
-      if (at + 1 === line.length) return undefined;
-      if (/["\\]/.test(line[at + 1]!)) at++;
+  /**
+   * Takes a line, or the next part of one.
+   *
+   * @returns whether it is complete; else it ends in a backslash, which joins it with the next.
+   * @throws KvmIrqError `bad-input` for a quote that is not closed.
+   */
+  take(line: string): boolean {
+    let at = 0;
+    while (at < line.length || this.#quoted) {
+      const letter = line[at]!;
+      if (this.#quoted) {
+        at = this.#takeQuoted(line, at, '"');
+        if (this.#quoted) return false;
+      } else if (letter === "#" && this.#word === undefined) break;
+      else if (letter === " " || letter === "\t" || letter === "\r") {
+        this.#endWord();
+        at++;
+      } else if (letter === "'" || letter === '"') {
+        this.#word ??= "";
+        at = this.#takeQuoted(line, at + 1, letter);
+        if (this.#quoted) return false;
+      } else if (letter === "\\") {
+        if (at + 1 === line.length) return false;
+        this.#word = (this.#word ?? "") + line[at + 1];
+        at += 2;
+      } else {
+        this.#word = (this.#word ?? "") + letter;
+        at++;
+      }
     }
-    text += line[at];
+    this.#endWord();
+    return true;
   }
-  throw new KvmIrqError("bad-input", `a quote (${quote}) is not closed`);
+
+  #endWord(): void {
+    if (this.#word !== undefined) this.words.push(this.#word);
+    this.#word = undefined;
+  }
+
+  /**
+   * In double quotes a backslash quotes the quote and itself, and joins lines; in single quotes nothing is
+   * special.
+   *
+   * @returns where the quote ends; it stays open where the line ends in a backslash that joins it.
+   */
+  #takeQuoted(line: string, start: number, quote: string): number {
+    for (let at = start; at < line.length; at++) {
+      if (line[at] === quote) {
+        this.#quoted = false;
+        return at + 1;
+      }
+      if (quote === '"' && line[at] === "\\") {
+        if (at + 1 === line.length) {
+          this.#quoted = true;
+          return at;
+        }
+        if (/["\\]/.test(line[at + 1]!)) at++;
+      }
+      this.#word += line[at]!;
+    }
+    throw new KvmIrqError("bad-input", `a quote (${quote}) is not closed`);
+  }
 }
 
 /** A script, which can be read as often as need be. */
@@ -84,6 +109,8 @@ export function openScript(path: string): Script {
 
 /** A loop written out has few different lines; of these, so many are taken apart once. */
 const REMEMBERED_LINES = 1000;
+/** Letters that a command can have, its joined lines together. */
+const LONGEST_LINE = 2 ** 20;
 
 /** Takes a script apart as it comes in, in pieces that end anywhere. */
 async function* wordLines(
@@ -100,10 +127,20 @@ async function* wordLines(
       const complete = joiner.take(line);
       if (complete !== undefined) yield complete;
     }
+    joiner.refuseLonger(rest.length);
   }
   const last = rest ? joiner.take(rest) : undefined;
   if (last !== undefined) yield last;
   joiner.end();
+}
+
+/** Lines that backslashes have joined so far. */
+interface Begun {
+  number: number;
+  cutter: WordCutter;
+  /** Their text, without the backslashes. */
+  parts: string[];
+  length: number;
 }
 
 /** Numbers lines, takes them apart and puts those together that backslashes join. */
@@ -111,7 +148,7 @@ class LineJoiner {
   readonly #label: string;
   readonly #known = new Map<string, string[]>();
   #number = 0;
-  #begun: { number: number; text: string } | undefined;
+  #begun: Begun | undefined;
 
   constructor(label: string) {
     this.#label = label;
@@ -123,12 +160,31 @@ class LineJoiner {
    * @returns what it completes; nothing when that goes on, or there is nothing to do.
    */
   take(line: string): ScriptLine | undefined {
+    this.refuseLonger(line.length);
     this.#number++;
-    const { number, text: before } = this.#begun ?? { number: this.#number, text: "" };
-    const text = before + (line.endsWith("\r") ? line.slice(0, -1) : line);
-    const words = this.#wordsOf(text, number);
-    this.#begun = words === undefined ? { number, text: text.slice(0, -1) } : undefined;
-    return words === undefined || words.length === 0 ? undefined : { number, text: text.trim(), words };
+    const part = line.endsWith("\r") ? line.slice(0, -1) : line;
+    const known = this.#begun === undefined ? this.#known.get(part) : undefined;
+    if (known !== undefined) return lineOf(this.#number, part, known);
+    const begun = this.#begun ?? { number: this.#number, cutter: new WordCutter(), parts: [], length: 0 };
+    if (!this.#cut(begun, part)) {
+      begun.parts.push(part.slice(0, -1));
+      begun.length += part.length;
+      this.#begun = begun;
+      return undefined;
+    }
+    if (begun.parts.length === 0) this.#remember(part, begun.cutter.words);
+    this.#begun = undefined;
+    return lineOf(begun.number, [...begun.parts, part].join(""), begun.cutter.words);
+  }
+
+  /** @throws KvmIrqError `bad-input` when a line goes on for longer than a command can. */
+  refuseLonger(letters: number): void {
+    if ((this.#begun?.length ?? 0) + letters <= LONGEST_LINE) return;
+    throw mistakeAt(
+      this.#label,
+      this.#begun?.number ?? this.#number + 1,
+      new KvmIrqError("bad-input", `the line has more than ${LONGEST_LINE} characters`),
+    );
   }
 
   /** @throws KvmIrqError `bad-input` when the last line was to be joined with one that is not there. */
@@ -143,19 +199,22 @@ class LineJoiner {
     );
   }
 
-  #wordsOf(text: string, number: number): string[] | undefined {
-    const known = this.#known.get(text);
-    if (known !== undefined) return known;
+  #cut({ number, cutter }: Begun, part: string): boolean {
     try {
-      const words = splitWords(text);
-      if (words === undefined) return undefined;
-      if (this.#known.size >= REMEMBERED_LINES) this.#known.clear();
-      this.#known.set(text, words);
-      return words;
+      return cutter.take(part);
     } catch (error) {
       throw mistakeAt(this.#label, number, error);
     }
   }
+
+  #remember(text: string, words: string[]): void {
+    if (this.#known.size >= REMEMBERED_LINES) this.#known.clear();
+    this.#known.set(text, words);
+  }
+}
+
+function lineOf(number: number, text: string, words: string[]): ScriptLine | undefined {
+  return words.length === 0 ? undefined : { number, text: text.trim(), words };
 }
 
 /**

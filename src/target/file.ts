@@ -16,7 +16,7 @@ export class FileTarget implements Target {
   readonly #label: string;
   readonly #source: SnapshotSource;
   readonly #host: SnapshotHost;
-  readonly #images: ChipImage[];
+  readonly #images: ReadonlyMap<ChipId, ChipImage>;
   readonly #routing: Routing | undefined;
   readonly #irqchip: KernelIrqchip | undefined;
   readonly #runs: ReadonlyMap<number, boolean> = new Map();
@@ -35,7 +35,7 @@ export class FileTarget implements Target {
       const snapshot = parseSnapshot(bytes.toString("utf8"), this.#label);
       this.#source = snapshot.source;
       this.#host = snapshot.host;
-      this.#images = imagesOf(snapshot);
+      this.#images = byId(imagesOf(snapshot));
       this.#routing = snapshot.routing;
       this.#irqchip = snapshot.irqchip;
       this.#runs = new Map(
@@ -45,7 +45,7 @@ export class FileTarget implements Target {
     } else {
       this.#source = { kind: "file", name: this.#label };
       this.#host = { kernel: "unknown", arch: layout === "ia64" ? "ia64" : "x86_64" };
-      this.#images = fromRaw(bytes, layout);
+      this.#images = byId(fromRaw(bytes, layout));
     }
   }
 
@@ -53,7 +53,7 @@ export class FileTarget implements Target {
     return {
       source: this.#source,
       host: this.#host,
-      chips: this.#images.map(({ id }) => id),
+      chips: [...this.#images.keys()],
       ...(this.#noVcpus && { vcpus: 0 }),
       ...(this.#irqchip === undefined ? {} : { irqchip: this.#irqchip }),
       ...(this.#routing === undefined ? {} : { routing: this.#routing }),
@@ -65,7 +65,7 @@ export class FileTarget implements Target {
 
   async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
     return ids.map((id) => {
-      const image = this.#images.find((candidate) => candidate.id === id);
+      const image = this.#images.get(id);
       if (image === undefined) throw new KvmIrqError("bad-chip", `${this.#label} has no ${id}`);
       return image;
     });
@@ -92,6 +92,10 @@ export class FileTarget implements Target {
   }
 
   async close(): Promise<void> {}
+}
+
+function byId(images: readonly ChipImage[]): ReadonlyMap<ChipId, ChipImage> {
+  return new Map(images.map((image) => [image.id, image]));
 }
 
 /** Raw chips start with a small chip number or a register page's zeros; JSON and empty input do not. */

@@ -1,5 +1,6 @@
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { excessOf } from "../abi/json-limits.ts";
 import { checkSnapshot, type SchemaIssue } from "../abi/schema.ts";
 import { SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "../abi/snapshot.ts";
 
@@ -20,6 +21,8 @@ export function parseSnapshot(text: string, label: string): Snapshot {
       hint: advice`${SNAPSHOT_MAKER} makes a snapshot`,
     });
   }
+  const excess = excessOf(text);
+  if (excess !== undefined) throw unfit(label, [{ path: "", message: excess }]);
   const value = parseJson(text, label);
   refuseForeign(value, label);
   const result = checkSnapshot(value);
@@ -55,7 +58,9 @@ function refuseForeign(value: unknown, label: string): void {
 }
 
 function unfit(label: string, issues: SchemaIssue[]): KvmIrqError {
-  const shown = issues.slice(0, MAX_ISSUES).map(({ path, message }) => `${path}: ${message}`);
+  const shown = issues
+    .slice(0, MAX_ISSUES)
+    .map(({ path, message }) => (path === "" ? message : `${path}: ${message}`));
   const more = issues.length > MAX_ISSUES ? `; and ${issues.length - MAX_ISSUES} more` : "";
   return new KvmIrqError("bad-input", `${label} does not fit: ${shown.join("; ")}${more}`, {
     hint: advice`nothing was changed; ${SNAPSHOT_MAKER} makes a snapshot that fits`,

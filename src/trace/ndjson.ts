@@ -32,7 +32,7 @@ export function summaryLine(summary: TraceSummary): string {
 }
 
 const count = v.pipe(v.number(), v.integer(), v.minValue(0));
-const u64 = v.union([v.number(), v.pipe(v.string(), v.regex(/^0x[0-9a-f]{1,16}$/))]);
+const u64 = v.union([v.pipe(v.number(), v.safeInteger()), v.pipe(v.string(), v.regex(/^0x[0-9a-f]{1,16}$/))]);
 const header = v.object({
   format: v.literal(TRACE_FORMAT),
   version: v.literal(TRACE_VERSION),
@@ -44,7 +44,7 @@ const header = v.object({
   missing: v.array(v.string()),
 });
 const event = v.object({
-  time: v.number(),
+  time: v.pipe(v.number(), v.finite()),
   cpu: count,
   pid: count,
   comm: v.string(),

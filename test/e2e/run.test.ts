@@ -109,6 +109,17 @@ describe("run", () => {
     expect(run(path).stderr).toBe(`${path}:7: expect   lapic[0].irr=0x99: a condition does not hold\n`);
   });
 
+  it("joins as many lines as there are, and refuses a line that no command can be", () => {
+    const { stdout } = run(
+      script("very-joined", "pulse \\", ...Array(20_000).fill("4 \\"), "4"),
+      "--dry-run",
+    );
+    expect(stdout).toContain("1 command");
+    const longer = script("longer", "pulse 4", `pulse ${"4 ".repeat(2 ** 20)}`);
+    expect(run(longer)).toMatchObject({ status: 6, stdout: "" });
+    expect(run(longer).stderr).toContain(`${longer}:2: the line has more than 1048576 characters`);
+  });
+
   it.each(["\n", ""])("takes a backslash at the end of the script (%j) for a mistake", (end) => {
     const input = `pulse 4\nexpect \\\n  pic1.imr=0\\${end}`;
     const { status, stdout, stderr } = user.run(["run", "-"], { input });

@@ -1,7 +1,8 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { User } from "../support/cli.ts";
+import { PROGRAM, User } from "../support/cli.ts";
 
 const user = new User();
 /** What colours start with. */
@@ -25,6 +26,19 @@ const changed = (change: Change) => {
   change(value);
   return JSON.stringify(value);
 };
+
+/** A snapshot with that text in place of its redirection table. */
+const withRedirtbl = (text: string) =>
+  changed(({ chips }) => {
+    chips.ioapic.redirtbl = "HERE";
+  }).replace('"HERE"', text);
+const withRoutes = (count: number) =>
+  changed((value) => {
+    value.routing = Array.from({ length: count }, (_, gsi) => ({
+      gsi,
+      msi: { address: 0xfee00000, data: 0 },
+    }));
+  });
 
 describe("dump", () => {
   it("shows every chip, a row a pin, in plain text when piped", () => {
@@ -362,7 +376,31 @@ describe("restore", () => {
     for (const args of [["restore"], ["dump", "--snapshot"], ["run"]]) {
       const { status, stderr } = user.run([...args, "/dev/zero"]);
       expect(status).toBe(6);
-      expect(stderr).toContain("/dev/zero has more than 256 MiB");
+      expect(stderr).toContain("/dev/zero has more than 32 MiB");
+    }
+  });
+
+  it.each<[what: string, content: () => string | Buffer, says: string]>([
+    ["a million redirection entries", () => withRedirtbl(`[${"{},".repeat(1e6)}{}]`), "lists and objects"],
+    ["ten million brackets", () => "[".repeat(1e7), "nested"],
+    ["objects in objects", () => withRedirtbl('{"a":'.repeat(1e5)), "nested"],
+    ["a million fields", () => `{${Array.from({ length: 1e6 }, (_, n) => `"k${n}":0`)}}`, "fields"],
+    [
+      "30,000 routes",
+      () => withRoutes(30_000),
+      "routing: it has 30000 elements, and should have at most 4096",
+    ],
+    ["10,000 local APICs", () => Buffer.alloc(10_000 * 1024), "10000 local APICs are too many"],
+  ])("refuses %s before they take memory", (_, content, says) => {
+    writeFileSync(path("huge"), content());
+    for (const args of [
+      ["dump", "--snapshot"],
+      ["create", "huge", "--backend", "model", "--from"],
+    ]) {
+      const argv = ["--max-old-space-size=128", PROGRAM, ...args, path("huge")];
+      const { status, stderr } = spawnSync(process.execPath, argv, { env: user.env, encoding: "utf8" });
+      expect(stderr).toContain(says);
+      expect(status).toBe(6);
     }
   });
 

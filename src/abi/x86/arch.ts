@@ -60,7 +60,8 @@ function decodeImages(images: readonly ChipImage[]): { chips: Chips; vcpus?: Vcp
         chips.ioapic = decodeIoapic(bytes);
         break;
       case "lapic":
-        chips.lapic = [...(chips.lapic ?? []), decodeLapic(bytes, vcpu)];
+        chips.lapic ??= [];
+        chips.lapic.push(decodeLapic(bytes, vcpu));
         break;
       case "vcpu":
         vcpus.push(decodeVcpu(bytes, vcpu));
