@@ -131,11 +131,17 @@ export class TraceInstance {
     const instances = join(tracefs, "instances");
     const name = `kvm-irq-${process.pid}-${instancesMade++}`;
     this.path = join(instances, name);
-    onTracefs(() => {
-      sweepInstances(instances);
-      mkdirSync(this.path);
-    });
+    // Before the instance is made: the process may be killed at any moment after that.
     this.#guard = startGuard(tracefs, join("instances", name));
+    try {
+      onTracefs(() => {
+        sweepInstances(instances);
+        mkdirSync(this.path);
+      });
+    } catch (error) {
+      this.#guard.dismiss();
+      throw error;
+    }
     process.on("exit", this.#onExit);
   }
 

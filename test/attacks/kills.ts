@@ -12,18 +12,27 @@ import type { Random } from "./random.ts";
 /** How long a program may take to end once it is told to. */
 const PATIENCE_MS = 20_000;
 
+interface Killing {
+  args: readonly string[];
+  /** How long it may run until it is ended, at the most; counted from when it has begun what it does, if that shows. */
+  ms: number;
+  hasBegun?: (pid: number) => boolean;
+  signal?: NodeJS.Signals;
+}
+
 /** Starts the program and ends it at a random point of the time that it takes. @returns its pid, and whether it ended. */
 async function killSome(
   user: User,
   random: Random,
-  args: readonly string[],
-  ms: number,
-  signal: NodeJS.Signals = "SIGKILL",
+  { args, ms, hasBegun, signal = "SIGKILL" }: Killing,
 ): Promise<{ pid: number; problems: string[] }> {
   const child = user.start(args);
   child.stdout?.resume();
   child.stderr?.resume();
   const ended = once(child, "exit");
+  if (hasBegun !== undefined && random.chance(0.7)) {
+    await until("it has begun", () => child.exitCode !== null || hasBegun(child.pid!));
+  }
   await sleep(random.next() * ms);
   child.kill(signal);
   let late = false;
@@ -67,7 +76,7 @@ const killedCreates: Attack = {
             ["create", name, "--replace", "--backend", "model"],
           ])
         : ["create", name, "--backend", "model"];
-      const { problems } = await killSome(user, random, args, 200);
+      const { problems } = await killSome(user, random, { args, ms: 200 });
       // A holder that is on its way when its creator dies notices within a moment.
       const isSettled = () => holdersNamed(name).length === sessionsNamed(user, name);
       await until("holders and sessions agree", isSettled, 5000).catch(() => {
@@ -99,7 +108,11 @@ const killedDumps: Attack = {
     const file = join(user.folder, "out");
     for (let n = 0; n < count; n++) {
       const signal = random.pick<NodeJS.Signals>(["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP"]);
-      const { problems } = await killSome(user, random, ["dump", "--json", "-o", file], 150, signal);
+      const { problems } = await killSome(user, random, {
+        args: ["dump", "--json", "-o", file],
+        ms: 150,
+        signal,
+      });
       if (existsSync(file) && !/\}\s*$/.test(readFileSync(file, "utf8")))
         problems.push("the file is there in part");
       const beside = readdirSync(user.folder).filter((name) => name !== "out" && name !== "kvm-irq");
@@ -123,19 +136,16 @@ const killedTraces: Attack = {
     try {
       for (let n = 0; n < count; n++) {
         const signal = random.pick<NodeJS.Signals>(["SIGKILL", "SIGKILL", "SIGTERM", "SIGHUP"]);
-        const { pid, problems } = await killSome(
-          user,
-          random,
-          ["trace", "--all", "-o", "/dev/null"],
-          600,
+        const instances = () => readdirSync(join(tracefs.path, "instances"));
+        const leftBy = (pid: number) => instances().filter((name) => name.split(/\D+/).includes(String(pid)));
+        const { pid, problems } = await killSome(user, random, {
+          args: ["trace", "--all", "-o", "/dev/null"],
+          ms: 300,
+          hasBegun: (pid) => leftBy(pid).length > 0,
           signal,
-        );
-        const left = () =>
-          readdirSync(join(tracefs.path, "instances")).filter((name) =>
-            name.split(/\D+/).includes(String(pid)),
-          );
-        await until("no instance is left", () => left().length === 0, 10_000).catch(() =>
-          problems.push(`it left ${left()}`),
+        });
+        await until("no instance is left", () => leftBy(pid).length === 0, 10_000).catch(() =>
+          problems.push(`it left ${leftBy(pid)}`),
         );
         tally.count(signal, problems);
       }
@@ -167,7 +177,7 @@ const killedAttaches: Attack = {
     for (let n = 0; n < count; n++) {
       const args = [...random.pick(ATTACHING), "--pid", String(vmm.pid)];
       const signal = random.pick<NodeJS.Signals>(["SIGKILL", "SIGKILL", "SIGTERM", "SIGINT"]);
-      const { problems } = await killSome(user, random, args, 400, signal);
+      const { problems } = await killSome(user, random, { args, ms: 400, signal });
       await until("its threads are let go", () => leftovers(vmm.pid).length === 0, 5000).catch(() =>
         problems.push(...leftovers(vmm.pid)),
       );
