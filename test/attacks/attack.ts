@@ -6,7 +6,7 @@ export class Tally {
   tried = 0;
   /** What went wrong, one sentence for each try that did. */
   readonly wrong: string[] = [];
-  /** The most memory that a program took, in KiB, and the longest that one ran, in milliseconds. */
+  /** The most memory that a program took, in KiB, and the most CPU time, in milliseconds. */
   worstKib = 0;
   worstMs = 0;
 

@@ -12,7 +12,7 @@ const SHOWN = 10;
  */
 export async function attackAll(names: readonly string[], divisor: number): Promise<number> {
   console.error(`attack: seed ${SEED}; ATTACK_SEED=${SEED} does the same again`);
-  const head = ["ATTACK", "WHAT", "TRIED", "RIGHT", "WRONG", "WORST MiB", "WORST s"];
+  const head = ["ATTACK", "WHAT", "TRIED", "RIGHT", "WRONG", "WORST MiB", "CPU s"];
   const table = new Table({
     head,
     style: { head: [], border: [], compact: true },

@@ -37,7 +37,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   Object.assign(process.env, env);
   process.exitCode = 0;
   const interrupt = setTimeout(() => process.emit("SIGINT", "SIGINT"), INTERRUPT_MS);
-  const started = performance.now();
+  const before = process.cpuUsage();
   try {
     await main(argv);
   } catch (error) {
@@ -45,7 +45,8 @@ for await (const line of createInterface({ input: process.stdin })) {
     else said.stderr += `thrown out of main: ${error?.stack ?? error}\n`;
   }
   clearTimeout(interrupt);
-  const ms = performance.now() - started;
+  const { user, system } = process.cpuUsage(before);
+  const ms = (user + system) / 1000;
   for (const name of Object.keys(env)) delete process.env[name];
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(signal);
   for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error");

@@ -13,12 +13,14 @@ export interface Ran {
   stdout: string;
   stderr: string;
   kib: number;
+  /** Of CPU time: how long it takes depends on what else this machine does. */
   ms: number;
 }
 
-/** The most memory that a call may take, and the time after which it counts as hanging. */
+/** The most memory and CPU time that a call may take, and the time after which it counts as hanging. */
 const MOST_KIB = 300 * 1024;
-const PATIENCE_S = 30;
+const MOST_CPU_MS = 15_000;
+const PATIENCE_S = 60;
 
 /** Every exit status that the README names. */
 const STATUSES: readonly (number | null)[] = [0, 1, 2, 3, 4, 5, 6, 130];
@@ -41,7 +43,7 @@ function controlIn(text: string): string | undefined {
  * @param allowed the statuses that make sense here.
  */
 export function problemsOf(ran: Ran, allowed: readonly number[] = []): string[] {
-  const { status, signal, stdout, stderr, kib } = ran;
+  const { status, signal, stdout, stderr, kib, ms } = ran;
   const problems: string[] = [];
   if (signal !== 0)
     problems.push(signal === 9 ? `no end after ${PATIENCE_S} s` : `ended by signal ${signal}`);
@@ -54,6 +56,7 @@ export function problemsOf(ran: Ran, allowed: readonly number[] = []): string[] 
   const control = controlIn(stdout) ?? controlIn(stderr);
   if (control !== undefined) problems.push(`a control character U+${hex(control)}`);
   if (kib > MOST_KIB) problems.push(`${Math.round(kib / 1024)} MiB`);
+  if (ms > MOST_CPU_MS) problems.push(`${(ms / 1000).toFixed(0)} s of CPU time`);
   if (problems.length > 0) problems.push(`it said ${JSON.stringify((stderr || stdout).slice(0, 300))}`);
   return problems;
 }
