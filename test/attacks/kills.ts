@@ -163,7 +163,7 @@ const ATTACHING: readonly string[][] = [
   ["dump", "--chip", "pic1"],
   ["dump", "--chip", "lapic"],
   ["explain", "--json"],
-  ["watch", "--interval", "10ms"],
+  ["watch", "--interval", "20ms"],
 ];
 
 const killedAttaches: Attack = {

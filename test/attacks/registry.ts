@@ -5,6 +5,7 @@ import { KILL_ATTACKS } from "./kills.ts";
 import { LINE_ATTACKS } from "./lines.ts";
 import { NAME_ATTACKS } from "./names.ts";
 import { SESSION_ATTACKS } from "./sessions.ts";
+import { TRACEE_ATTACKS } from "./tracees.ts";
 
 /** Every attack, in the order in which they are run. */
 export const ATTACKS: readonly Attack[] = [
@@ -14,4 +15,5 @@ export const ATTACKS: readonly Attack[] = [
   ...SESSION_ATTACKS,
   ...FAULT_ATTACKS,
   ...KILL_ATTACKS,
+  ...TRACEE_ATTACKS,
 ];
