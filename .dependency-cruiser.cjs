@@ -12,7 +12,7 @@ const FLOORS = [
   "trace",
   "sys",
   "machine",
-  "abi",
+  "abi|registers",
 ];
 
 const path = (floors) => `^src/(${floors.join("|")})(/|\\.ts$)`;

@@ -1,83 +1,36 @@
 import * as v from "valibot";
+import { fieldSchemas, schemaOf, unsigned } from "../registers/schema.ts";
 import { archNamed } from "./arches.ts";
 import { MOST_VCPUS } from "./chip.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
 import { KERNEL_IRQCHIPS, SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
-import {
-  DELIVERY_MODES,
-  DELIVERY_STATUSES,
-  DEST_MODES,
-  IOAPIC_NUM_PINS,
-  IOAPIC_NUM_PINS_IA64,
-  POLARITIES,
-  TRIG_MODES,
-} from "./x86/ioapic.ts";
-import { LAPIC_REGISTERS, LAPIC_RESERVED_OFFSETS, LAPIC_VECTOR_REGISTERS } from "./x86/lapic.ts";
-import { PIC_FIELDS } from "./x86/pic.ts";
+import { IOAPIC, IOAPIC_NUM_PINS, IOAPIC_NUM_PINS_IA64, REDIRECTION_ENTRY } from "./x86/ioapic.ts";
+import { LAPIC } from "./x86/lapic.ts";
+import { PIC } from "./x86/pic.ts";
 import { MAX_ROUTES } from "./x86/routing.ts";
-import { MP_STATES } from "./x86/vcpu.ts";
+import { VCPU } from "./x86/vcpu.ts";
 
 /**
  * The snapshot format as a valibot schema: it validates what people hand in, and the JSON Schema of the
  * package is made from it. Only the commands that take snapshots load this file.
  */
 
-const unsigned = (bits: number) => v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(2 ** bits - 1));
 const u8 = unsigned(8);
 const u32 = unsigned(32);
-const u64 = v.union([
-  v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(Number.MAX_SAFE_INTEGER)),
-  v.pipe(
-    v.string(),
-    v.regex(
-      /^0x[0-9a-f]{1,16}$/,
-      ({ received }) => `${received} is not a number such as 0x1ff, of up to 16 digits in lower case`,
-    ),
-  ),
-]);
 
-function allOf<const K extends string, S extends v.GenericSchema>(names: readonly K[], schema: S) {
-  return Object.fromEntries(names.map((name) => [name, schema])) as Record<K, S>;
-}
-
-const pic = v.strictObject(allOf(PIC_FIELDS, u8));
-
-const redirectionEntry = v.strictObject({
-  vector: u8,
-  delivery_mode: v.picklist(DELIVERY_MODES),
-  dest_mode: v.picklist(DEST_MODES),
-  delivery_status: v.picklist(DELIVERY_STATUSES),
-  polarity: v.picklist(POLARITIES),
-  remote_irr: v.boolean(),
-  trig_mode: v.picklist(TRIG_MODES),
-  mask: v.boolean(),
-  dest_id: u8,
-  reserved: v.exactOptional(unsigned(39)),
-});
+const pic = v.strictObject(fieldSchemas(PIC.fields));
 
 const ioapic = v.strictObject({
-  base_address: u64,
-  ioregsel: u32,
-  id: u32,
-  irr: u32,
-  pad: v.exactOptional(u32),
+  ...fieldSchemas(IOAPIC.fields),
   /** How many exactly, the architecture says: {@link wrongPins}. */
   redirtbl: v.pipe(
-    v.array(redirectionEntry),
+    v.array(schemaOf(REDIRECTION_ENTRY)),
     v.minLength(IOAPIC_NUM_PINS),
     v.maxLength(IOAPIC_NUM_PINS_IA64),
   ),
 });
 
-const registerNames = Object.keys(LAPIC_REGISTERS) as (keyof typeof LAPIC_REGISTERS)[];
-const vectorRegisterNames = Object.keys(LAPIC_VECTOR_REGISTERS) as (keyof typeof LAPIC_VECTOR_REGISTERS)[];
-
-const lapic = v.strictObject({
-  vcpu: u32,
-  ...allOf(registerNames, u32),
-  ...allOf(vectorRegisterNames, v.array(u8)),
-  reserved: v.exactOptional(v.record(v.picklist([...LAPIC_RESERVED_OFFSETS]), u32)),
-});
+const lapic = v.strictObject({ vcpu: u32, ...fieldSchemas(LAPIC.fields) });
 
 /** Every local APIC belongs to a vCPU of its own; a second image of one would silently win. */
 const lapics = v.pipe(
@@ -87,18 +40,7 @@ const lapics = v.pipe(
 
 const vcpu = v.strictObject({
   vcpu: u32,
-  mp_state: v.union([
-    v.picklist(MP_STATES),
-    v.pipe(
-      v.string(),
-      v.regex(/^unknown-\d{1,10}$/, ({ received }) => `${received} is not one of ${MP_STATES.join(", ")}`),
-    ),
-  ]),
-  ...allOf(["rip", "rflags", "cr0", "cr8", "efer", "apic_base"], u64),
-  exception: v.strictObject({ injected: v.boolean(), pending: v.boolean(), nr: u8 }),
-  interrupt: v.strictObject({ injected: v.boolean(), nr: u8, soft: v.boolean(), shadow: u8 }),
-  nmi: v.strictObject({ injected: v.boolean(), pending: u8, masked: v.boolean() }),
-  smi: v.strictObject({ smm: v.boolean(), pending: v.boolean() }),
+  ...fieldSchemas(VCPU.fields),
   run: v.exactOptional(v.boolean()),
 });
 

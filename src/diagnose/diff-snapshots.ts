@@ -1,5 +1,6 @@
 import type { Chips, VcpuList } from "../abi/arch.ts";
 import { covers, parsePath } from "../abi/path.ts";
+import { isBitwise } from "../abi/x86/fields.ts";
 import { type Route, type Routing, routesOf } from "../abi/x86/routing.ts";
 import { bitsOf } from "./bits.ts";
 import { type Difference, diffState } from "./diff.ts";
@@ -101,27 +102,9 @@ function fieldsOf({ chips, vcpus }: State): object {
   return vcpus === undefined ? chips : { ...chips, vcpus };
 }
 
-/** Registers whose bits each mean something by themselves, by the last part of their path. */
-const BIT_REGISTERS = new Set([
-  ...["last_irr", "irr", "imr", "isr", "elcr", "elcr_mask"],
-  ...[
-    "svr",
-    "esr",
-    "lvt_cmci",
-    "lvt_timer",
-    "lvt_thermal",
-    "lvt_perf",
-    "lvt_lint0",
-    "lvt_lint1",
-    "lvt_error",
-  ],
-  ...["rflags", "cr0", "efer", "apic_base", "shadow"],
-]);
-
 function changes({ path, from, to }: Difference): Pick<Difference, "set" | "cleared"> {
   if (Array.isArray(from) && Array.isArray(to)) return apart(from, to);
-  const name = path.slice(path.lastIndexOf(".") + 1);
-  if (!BIT_REGISTERS.has(name) || !isRegister(from) || !isRegister(to)) return {};
+  if (!isRegister(from) || !isRegister(to) || !isBitwise(path)) return {};
   return apart(bitsOf(from), bitsOf(to));
 }
 

@@ -9,7 +9,7 @@ import {
   type LapicVectorRegister,
 } from "../../src/abi/x86/lapic.ts";
 import { encodeMsi, type MsiMessage } from "../../src/abi/x86/msi.ts";
-import { PIC_FIELDS, type PicField } from "../../src/abi/x86/pic.ts";
+import { PIC, type PicField } from "../../src/abi/x86/pic.ts";
 import type { Route, Routing } from "../../src/abi/x86/routing.ts";
 import type { PresetName } from "../../src/machine/presets.ts";
 import type { PicEoi } from "../../src/model/pic.ts";
@@ -98,7 +98,7 @@ const picField = fc.constantFrom<PicField>(
 const picFields = fc.array(
   fc
     .tuple(picField, fc.oneof(fc.constant(0), oneBit, byte))
-    .map(([field, value]): Patch => ({ offset: PIC_FIELDS.indexOf(field), bytes: [value] })),
+    .map(([field, value]): Patch => ({ offset: Object.keys(PIC.fields).indexOf(field), bytes: [value] })),
   { maxLength: 4 },
 );
 const picPatches = fc.oneof(

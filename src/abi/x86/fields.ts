@@ -1,14 +1,29 @@
+import { type Field, type Fields, list, record } from "../../registers/field.ts";
+import { fieldAt } from "../../registers/path.ts";
 import { blankState } from "../arch.ts";
-import { certainPart, type Path, resolvePath } from "../path.ts";
+import { certainPart, type Path, parsePath, resolvePath } from "../path.ts";
 import { X86_64 } from "./arch.ts";
-import { DELIVERY_MODES, DELIVERY_STATUSES, DEST_MODES, POLARITIES, TRIG_MODES } from "./ioapic.ts";
+import { IOAPIC } from "./ioapic.ts";
+import { LAPIC } from "./lapic.ts";
+import { PIC } from "./pic.ts";
+import { VCPU } from "./vcpu.ts";
+
+const each = (fields: Fields) => list(0, 0, 0, record(0, fields));
+/** Every field of decoded state, under the name that paths to it begin with. */
+const FIELDS: Fields = {
+  pic1: record(0, PIC.fields),
+  pic2: record(0, PIC.fields),
+  ioapic: record(0, IOAPIC.fields),
+  lapic: each(LAPIC.fields),
+  vcpus: each(VCPU.fields),
+};
 
 const { chips, vcpus } = blankState(X86_64, [...X86_64.chips(1), "vcpu[0]"]);
 /** One of each: what a snapshot of any VM has the same fields as. */
 const EVERY_FIELD = { ...chips, vcpus };
 
 /**
- * Insists that a path names something that there can be. Its indices are left to the VM, which may have more
+ * Throws unless a path names something that there can be. Its indices are left to the VM, which may have more
  * vCPUs or fewer.
  *
  * @throws KvmIrqError `bad-path` for a name that no chip has.
@@ -21,15 +36,17 @@ export function checkFieldNames(path: Path): void {
   });
 }
 
-const WORDS: Readonly<Record<string, readonly string[]>> = {
-  delivery_mode: DELIVERY_MODES,
-  dest_mode: DEST_MODES,
-  delivery_status: DELIVERY_STATUSES,
-  polarity: POLARITIES,
-  trig_mode: TRIG_MODES,
-};
-
 /** The words that the field at the end of a path can be; nothing for a field that is no word, or any. */
 export function wordsOf(path: string): readonly string[] | undefined {
-  return WORDS[path.slice(path.lastIndexOf(".") + 1)];
+  const shape = namedField(path)?.shape;
+  return shape?.kind === "word" && !shape.open ? shape.words : undefined;
+}
+
+/** Whether the bits of the field at the end of a path mean something each. */
+export function isBitwise(path: string): boolean {
+  return namedField(path)?.bitwise === true;
+}
+
+function namedField(path: string): Field | undefined {
+  return fieldAt(FIELDS, parsePath(path));
 }

@@ -1,17 +1,22 @@
-import { readU64, type U64, viewOf, writeU64 } from "../u64.ts";
+import {
+  bits,
+  bitwise,
+  flag,
+  list,
+  optional,
+  type RecordOf,
+  record,
+  u32,
+  u64,
+  word,
+} from "../../registers/field.ts";
+import { type Struct, struct } from "../../registers/struct.ts";
+import { viewOf } from "../u64.ts";
 
 /** `KVM_IOAPIC_NUM_PINS` of x86. */
 export const IOAPIC_NUM_PINS = 24;
 /** `KVM_IOAPIC_NUM_PINS` of ia64, which left Linux in 3.19: only ever met as saved bytes. */
 export const IOAPIC_NUM_PINS_IA64 = 48;
-
-/** Bytes before the redirection table: base_address, ioregsel, id, irr, pad. */
-const HEADER_SIZE = 24;
-
-/** Bytes of a `struct kvm_ioapic_state` with so many pins. */
-export function ioapicStateSize(pins: number): number {
-  return HEADER_SIZE + pins * 8;
-}
 
 /**
  * Delivery modes by their three-bit code (82093AA data sheet, 3.2.4; Intel SDM vol. 3, 12.6.1).
@@ -28,73 +33,57 @@ export const DELIVERY_MODES = [
   "extint",
 ] as const;
 export const DEST_MODES = ["physical", "logical"] as const;
-export const DELIVERY_STATUSES = ["idle", "pending"] as const;
-export const POLARITIES = ["high", "low"] as const;
 export const TRIG_MODES = ["edge", "level"] as const;
 
-/** One entry of the redirection table, fields named as in `union kvm_ioapic_redirect_entry`. */
-export interface RedirectionEntry {
-  vector: number;
-  delivery_mode: (typeof DELIVERY_MODES)[number];
-  dest_mode: (typeof DEST_MODES)[number];
-  delivery_status: (typeof DELIVERY_STATUSES)[number];
-  polarity: (typeof POLARITIES)[number];
-  remote_irr: boolean;
-  trig_mode: (typeof TRIG_MODES)[number];
-  mask: boolean;
-  /** 0 to 255; an APIC id in physical mode, a logical destination in logical mode. */
-  dest_id: number;
-  /** Bits 17 to 55, as a number of 39 bits. Left out when zero. */
-  reserved?: number;
+/** One entry of the redirection table: `union kvm_ioapic_redirect_entry`, 64 bits. */
+export const REDIRECTION_ENTRY = record(0, {
+  vector: bits(0, 8),
+  delivery_mode: word(bits(8, 3), DELIVERY_MODES),
+  dest_mode: word(bits(11, 1), DEST_MODES),
+  delivery_status: word(bits(12, 1), ["idle", "pending"]),
+  polarity: word(bits(13, 1), ["high", "low"]),
+  remote_irr: flag(14),
+  trig_mode: word(bits(15, 1), TRIG_MODES),
+  mask: flag(16),
+  /** An APIC id in physical mode, a logical destination in logical mode. */
+  dest_id: bits(56, 8),
+  reserved: optional(bits(17, 39)),
+});
+const ENTRY_SIZE = 8;
+
+/** One entry of the redirection table. `reserved`, bits 17 to 55, is left out when zero. */
+export type RedirectionEntry = ReturnType<typeof REDIRECTION_ENTRY.read>;
+
+const HEADER_SIZE = 24;
+
+function ioapicOf(pins: number) {
+  return struct("kvm_ioapic_state", HEADER_SIZE + pins * ENTRY_SIZE, {
+    base_address: u64(0),
+    ioregsel: u32(8),
+    id: u32(12),
+    /** A bit for each pin. */
+    irr: bitwise(u32(16)),
+    /** Padding, which comes back as whoever set it left it. */
+    pad: optional(u32(20)),
+    redirtbl: list(HEADER_SIZE, pins, ENTRY_SIZE, REDIRECTION_ENTRY),
+  });
 }
 
-/** `struct kvm_ioapic_state`. `irr` has a bit for each pin. */
-export interface IoapicState {
-  base_address: U64;
-  ioregsel: number;
-  id: number;
-  irr: number;
-  /** Padding, which comes back as whoever set it left it. Left out when zero. */
-  pad?: number;
-  redirtbl: RedirectionEntry[];
+/** `struct kvm_ioapic_state` of `<asm/kvm.h>`. */
+export const IOAPIC = ioapicOf(IOAPIC_NUM_PINS);
+/** The same of ia64's header. */
+export const IOSAPIC = ioapicOf(IOAPIC_NUM_PINS_IA64);
+
+/** `struct kvm_ioapic_state`, decoded. `pad` is left out when zero. */
+export type IoapicState = RecordOf<typeof IOAPIC.fields>;
+
+function withPins(pins: number): Struct<typeof IOAPIC.fields> {
+  return pins === IOAPIC_NUM_PINS ? IOAPIC : pins === IOAPIC_NUM_PINS_IA64 ? IOSAPIC : ioapicOf(pins);
 }
 
-/**
- * Decodes one redirection entry from its two halves.
- *
- * @param low bits 0 to 31. @param high bits 32 to 63.
- */
-export function decodeRedirectionEntry(low: number, high: number): RedirectionEntry {
-  const reserved = (high & 0x00ff_ffff) * 2 ** 15 + (low >>> 17);
-  return {
-    vector: low & 0xff,
-    delivery_mode: DELIVERY_MODES[(low >>> 8) & 7]!,
-    dest_mode: DEST_MODES[(low >>> 11) & 1]!,
-    delivery_status: DELIVERY_STATUSES[(low >>> 12) & 1]!,
-    polarity: POLARITIES[(low >>> 13) & 1]!,
-    remote_irr: (low & (1 << 14)) !== 0,
-    trig_mode: TRIG_MODES[(low >>> 15) & 1]!,
-    mask: (low & (1 << 16)) !== 0,
-    dest_id: high >>> 24,
-    ...(reserved === 0 ? {} : { reserved }),
-  };
-}
-
-/** Encodes one redirection entry into its two halves; the inverse of {@link decodeRedirectionEntry}. */
-export function encodeRedirectionEntry(entry: RedirectionEntry): { low: number; high: number } {
-  const reserved = entry.reserved ?? 0;
-  const low =
-    entry.vector |
-    (DELIVERY_MODES.indexOf(entry.delivery_mode) << 8) |
-    (DEST_MODES.indexOf(entry.dest_mode) << 11) |
-    (DELIVERY_STATUSES.indexOf(entry.delivery_status) << 12) |
-    (POLARITIES.indexOf(entry.polarity) << 13) |
-    (Number(entry.remote_irr) << 14) |
-    (TRIG_MODES.indexOf(entry.trig_mode) << 15) |
-    (Number(entry.mask) << 16) |
-    ((reserved % 2 ** 15) << 17);
-  const high = (entry.dest_id << 24) | Math.floor(reserved / 2 ** 15);
-  return { low: low >>> 0, high: high >>> 0 };
+/** Bytes of a `struct kvm_ioapic_state` with so many pins. */
+export function ioapicStateSize(pins: number): number {
+  return withPins(pins).size;
 }
 
 /**
@@ -104,34 +93,26 @@ export function encodeRedirectionEntry(entry: RedirectionEntry): { low: number; 
  * @param pins 24, or 48 for the ia64 layout.
  */
 export function decodeIoapic(bytes: Uint8Array, pins: number = IOAPIC_NUM_PINS): IoapicState {
-  const view = viewOf(bytes);
-  const pad = view.getUint32(20, true);
-  return {
-    base_address: readU64(view, 0),
-    ioregsel: view.getUint32(8, true),
-    id: view.getUint32(12, true),
-    irr: view.getUint32(16, true),
-    ...(pad === 0 ? {} : { pad }),
-    redirtbl: Array.from({ length: pins }, (_, pin) => {
-      const offset = HEADER_SIZE + pin * 8;
-      return decodeRedirectionEntry(view.getUint32(offset, true), view.getUint32(offset + 4, true));
-    }),
-  };
+  return withPins(pins).decode(bytes);
 }
 
 /** Encodes a `struct kvm_ioapic_state`, as long as its table; the exact inverse of {@link decodeIoapic}. */
 export function encodeIoapic(state: IoapicState): Uint8Array {
-  const bytes = new Uint8Array(ioapicStateSize(state.redirtbl.length));
-  const view = viewOf(bytes);
-  writeU64(view, 0, state.base_address);
-  view.setUint32(8, state.ioregsel, true);
-  view.setUint32(12, state.id, true);
-  view.setUint32(16, state.irr, true);
-  view.setUint32(20, state.pad ?? 0, true);
-  state.redirtbl.forEach((entry, pin) => {
-    const { low, high } = encodeRedirectionEntry(entry);
-    view.setUint32(HEADER_SIZE + pin * 8, low, true);
-    view.setUint32(HEADER_SIZE + pin * 8 + 4, high, true);
-  });
-  return bytes;
+  return withPins(state.redirtbl.length).encode(state);
+}
+
+/**
+ * Decodes one redirection entry from its two halves.
+ *
+ * @param low bits 0 to 31. @param high bits 32 to 63.
+ */
+export function decodeRedirectionEntry(low: number, high: number): RedirectionEntry {
+  return REDIRECTION_ENTRY.read(viewOf(new Uint8Array(Uint32Array.of(low, high).buffer)), 0);
+}
+
+/** Encodes one redirection entry into its two halves; the inverse of {@link decodeRedirectionEntry}. */
+export function encodeRedirectionEntry(entry: RedirectionEntry): { low: number; high: number } {
+  const view = new DataView(new ArrayBuffer(ENTRY_SIZE));
+  REDIRECTION_ENTRY.write(view, 0, entry);
+  return { low: view.getUint32(0, true), high: view.getUint32(4, true) };
 }

@@ -1,5 +1,13 @@
-import { SIZEOF } from "../ioctl.ts";
-import { viewOf } from "../u64.ts";
+import {
+  bitSet,
+  bitwise,
+  type Field,
+  optional,
+  type RecordOf,
+  sparseWords,
+  u32,
+} from "../../registers/field.ts";
+import { struct } from "../../registers/struct.ts";
 
 /** Software enable of the spurious-interrupt vector register (Intel SDM vol. 3, figure 12-23). */
 export const SVR_ENABLE = 1 << 8;
@@ -40,37 +48,48 @@ export const LAPIC_REGISTERS = {
 
 export type LapicRegister = keyof typeof LAPIC_REGISTERS;
 
+/** Those whose bits mean something each. */
+const BITWISE = /^(svr|esr|lvt_.*)$/;
+
 /** The 256-bit registers, a bit for each vector: eight words of 32 bits, one every 16 bytes. */
 export const LAPIC_VECTOR_REGISTERS = { isr: 0x100, tmr: 0x180, irr: 0x200 } as const;
 
 export type LapicVectorRegister = keyof typeof LAPIC_VECTOR_REGISTERS;
 
+const SIZE = 1024;
+const VECTOR_WORDS = 8;
+const STRIDE = 16;
+
+const NAMED = new Set<number>([
+  ...Object.values(LAPIC_REGISTERS),
+  ...Object.values(LAPIC_VECTOR_REGISTERS).flatMap((base) =>
+    Array.from({ length: VECTOR_WORDS }, (_, word) => base + word * STRIDE),
+  ),
+]);
+const UNNAMED = Array.from({ length: SIZE / 4 }, (_, word) => word * 4).filter((at) => !NAMED.has(at));
+
+function each<K extends string, T>(
+  offsets: Readonly<Record<K, number>>,
+  make: (at: number, name: K) => Field<T>,
+) {
+  return Object.fromEntries(
+    Object.entries<number>(offsets).map(([name, at]) => [name, make(at, name as K)]),
+  ) as Record<K, Field<T>>;
+}
+
 /**
- * A local APIC. Registers are 32-bit numbers as the page holds them (in xAPIC mode `id` and `ldr` have
- * their value in bits 24 to 31); ISR, TMR and IRR are lists of vectors, lowest first.
+ * `struct kvm_lapic_state` of `<asm/kvm.h>`: the register page. Registers are 32-bit numbers as the page holds
+ * them (in xAPIC mode `id` and `ldr` have their value in bits 24 to 31); ISR, TMR and IRR are lists of vectors,
+ * lowest first; `reserved` has the words without a name that are not zero, by offset (`"0x3f0"`).
  */
-export type LapicState = Record<LapicRegister, number> &
-  Record<LapicVectorRegister, number[]> & {
-    vcpu: number;
-    /** Words that have no name, by offset (`"0x3f0"`), those that are not zero. Left out when there are none. */
-    reserved?: Record<string, number>;
-  };
+export const LAPIC = struct("kvm_lapic_state", SIZE, {
+  ...each(LAPIC_REGISTERS, (at, name) => (BITWISE.test(name) ? bitwise(u32(at)) : u32(at))),
+  ...each(LAPIC_VECTOR_REGISTERS, (at) => bitSet(at, VECTOR_WORDS, STRIDE)),
+  reserved: optional(sparseWords(UNNAMED)),
+});
 
-const NAMED_OFFSETS = new Set<number>(Object.values(LAPIC_REGISTERS));
-for (const base of Object.values(LAPIC_VECTOR_REGISTERS)) {
-  for (let word = 0; word < 8; word++) NAMED_OFFSETS.add(base + word * 16);
-}
-const UNNAMED_OFFSETS: readonly number[] = Array.from(
-  { length: SIZEOF.kvm_lapic_state / 4 },
-  (_, word) => word * 4,
-).filter((offset) => !NAMED_OFFSETS.has(offset));
-
-/** The offsets that `reserved` may have, as it spells them. */
-export const LAPIC_RESERVED_OFFSETS: ReadonlySet<string> = new Set(UNNAMED_OFFSETS.map(offsetName));
-
-function offsetName(offset: number): string {
-  return `0x${offset.toString(16).padStart(3, "0")}`;
-}
+/** A local APIC, and the vCPU that it belongs to. */
+export type LapicState = { vcpu: number } & RecordOf<typeof LAPIC.fields>;
 
 /**
  * Decodes a `struct kvm_lapic_state`.
@@ -79,49 +98,8 @@ function offsetName(offset: number): string {
  * @param vcpu the vCPU that this local APIC belongs to.
  */
 export function decodeLapic(bytes: Uint8Array, vcpu: number): LapicState {
-  const view = viewOf(bytes);
-  const state = { vcpu } as LapicState;
-  for (const [name, offset] of Object.entries(LAPIC_REGISTERS)) {
-    state[name as LapicRegister] = view.getUint32(offset, true);
-  }
-  for (const [name, base] of Object.entries(LAPIC_VECTOR_REGISTERS)) {
-    state[name as LapicVectorRegister] = readVectors(view, base);
-  }
-  const reserved: Record<string, number> = {};
-  for (const offset of UNNAMED_OFFSETS) {
-    const word = view.getUint32(offset, true);
-    if (word !== 0) reserved[offsetName(offset)] = word;
-  }
-  if (Object.keys(reserved).length > 0) state.reserved = reserved;
-  return state;
+  return { vcpu, ...LAPIC.decode(bytes) };
 }
 
 /** Encodes a `struct kvm_lapic_state`: 1024 bytes, the exact inverse of {@link decodeLapic}. */
-export function encodeLapic(state: LapicState): Uint8Array {
-  const bytes = new Uint8Array(SIZEOF.kvm_lapic_state);
-  const view = viewOf(bytes);
-  for (const [name, offset] of Object.entries(LAPIC_REGISTERS)) {
-    view.setUint32(offset, state[name as LapicRegister], true);
-  }
-  for (const [name, base] of Object.entries(LAPIC_VECTOR_REGISTERS)) {
-    for (const vector of state[name as LapicVectorRegister]) {
-      const offset = base + (vector >>> 5) * 16;
-      view.setUint32(offset, view.getUint32(offset, true) | (1 << (vector & 31)), true);
-    }
-  }
-  for (const [name, word] of Object.entries(state.reserved ?? {})) {
-    view.setUint32(Number(name), word, true);
-  }
-  return bytes;
-}
-
-function readVectors(view: DataView, base: number): number[] {
-  const vectors: number[] = [];
-  for (let word = 0; word < 8; word++) {
-    const bits = view.getUint32(base + word * 16, true);
-    for (let bit = 0; bit < 32; bit++) {
-      if ((bits >>> bit) & 1) vectors.push(word * 32 + bit);
-    }
-  }
-  return vectors;
-}
+export const encodeLapic: (state: LapicState) => Uint8Array = LAPIC.encode;

@@ -1,51 +1,34 @@
-import { viewOf } from "../u64.ts";
+import { bitwise, type RecordOf, u8 } from "../../registers/field.ts";
+import { struct } from "../../registers/struct.ts";
 
-/**
- * `struct kvm_pic_state` of `<asm/kvm.h>`: 16 bytes, one a field, in this order.
- *
- * `last_irr` holds the line levels, for edge detection; in `elcr` a bit set makes that input
- * level-triggered, and `elcr_mask` says which of its bits software can write.
- */
-export const PIC_FIELDS = [
-  "last_irr",
-  "irr",
-  "imr",
-  "isr",
-  "priority_add",
-  "irq_base",
-  "read_reg_select",
-  "poll",
-  "special_mask",
-  "init_state",
-  "auto_eoi",
-  "rotate_on_auto_eoi",
-  "special_fully_nested_mode",
-  "init4",
-  "elcr",
-  "elcr_mask",
-] as const;
-
-export type PicField = (typeof PIC_FIELDS)[number];
+/** `struct kvm_pic_state` of `<asm/kvm.h>`: an 8259, a byte a field. */
+export const PIC = struct("kvm_pic_state", 16, {
+  /** The line levels, for edge detection. */
+  last_irr: bitwise(u8(0)),
+  irr: bitwise(u8(1)),
+  imr: bitwise(u8(2)),
+  isr: bitwise(u8(3)),
+  priority_add: u8(4),
+  irq_base: u8(5),
+  read_reg_select: u8(6),
+  poll: u8(7),
+  special_mask: u8(8),
+  init_state: u8(9),
+  auto_eoi: u8(10),
+  rotate_on_auto_eoi: u8(11),
+  special_fully_nested_mode: u8(12),
+  init4: u8(13),
+  /** A bit set makes that input level-triggered. */
+  elcr: bitwise(u8(14)),
+  /** Which bits of `elcr` software can write. */
+  elcr_mask: bitwise(u8(15)),
+});
 
 /** An 8259, each field a byte (0 to 255). */
-export type PicState = Record<PicField, number>;
+export type PicState = RecordOf<typeof PIC.fields>;
+export type PicField = keyof PicState;
 
-/**
- * Decodes a `struct kvm_pic_state`.
- *
- * @param bytes at least 16 bytes; what follows is not looked at.
- * @throws RangeError for fewer, as all decoders.
- */
-export function decodePic(bytes: Uint8Array): PicState {
-  const view = viewOf(bytes);
-  const state = {} as PicState;
-  PIC_FIELDS.forEach((field, offset) => {
-    state[field] = view.getUint8(offset);
-  });
-  return state;
-}
-
+/** Decodes a `struct kvm_pic_state`; see {@link PIC}. @throws RangeError for fewer than 16 bytes. */
+export const decodePic = PIC.decode;
 /** Encodes a `struct kvm_pic_state`: 16 bytes, the exact inverse of {@link decodePic}. */
-export function encodePic(state: PicState): Uint8Array {
-  return Uint8Array.from(PIC_FIELDS, (field) => state[field]);
-}
+export const encodePic = PIC.encode;

@@ -1,5 +1,6 @@
+import { bitwise, flagByte, openWord, type RecordOf, record, u8, u32, u64 } from "../../registers/field.ts";
+import { struct } from "../../registers/struct.ts";
 import { SIZEOF } from "../ioctl.ts";
-import { readU64, type U64, viewOf, writeU64 } from "../u64.ts";
 
 /**
  * What decides whether a vCPU takes an interrupt, besides its local APIC: read only, and read as four
@@ -33,28 +34,38 @@ export const APIC_BASE_ENABLE = 1 << 11;
 /** RFLAGS.IF. */
 export const RFLAGS_IF = 1 << 9;
 
-/** A vCPU's state as far as it decides whether an interrupt is taken. */
-export interface VcpuState {
-  vcpu: number;
-  mp_state: (typeof MP_STATES)[number] | `unknown-${number}`;
-  rip: U64;
-  rflags: U64;
-  cr0: U64;
-  cr8: U64;
-  efer: U64;
+const { regs, sregs, events, mp_state } = VCPU_IMAGE;
+
+/** The fields of those structures that are looked at, by their place in the four together. */
+export const VCPU = struct("kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_mp_state", VCPU_IMAGE.size, {
+  mp_state: openWord(u32(mp_state), MP_STATES),
+  rip: u64(regs + 128),
+  rflags: bitwise(u64(regs + 136)),
+  cr0: bitwise(u64(sregs + 224)),
+  cr8: u64(sregs + 256),
+  efer: bitwise(u64(sregs + 264)),
   /** IA32_APIC_BASE: bit 11 the APIC's global enable, bit 10 x2APIC mode, bit 8 the bootstrap processor. */
-  apic_base: U64;
-  exception: { injected: boolean; pending: boolean; nr: number };
-  /** `shadow`: bit 0 after MOV SS, bit 1 after STI. */
-  interrupt: { injected: boolean; nr: number; soft: boolean; shadow: number };
-  nmi: { injected: boolean; pending: number; masked: boolean };
-  smi: { smm: boolean; pending: boolean };
-  /**
-   * Whether its thread was in KVM_RUN or at work on an exit: true; or slept elsewhere over some 20 ms, as when the
-   * VM is paused or was never started: false. Absent where that is not known. Not part of the image.
-   */
-  run?: boolean;
-}
+  apic_base: bitwise(u64(sregs + 272)),
+  exception: record(events, { injected: flagByte(0), pending: flagByte(3), nr: u8(1) }),
+  interrupt: record(events + 8, {
+    injected: flagByte(0),
+    nr: u8(1),
+    soft: flagByte(2),
+    /** Bit 0 after MOV SS, bit 1 after STI. */
+    shadow: bitwise(u8(3)),
+  }),
+  nmi: record(events + 12, { injected: flagByte(0), pending: u8(1), masked: flagByte(2) }),
+  smi: record(events + 24, { smm: flagByte(0), pending: flagByte(1) }),
+});
+
+/** A vCPU's state as far as it decides whether an interrupt is taken. */
+export type VcpuState = { vcpu: number } & RecordOf<typeof VCPU.fields> & {
+    /**
+     * Whether its thread was in KVM_RUN or at work on an exit: true; or slept elsewhere over some 20 ms, as when the
+     * VM is paused or was never started: false. Absent where that is not known. Not part of the image.
+     */
+    run?: boolean;
+  };
 
 /**
  * Decodes a vCPU image (see {@link VCPU_IMAGE} for its layout).
@@ -62,59 +73,16 @@ export interface VcpuState {
  * @param bytes at least `VCPU_IMAGE.size` bytes.
  */
 export function decodeVcpu(bytes: Uint8Array, vcpu: number): VcpuState {
-  const view = viewOf(bytes);
-  const { regs, sregs, events, mp_state } = VCPU_IMAGE;
-  const flag = (offset: number) => bytes[offset] !== 0;
-  const mp = view.getUint32(mp_state, true);
-  return {
-    vcpu,
-    mp_state: MP_STATES[mp] ?? `unknown-${mp}`,
-    rip: readU64(view, regs + 128),
-    rflags: readU64(view, regs + 136),
-    cr0: readU64(view, sregs + 224),
-    cr8: readU64(view, sregs + 256),
-    efer: readU64(view, sregs + 264),
-    apic_base: readU64(view, sregs + 272),
-    exception: { injected: flag(events), pending: flag(events + 3), nr: bytes[events + 1]! },
-    interrupt: {
-      injected: flag(events + 8),
-      nr: bytes[events + 9]!,
-      soft: flag(events + 10),
-      shadow: bytes[events + 11]!,
-    },
-    nmi: { injected: flag(events + 12), pending: bytes[events + 13]!, masked: flag(events + 14) },
-    smi: { smm: flag(events + 24), pending: flag(events + 25) },
-  };
+  return { vcpu, ...VCPU.decode(bytes) };
 }
 
 /**
  * Makes a vCPU image of decoded state. What {@link VcpuState} does not name is zero, so this is an inverse
  * for the decoded form, not for every byte.
  */
-export function encodeVcpu(state: VcpuState): Uint8Array {
-  const bytes = new Uint8Array(VCPU_IMAGE.size);
-  putVcpu(bytes, state);
-  return bytes;
-}
-
+export const encodeVcpu: (state: VcpuState) => Uint8Array = VCPU.encode;
 /** Writes decoded state into a vCPU image. What {@link VcpuState} does not name stays as it is. */
-export function putVcpu(bytes: Uint8Array, state: VcpuState): void {
-  const view = viewOf(bytes);
-  const { regs, sregs, events, mp_state } = VCPU_IMAGE;
-  writeU64(view, regs + 128, state.rip);
-  writeU64(view, regs + 136, state.rflags);
-  writeU64(view, sregs + 224, state.cr0);
-  writeU64(view, sregs + 256, state.cr8);
-  writeU64(view, sregs + 264, state.efer);
-  writeU64(view, sregs + 272, state.apic_base);
-  const { exception, interrupt, nmi, smi } = state;
-  bytes.set([Number(exception.injected), exception.nr], events);
-  bytes[events + 3] = Number(exception.pending);
-  bytes.set([Number(interrupt.injected), interrupt.nr, Number(interrupt.soft), interrupt.shadow], events + 8);
-  bytes.set([Number(nmi.injected), nmi.pending, Number(nmi.masked)], events + 12);
-  bytes.set([Number(smi.smm), Number(smi.pending)], events + 24);
-  view.setUint32(mp_state, mpStateNumber(state.mp_state), true);
-}
+export const putVcpu: (bytes: Uint8Array, state: VcpuState) => void = VCPU.put;
 
 /** The number of a state as KVM_GET_MP_STATE gives it. */
 export function mpStateNumber(state: VcpuState["mp_state"]): number {
