@@ -1,3 +1,5 @@
+import { cdata, xmlElement } from "../abi/xml.ts";
+
 /** A step of a script that counts as a test, as reports for CI have it. */
 export interface ReportedTest {
   /** `file:line`. */
@@ -54,20 +56,33 @@ function diagnostics({ message, details }: Reason): string[] {
 }
 
 /** JUnit's XML, as CI systems read it: one suite, a test case a step. */
-export async function renderJunit(suiteName: string, tests: readonly ReportedTest[]): Promise<string> {
-  const { default: report } = await import("junit-report-builder");
-  // Its types are those of an ES module, which it is not: the builder is the module itself.
-  const builder = (report as unknown as typeof report.default).newBuilder();
-  const suite = builder.testSuite().name(suiteName);
-  for (const { place, name, command, ms, failure, error, skipped } of tests) {
-    const test = suite
-      .testCase()
-      .className(command)
-      .name(`${place} ${name}`)
-      .time(Number((ms / 1000).toFixed(6)));
-    if (failure !== undefined) test.failure(failure.message).stacktrace(failure.details);
-    if (error !== undefined) test.error(error.message, undefined, error.details);
-    if (skipped !== undefined) test.skipped();
-  }
-  return `${builder.build()}\n`;
+export function renderJunit(suiteName: string, tests: readonly ReportedTest[]): string {
+  const counts = {
+    tests: tests.length,
+    failures: tests.filter(({ failure }) => failure !== undefined).length,
+    errors: tests.filter(({ error }) => error !== undefined).length,
+    skipped: tests.filter(({ skipped }) => skipped !== undefined).length,
+  };
+  const cases = tests.map((test) => `    ${testCase(test)}\n`);
+  const suite = xmlElement("testsuite", { name: suiteName, ...counts }, "\n", ...cases, "  ");
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${xmlElement("testsuites", counts, "\n  ", suite, "\n")}\n`;
+}
+
+function testCase({ place, name, command, ms, failure, error, skipped }: ReportedTest): string {
+  const results = [
+    failure && reason("failure", failure),
+    error && reason("error", error),
+    skipped !== undefined && xmlElement("skipped", {}),
+  ].filter((result) => typeof result === "string");
+  const attributes = { classname: command, name: `${place} ${name}`, time: Number((ms / 1000).toFixed(6)) };
+  return xmlElement(
+    "testcase",
+    attributes,
+    ...results.map((result) => `\n      ${result}`),
+    ...(results.length > 0 ? ["\n    "] : []),
+  );
+}
+
+function reason(kind: "failure" | "error", { message, details }: Reason): string {
+  return xmlElement(kind, { message }, cdata(details));
 }
