@@ -20,8 +20,8 @@ const common = {
   bundle: true,
   platform: "node",
   target: "node20",
-  // Found by Node at run time: native, or large and rarely needed.
-  external: ["ffi-rs", "junit-report-builder", "wavedrom"],
+  // Found by Node at run time: it is native.
+  external: ["ffi-rs"],
   define: { KVM_IRQ_VERSION: JSON.stringify(version) },
   logLevel: "warning",
 };

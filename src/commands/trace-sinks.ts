@@ -130,8 +130,8 @@ const PICTURES: Record<Exclude<TraceFormat, "table" | "ndjson">, Draw> = {
     const chains = chainsOf(events);
     return perfetto(events, chains, wavesOf(events, chains));
   },
-  svg: async ({ kernel, started_at }, events) => [
-    await svg(printable(`Linux ${kernel}, ${started_at}`), wavesOf(events, chainsOf(events))),
+  svg: ({ kernel, started_at }, events) => [
+    svg(printable(`Linux ${kernel}, ${started_at}`), wavesOf(events, chainsOf(events))),
     "\n",
   ],
 };

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { eventLine, headerLine, readTrace, summaryLine } from "../../src/trace/ndjson.ts";
 import { perfetto } from "../../src/trace/perfetto.ts";
-import { svg, waveJson } from "../../src/trace/svg.ts";
+import { svg, timeline } from "../../src/trace/svg.ts";
 import { vcd } from "../../src/trace/vcd.ts";
 import { chainsOf } from "../../src/trace/x86/chains.ts";
 import { detailOf } from "../../src/trace/x86/detail.ts";
@@ -123,28 +123,27 @@ describe("Chrome trace JSON", () => {
 
 describe("the timing diagram", () => {
   test("has a column for each moment at which something changes", () => {
-    expect(waveJson("a pulse", wavesOfRun("msi"))).toEqual({
-      head: { text: "a pulse" },
-      config: { hscale: 2 },
-      signal: [
-        { name: "after", wave: "x===", data: ["0", "3.202ms", "4.065ms"] },
-        {},
-        { name: "apic0_irr", wave: "z=z.", data: ["0x60"] },
-        { name: "apic0_isr", wave: "z.=z", data: ["0x60"] },
+    expect(timeline(wavesOfRun("msi"))).toEqual({
+      columns: ["0", "3.202ms", "4.065ms"],
+      left: 0,
+      rows: [
+        { name: "apic0_irr", kind: "bus", values: [null, "0x60", null, undefined] },
+        { name: "apic0_isr", kind: "bus", values: [null, undefined, "0x60", null] },
       ],
     });
   });
 
   test("says how much it leaves out", () => {
     const changes = Array.from({ length: 50 }, (_, time) => ({ time, value: (time + 1) % 2 }));
-    const { foot, signal } = waveJson("", [{ scope: "vm_1", name: "gsi4", kind: "line", changes }]);
-    expect(foot).toEqual({ text: "2 more changes are not shown" });
-    expect(signal[2]!["wave"]).toHaveLength(49);
+    const waves: Wave[] = [{ scope: "vm_1", name: "gsi4", kind: "line", changes }];
+    expect(timeline(waves).rows[0]!.values).toHaveLength(49);
+    expect(svg("", waves)).toContain(">2 more changes are not shown<");
   });
 
-  test("is an SVG that a renderer takes", async () => {
-    const picture = await svg("GSI 10 & <others>", wavesOfRun("ioapic-level"));
+  test("is an SVG that a renderer takes", () => {
+    const picture = svg("GSI 10 & <others>", wavesOfRun("ioapic-level"));
     expect(picture).toMatch(/^<svg /);
+    expect(picture).toContain("<title>GSI 10 &amp; &lt;others&gt;</title>");
     if (!has("rsvg-convert")) return;
     const file = join(folder, "x.svg");
     writeFileSync(file, picture);
