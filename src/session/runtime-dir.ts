@@ -1,10 +1,6 @@
-import { lstatSync, mkdirSync, type Stats } from "node:fs";
-import { isAbsolute, join } from "node:path";
+import { lstatSync, mkdirSync, readlinkSync, type Stats } from "node:fs";
+import { dirname, isAbsolute, join } from "node:path";
 import { KvmIrqError } from "../abi/error.ts";
-
-/** `sun_path` of `<sys/un.h>` has 108 bytes with its closing zero. */
-const SOCKET_PATH_MAX = 107;
-const SOCKET_NAME_MAX = "0123456789-abcdef.sock".length;
 
 /**
  * Where sessions of this user live: `$XDG_RUNTIME_DIR/kvm-irq`, else `/run/kvm-irq` for root, else
@@ -23,6 +19,7 @@ export function runtimeDir(env: NodeJS.ProcessEnv = process.env): string {
  * @throws KvmIrqError `runtime-dir` when it is a symlink, another user's, open to others, or can't be made.
  */
 export function ensureRuntimeDir(dir: string = runtimeDir()): string {
+  refuseDistrusted(dir, whoElse(dirname(dir)));
   try {
     mkdirSync(dir, { mode: 0o700 });
   } catch (error) {
@@ -39,15 +36,57 @@ export function ensureRuntimeDir(dir: string = runtimeDir()): string {
  * @throws KvmIrqError `runtime-dir` when it is not to be trusted, or is not this user's to look at.
  */
 export function checkRuntimeDir(dir: string = runtimeDir()): boolean {
+  refuseDistrusted(dir, whoElse(dirname(dir)));
   const stats = look(dir);
   if (stats === undefined) return false;
   const distrust = reasonToDistrust(stats);
-  if (distrust !== undefined) {
-    throw new KvmIrqError("runtime-dir", `${dir} ${distrust}, so sessions in it can't be trusted`, {
-      hint: "remove it, or set XDG_RUNTIME_DIR to a folder that only you can write",
-    });
-  }
+  refuseDistrusted(dir, distrust && `${dir} ${distrust}`);
   return true;
+}
+
+function refuseDistrusted(dir: string, reason: string | undefined): void {
+  if (reason === undefined) return;
+  throw new KvmIrqError("runtime-dir", `${reason}, so sessions in ${dir} can't be trusted`, {
+    hint: "set XDG_RUNTIME_DIR to a folder that only you can write, or unset it, as after `su`",
+  });
+}
+
+/** The most links on the way to a folder, as path_resolution(7) has it. */
+const MOST_LINKS = 40;
+
+/**
+ * Who else could put another folder in the place of one: whoever owns a folder or link on the way to it, or may
+ * write to one that is not sticky. sshd's StrictModes asks the same.
+ *
+ * @returns in words; nothing when nobody could, or when the folder is not there.
+ */
+function whoElse(folder: string): string | undefined {
+  if (process.getuid === undefined) return undefined;
+  // In a user namespace root's files may belong to somebody who has no number.
+  const trusted = new Set([0, process.getuid(), lstatSync("/").uid]);
+  const rest = folder.split("/");
+  let at = "/";
+  for (let links = 0; rest.length > 0 && links < MOST_LINKS; ) {
+    const next = join(at, rest.shift() ?? "");
+    const stats = look(next);
+    if (stats === undefined) return undefined;
+    if (!trusted.has(stats.uid)) return `${next} belongs to user ${stats.uid}`;
+    if (stats.isSymbolicLink()) {
+      links++;
+      const target = readlinkSync(next);
+      if (isAbsolute(target)) at = "/";
+      rest.unshift(...target.split("/"));
+    } else if (isWritableByOthers(stats)) return `${next} is open to other users`;
+    else at = next;
+  }
+  return undefined;
+}
+
+/** A sticky folder's entries are renamed by their owners alone. A group of one's own has no other member. */
+function isWritableByOthers({ mode, uid, gid }: Stats): boolean {
+  if ((mode & 0o1000) !== 0) return false;
+  const ownGroup = gid === 0 || (gid === uid && uid === process.getuid?.());
+  return (mode & (ownGroup ? 0o002 : 0o022)) !== 0;
 }
 
 function look(dir: string): Stats | undefined {
@@ -58,7 +97,8 @@ function look(dir: string): Stats | undefined {
   }
 }
 
-function unusable(what: string, error: unknown): KvmIrqError {
+/** @param what could not be done with it, as in "made". */
+export function unusable(what: string, error: unknown): KvmIrqError {
   return new KvmIrqError(
     "runtime-dir",
     `the folder for sessions can't be ${what}: ${(error as Error).message}`,
@@ -95,17 +135,7 @@ export function checkSessionName(name: string): string {
   return name;
 }
 
-/** The folder of one session, and a check that a socket in it has a path that the system takes. */
+/** The folder of one session. @throws KvmIrqError `bad-name`. */
 export function sessionDir(name: string, dir: string = runtimeDir()): string {
-  const path = join(dir, checkSessionName(name));
-  if (Buffer.byteLength(path) + 1 + SOCKET_NAME_MAX > SOCKET_PATH_MAX) {
-    throw new KvmIrqError(
-      "bad-name",
-      `the socket of session '${name}' would have too long a path in ${dir}`,
-      {
-        hint: `a Unix socket's path has at most ${SOCKET_PATH_MAX} bytes: choose a shorter name, or another XDG_RUNTIME_DIR`,
-      },
-    );
-  }
-  return path;
+  return join(dir, checkSessionName(name));
 }
