@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { isatty } from "node:tty";
 import { runHolder } from "./session/holder.ts";
-import type { HolderConfig } from "./session/protocol.ts";
 
 /** The holder's program: its stdin is its configuration, in JSON. */
 export function main(): void {
@@ -9,5 +8,5 @@ export function main(): void {
     process.stderr.write("kvm-irq-holder is started by `kvm-irq create`, not by hand\n");
     process.exit(2);
   }
-  void runHolder(JSON.parse(readFileSync(0, "utf8")) as HolderConfig);
+  void runHolder(readFileSync(0, "utf8"));
 }

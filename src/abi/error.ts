@@ -27,6 +27,8 @@ export const EXIT_STATUS = {
   "no-session": 4,
   "session-gone": 4,
   "session-busy": 4,
+  /** A holder of another version, or one whose answers are none. */
+  "session-protocol": 4,
   "no-process": 4,
   "no-vm": 4,
   "attach-refused": 4,
@@ -94,7 +96,8 @@ export class KvmIrqError extends Error {
   /** The inverse of {@link toJSON}, for errors that came over a socket. */
   static fromJSON(value: unknown): KvmIrqError {
     const { code, message, hint, ...details } = value as Record<string, unknown>;
-    const known = typeof code === "string" && code in EXIT_STATUS ? (code as ErrorCode) : "internal";
+    const known =
+      typeof code === "string" && Object.hasOwn(EXIT_STATUS, code) ? (code as ErrorCode) : "internal";
     return new KvmIrqError(known, String(message), {
       hint: typeof hint === "string" ? hint : undefined,
       details,

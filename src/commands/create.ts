@@ -54,7 +54,11 @@ export const create: CommandSpec = {
           "run a guest on vCPU 0 that takes interrupts and counts them",
         ).choices(Object.keys(GUEST_PROGRAMS)),
       )
-      .option("--ttl <duration>", "end after nobody has called for so long", longerThan(0))
+      .option(
+        "--ttl <duration>",
+        "destroy the session after this long without a client; `list` is none",
+        longerThan(0),
+      )
       .option("--replace", "take the place of a session of that name, once the new VM is made")
       .addHelpText(
         "after",
@@ -97,16 +101,19 @@ export const create: CommandSpec = {
     const { startToWire } = await import("../session/protocol.ts");
     const { guest, irqchip, ttl, replace = false } = options;
     const createOn = (backend: Backend) =>
-      createSession({
-        name,
-        backend,
-        vcpus,
-        start: startToWire(start),
-        irqchip,
-        replace,
-        ...(guest === undefined ? {} : { guest }),
-        ...(ttl === undefined ? {} : { ttlMs: ttl }),
-      });
+      createSession(
+        {
+          name,
+          backend,
+          vcpus,
+          start: startToWire(start),
+          irqchip,
+          replace,
+          ...(guest === undefined ? {} : { guest }),
+          ...(ttl === undefined ? {} : { ttlMs: ttl }),
+        },
+        { signal: context.signal },
+      );
     const session =
       options.backend === "auto"
         ? await createOn("kvm").catch((error) => {
@@ -117,7 +124,7 @@ export const create: CommandSpec = {
     if (context.signal.aborted) {
       const { destroyIfAny } = await import("../session/destroy.ts");
       await destroyIfAny(name);
-      throw new KvmIrqError("interrupted", `session '${name}' was ended again`);
+      throw new KvmIrqError("interrupted", `interrupted: session '${name}' was destroyed`);
     }
     const { backend, pid } = session;
     return {

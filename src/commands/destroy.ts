@@ -24,7 +24,7 @@ export const destroy: CommandSpec = {
         examples(
           ["kvm-irq destroy", "the session `default`"],
           ["kvm-irq destroy ci smp", "these two"],
-          ["kvm-irq destroy --all", "all; status 0 even when there are none"],
+          ["kvm-irq destroy --all", "all; status 0 even when there are none, or others end them first"],
         ),
       ),
 
@@ -36,12 +36,11 @@ export const destroy: CommandSpec = {
     if (names.length > 0 && session !== undefined) {
       throw new KvmIrqError("usage", "--session names the session when no name is given; give one of them");
     }
-    const { destroySession } = await import("../session/destroy.ts");
-    const { listSessions } = await import("../session/start.ts");
+    const { destroyIfAny, destroySession } = await import("../session/destroy.ts");
+    const { identityOf, listSessions } = await import("../session/start.ts");
+    const { signal } = context;
     const doomed = all
-      ? (await listSessions()).sessions.map((entry) =>
-          "info" in entry ? entry.info.name : entry.silent.name,
-        )
+      ? (await listSessions({ signal })).sessions.map((entry) => identityOf(entry).name)
       : names.length > 0
         ? [...new Set(names)]
         : [session ?? defaultSession()];
@@ -50,10 +49,13 @@ export const destroy: CommandSpec = {
     // One that is missing does not keep the others alive; the first failure is told in the end.
     for (const name of doomed) {
       try {
-        await destroySession(name);
+        if (!all) await destroySession(name, { signal });
+        // Another one that ends all of them at once may come first.
+        else if (!(await destroyIfAny(name, { signal }))) continue;
         destroyed.push(name);
       } catch (error) {
         failure ??= error;
+        if (signal.aborted) break;
       }
     }
     if (failure !== undefined) {

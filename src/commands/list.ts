@@ -22,15 +22,21 @@ export const list: CommandSpec = {
       ),
 
   async run(context: Context): Promise<Outcome> {
-    const { listSessions } = await import("../session/start.ts");
+    const { identityOf, listSessions } = await import("../session/start.ts");
     const { findVms } = await import("../target/processes.ts");
-    const { sessions, swept } = await listSessions();
+    const { sessions, swept } = await listSessions({ signal: context.signal });
     for (const name of swept) context.notice(`session '${name}' is gone: its holder died; swept up`);
-    const holders = new Set(sessions.map((entry) => ("info" in entry ? entry.info.pid : entry.silent.pid)));
+    const holders = new Set(sessions.map((entry) => identityOf(entry).pid));
     const vms = (await findVms()).filter(({ pid }) => !holders.has(pid));
     return {
       json: {
-        sessions: sessions.map((entry) => ("info" in entry ? entry.info : { ...entry.silent, silent: true })),
+        sessions: sessions.map((entry) =>
+          "silent" in entry
+            ? { ...entry.silent, silent: true }
+            : "info" in entry
+              ? entry.info
+              : entry.unusable,
+        ),
         vms: vms.map(vmFields),
       },
       text: async (view) => (await import("../render/list.ts")).renderList(sessions, vms, view),

@@ -40,7 +40,7 @@ export class ProcessContext implements Context {
 
   target({ layout, writes = this.#writes }: TargetOptions = {}): Promise<Target> {
     const { session, pid, vmFd, snapshot } = this.globals;
-    this.#target ??= openTarget({ session, pid, vmFd, snapshot, layout });
+    this.#target ??= openTarget({ session, pid, vmFd, snapshot, layout }, this.signal);
     return pid === undefined ? this.#target : this.#enter(this.#target, writes);
   }
 

@@ -13,7 +13,7 @@ export function renderList(sessions: readonly SessionEntry[], vms: readonly VmPr
 }
 
 function renderSessions(sessions: readonly SessionEntry[], view: View): string {
-  return table(
+  const rows = table(
     [
       { head: "NAME" },
       { head: "BACKEND" },
@@ -26,6 +26,9 @@ function renderSessions(sessions: readonly SessionEntry[], view: View): string {
     sessions.map((entry) => {
       if ("silent" in entry)
         return [printable(entry.silent.name), view.paint.red("silent"), String(entry.silent.pid)];
+      if ("unusable" in entry) {
+        return [printable(entry.unusable.name), view.paint.red("unusable"), String(entry.unusable.pid)];
+      }
       const { name, backend, pid, vcpus, created_at, ttl_ms } = entry.info;
       const age = time(Math.max(0, Date.now() - Date.parse(created_at)));
       const ttl = ttl_ms === undefined ? "-" : time(ttl_ms);
@@ -33,6 +36,12 @@ function renderSessions(sessions: readonly SessionEntry[], view: View): string {
     }),
     view,
   );
+  const reasons = sessions.flatMap((entry) =>
+    "unusable" in entry
+      ? [`${printable(entry.unusable.reason)}: recreate it, or \`kvm-irq destroy\` it\n`]
+      : [],
+  );
+  return rows + reasons.join("");
 }
 
 /** What the session started with: a guest sets up its chips itself, over the preset. */

@@ -1,31 +1,48 @@
 import { connect, type Socket } from "node:net";
-import { JSONRPCClient, JSONRPCErrorException } from "json-rpc-2.0";
 import { KvmIrqError } from "../abi/error.ts";
-import { APPLICATION_ERROR, type HolderMethods } from "./protocol.ts";
-import { lookUp, type Registration, sweep } from "./registry.ts";
-import { readLines, sendLine } from "./wire.ts";
+import { APPLICATION_ERROR, type HolderMethods, PROTOCOL } from "./protocol.ts";
+import { lookUp, type Registration, sweep, withSocketPath } from "./registry.ts";
+import { REFUSAL, REPLY, RESULTS, read } from "./shapes.ts";
+import { readFrames, sendFrame } from "./wire.ts";
 
 /** How long a holder may take to answer. Its requests take milliseconds, so it is stopped or worse. */
 const ANSWER_TIMEOUT_MS = 10_000;
+/** How long it may take once the user has given up: enough for one that lives to lower a line. */
+const LAST_ANSWER_MS = 500;
+/** JSON-RPC's "method not found". */
+const METHOD_NOT_FOUND = -32601;
 
-/** A connection to a session's holder. */
+export interface ClientOptions {
+  /** How long an answer may take, in milliseconds. */
+  timeoutMs?: number;
+  /** Aborted when the user has given up. */
+  signal?: AbortSignal | undefined;
+}
+
+interface Call {
+  resolve(result: unknown): void;
+  reject(error: Error): void;
+}
+
+/** A connection to a session's holder. Nothing that the holder says is believed before it was checked. */
 export class SessionClient {
   readonly registration: Registration;
   readonly #socket: Socket;
-  readonly #rpc: JSONRPCClient;
-  readonly #timeoutMs: number;
+  readonly #options: ClientOptions;
+  readonly #calls = new Map<number, Call>();
+  #lastId = 0;
+  #spoken = false;
 
-  private constructor(registration: Registration, socket: Socket, timeoutMs: number) {
+  private constructor(registration: Registration, socket: Socket, options: ClientOptions) {
     this.registration = registration;
     this.#socket = socket;
-    this.#timeoutMs = timeoutMs;
-    this.#rpc = new JSONRPCClient((request) => sendLine(socket, request));
-    readLines(socket, {
-      onLine: (line) => this.#rpc.receive(JSON.parse(line)),
-      onRefuse: () => socket.destroy(),
+    this.#options = options;
+    readFrames(socket, {
+      onFrame: (frame) => this.#receive(frame),
+      onRefuse: (reason) => this.#fail(this.#garbled(`an answer that is ${reason}`)),
     });
     socket.on("error", () => socket.destroy());
-    socket.on("close", () => this.#rpc.rejectAllPendingRequests("closed"));
+    socket.on("close", () => this.#fail(gone(registration, "has ended")));
   }
 
   /**
@@ -34,18 +51,15 @@ export class SessionClient {
    * @throws KvmIrqError `no-session` when there is none of that name; `session-gone` when its holder died,
    *   after sweeping up what it left.
    */
-  static async open(name: string, timeoutMs: number = ANSWER_TIMEOUT_MS): Promise<SessionClient> {
+  static async open(name: string, options: ClientOptions = {}): Promise<SessionClient> {
     const registration = lookUp(name);
     if (registration === undefined) throw noSession(name);
-    return SessionClient.connect(registration, timeoutMs);
+    return SessionClient.connect(registration, options);
   }
 
   /** Connects to a registered socket; see {@link SessionClient.open}. */
-  static async connect(
-    registration: Registration,
-    timeoutMs: number = ANSWER_TIMEOUT_MS,
-  ): Promise<SessionClient> {
-    const socket = connect(registration.path);
+  static async connect(registration: Registration, options: ClientOptions = {}): Promise<SessionClient> {
+    const socket = withSocketPath(registration.path, (path) => connect(path));
     try {
       await new Promise<void>((resolve, reject) => {
         socket.once("connect", resolve);
@@ -55,75 +69,172 @@ export class SessionClient {
       throw connectError(registration, error as NodeJS.ErrnoException);
     }
     socket.removeAllListeners();
-    return new SessionClient(registration, socket, timeoutMs);
+    return new SessionClient(registration, socket, options);
   }
 
   /**
    * Calls a method of the holder.
    *
-   * @throws KvmIrqError what the holder refused with; `session-gone` when it ended meanwhile;
-   *   `session-busy` when it does not answer.
+   * @throws KvmIrqError what the holder refused with; `session-gone` when it ended meanwhile; `session-busy`
+   *   when it does not answer; `session-protocol` when it is of another version, or answers nonsense;
+   *   `interrupted` when it does not answer and the user has given up.
    */
   async call<M extends keyof HolderMethods>(
     method: M,
     params: HolderMethods[M]["params"],
   ): Promise<HolderMethods[M]["result"]> {
-    // A request that is made after the end gets no answer and no "close" either.
-    if (this.#socket.destroyed) throw gone(this.registration, "has ended");
-    const { name, pid } = this.registration;
-    let timer: NodeJS.Timeout | undefined;
-    const silence = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(
-          new KvmIrqError("session-busy", `the holder of session '${name}' (pid ${pid}) does not answer`, {
-            hint: `it may be stopped: \`kill -CONT ${pid}\` lets it go on, \`kvm-irq destroy ${name}\` ends it`,
-          }),
-        );
-      }, this.#timeoutMs);
-    });
-    try {
-      return (await Promise.race([this.#rpc.request(method, params), silence])) as HolderMethods[M]["result"];
-    } catch (error) {
-      throw this.#translate(error);
-    } finally {
-      clearTimeout(timer);
+    const describes = method === "describe" || method === "peek";
+    // Any version's holder can be ended.
+    if (!describes && method !== "destroy" && !this.#spoken) await this.call("describe", {});
+    const answer = await this.#request(method, params);
+    if (describes && (answer as { protocol?: unknown } | null)?.protocol !== PROTOCOL) {
+      throw otherVersion(this.registration.name);
     }
+    this.#spoken ||= describes;
+    const result = read(RESULTS[method], answer);
+    if ("wrong" in result) throw this.#garbled(`nonsense (${result.wrong})`);
+    if (!isAnswerTo(params, result.output)) throw this.#garbled("something else than was asked for");
+    return result.output;
   }
 
-  /** Resolves once the holder has closed the connection, which it does when it ends. */
-  async ended(): Promise<void> {
+  /**
+   * Resolves once the holder has closed the connection, which it does when it ends.
+   *
+   * @param ms how long that may take; no limit by default. @throws KvmIrqError `session-busy` after that.
+   */
+  async ended(ms?: number): Promise<void> {
     if (this.#socket.closed) return;
-    await new Promise<void>((resolve) => this.#socket.once("close", resolve));
+    await new Promise<void>((resolve, reject) => {
+      const late = () => this.#busy("does not end").then(reject);
+      const timer = ms === undefined ? undefined : setTimeout(late, ms);
+      this.#socket.once("close", () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  /** The holder's process id by the kernel's word; see {@link peerPid}. */
+  async peerPid(): Promise<number | undefined> {
+    const fd = (this.#socket as unknown as { _handle?: { fd?: number } })._handle?.fd ?? -1;
+    if (fd < 0) return undefined;
+    const { peerPid } = await import("../sys/peer.ts");
+    return peerPid(fd);
   }
 
   close(): void {
     this.#socket.destroy();
   }
 
-  #translate(error: unknown): unknown {
-    if (error instanceof KvmIrqError) return error;
-    if (error instanceof JSONRPCErrorException && error.code === APPLICATION_ERROR) {
-      return KvmIrqError.fromJSON(error.data);
+  async #request(method: string, params: unknown): Promise<unknown> {
+    // A request that is made after the end gets no answer and no "close" either.
+    if (this.#socket.destroyed) throw gone(this.registration, "has ended");
+    const { timeoutMs = ANSWER_TIMEOUT_MS, signal } = this.#options;
+    const id = ++this.#lastId;
+    const answer = new Promise<unknown>((resolve, reject) => this.#calls.set(id, { resolve, reject }));
+    const giveUp = (error: Error) => this.#settle(id)?.reject(error);
+    let timer = setTimeout(() => this.#busy("does not answer").then(giveUp), timeoutMs);
+    const hurry = () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => giveUp(interrupted(this.registration)), LAST_ANSWER_MS);
+    };
+    if (signal?.aborted) hurry();
+    signal?.addEventListener("abort", hurry);
+    sendFrame(this.#socket, { jsonrpc: "2.0", id, method, params });
+    try {
+      return await answer;
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", hurry);
     }
-    // The RPC library rejects what is under way when the socket closes, with an exception of its own.
-    if (this.#socket.destroyed || !(error instanceof JSONRPCErrorException))
-      return gone(this.registration, "has ended");
-    return new KvmIrqError("internal", `the holder refused the request: ${error.message}`);
+  }
+
+  #receive(frame: unknown): void {
+    const reply = read(REPLY, frame);
+    if ("wrong" in reply) {
+      this.#fail(
+        this.#garbled(frame === undefined ? "what is not JSON" : `what is no reply (${reply.wrong})`),
+      );
+      return;
+    }
+    const { output } = reply;
+    if ("result" in output) this.#settle(output.id)?.resolve(output.result);
+    else if (output.id === null) this.#fail(this.#refused(output.error));
+    else this.#settle(output.id)?.reject(this.#refused(output.error));
+  }
+
+  /** Takes a call off the list. One that nobody waits for is none of ours: a reply that was not asked for. */
+  #settle(id: number): Call | undefined {
+    const call = this.#calls.get(id);
+    this.#calls.delete(id);
+    return call;
+  }
+
+  /** Ends the connection and all calls. */
+  #fail(error: Error): void {
+    for (const id of [...this.#calls.keys()]) this.#settle(id)?.reject(error);
+    this.#socket.destroy();
+  }
+
+  #refused({ code, message, data }: { code: number; message: string; data?: unknown }): KvmIrqError {
+    if (code === METHOD_NOT_FOUND) return otherVersion(this.registration.name);
+    const refusal = read(REFUSAL, data);
+    if (code === APPLICATION_ERROR && "output" in refusal) return KvmIrqError.fromJSON(refusal.output);
+    return this.#garbled(`an error: ${message}`);
+  }
+
+  #garbled(what: string): KvmIrqError {
+    const { name } = this.registration;
+    return new KvmIrqError("session-protocol", `the holder of session '${name}' answers ${what}`, {
+      hint: recreate(name),
+      details: { session: name },
+    });
+  }
+
+  async #busy(what: string): Promise<KvmIrqError> {
+    const { name } = this.registration;
+    const pid = await this.peerPid().catch(() => undefined);
+    const resume = pid ? `\`kill -CONT ${pid}\` resumes it, ` : "";
+    return new KvmIrqError(
+      "session-busy",
+      `the holder of session '${name}'${pid ? ` (pid ${pid})` : ""} ${what}`,
+      {
+        hint: `it may be stopped: ${resume}\`kvm-irq destroy ${name}\` ends it`,
+        details: { session: name, ...(pid && { pid }) },
+      },
+    );
   }
 }
 
+/** Whether an answer has one part for each thing that was asked for, and the chips that were. */
+function isAnswerTo(params: object, result: object): boolean {
+  if ("ids" in params && "images" in result) {
+    const [asked, given] = [params.ids as string[], result.images as { id: string }[]];
+    return asked.length === given.length && asked.every((id, index) => given[index]?.id === id);
+  }
+  if (!("statuses" in result)) return true;
+  const [asked] = Object.values(params) as unknown[][];
+  return (result.statuses as unknown[]).length === asked?.length;
+}
+
 function connectError(registration: Registration, error: NodeJS.ErrnoException): KvmIrqError {
+  const { name } = registration;
   switch (error.code) {
     case "ECONNREFUSED":
       sweep(registration);
       return gone(registration, "died");
     case "ENOENT":
-      return noSession(registration.name);
-    default:
+      return noSession(name);
+    case "EAGAIN":
       return new KvmIrqError(
         "session-busy",
-        `session '${registration.name}' can't be reached: ${error.message}`,
+        `session '${name}' takes no more clients: its holder is stopped`,
+        {
+          hint: `\`kvm-irq destroy ${name}\` ends it`,
+        },
       );
+    default:
+      return new KvmIrqError("session-busy", `session '${name}' can't be reached: ${error.message}`);
   }
 }
 
@@ -135,7 +246,23 @@ function gone({ name, pid }: Registration, how: "died" | "has ended"): KvmIrqErr
   });
 }
 
-function noSession(name: string): KvmIrqError {
+function interrupted({ name }: Registration): KvmIrqError {
+  return new KvmIrqError("interrupted", `interrupted: the holder of session '${name}' does not answer`);
+}
+
+function otherVersion(name: string): KvmIrqError {
+  return new KvmIrqError("session-protocol", `session '${name}' was made by another version of kvm-irq`, {
+    hint: recreate(name),
+    details: { session: name },
+  });
+}
+
+function recreate(name: string): string {
+  return `recreate the session: \`kvm-irq create ${name} --replace\``;
+}
+
+/** @returns the error for a name that no session has. */
+export function noSession(name: string): KvmIrqError {
   return new KvmIrqError("no-session", `there is no session '${name}'`, {
     hint: `\`kvm-irq create${name === "default" ? "" : ` ${name}`}\` makes it, \`kvm-irq list\` shows those there are`,
     details: { session: name },

@@ -1,4 +1,4 @@
-import { closeSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { release } from "node:os";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { KvmIrqError } from "../abi/error.ts";
@@ -9,24 +9,37 @@ import { destroyIfAny } from "./destroy.ts";
 import { createHolderServer } from "./holder-server.ts";
 import { closeInherited } from "./inherited.ts";
 import { makeMachine } from "./make-machine.ts";
-import { HOLDER_PROGRAM, type HolderConfig, type SessionInfo, startFromWire } from "./protocol.ts";
-import { type Claim, claim } from "./registry.ts";
-
-/** The pipe on which the holder tells `create` that it is ready, or why it can't be. */
-export const READY_FD = 3;
+import {
+  HOLDER_PROGRAM,
+  type HolderConfig,
+  PROTOCOL,
+  READY_FD,
+  type ReadyMessage,
+  type SessionInfo,
+  startFromWire,
+} from "./protocol.ts";
+import { type Claim, claim, withSocketPath } from "./registry.ts";
 
 /** How many sessions of its name a holder ends, if they come as fast. */
 const MOST_REPLACED = 100;
 
-/** What comes through the pipe, as one line of JSON. */
-export type ReadyMessage = { ready: SessionInfo } | { exists: true } | { error: unknown };
+/** How often a holder looks whether a client could still find it. */
+const LOOK_MS = 5_000;
 
-/** The holder process: makes the VM, takes the name, serves until told to end. */
-export async function runHolder(config: HolderConfig): Promise<void> {
-  process.title = `${HOLDER_PROGRAM} ${config.name}`;
+/**
+ * The holder process: makes the VM, takes the name, serves until told to end.
+ *
+ * @param input its configuration, in JSON.
+ */
+export async function runHolder(input: string): Promise<void> {
+  // Node answers this signal by opening its debugger, unless somebody listens.
+  process.on("SIGUSR1", () => {});
+  process.umask(0o077);
   process.chdir("/");
   closeInherited(READY_FD);
   try {
+    const config = JSON.parse(input) as HolderConfig;
+    process.title = `${HOLDER_PROGRAM} ${config.name}`;
     const machine = await makeMachine(config.backend, config.vcpus, config);
     applyStart(machine, startFromWire(config.start));
     await hold(machine, config);
@@ -40,17 +53,24 @@ async function hold(machine: Machine, config: HolderConfig): Promise<void> {
   const info = describe(machine, config);
   const claimed = claim(config.name);
   const end = (status: number): never => {
-    claimed.withdraw();
-    machine.close();
-    process.exit(status);
+    try {
+      claimed.withdraw();
+      machine.close();
+    } finally {
+      process.exit(status);
+    }
   };
   const ttl = restartableTimer(config.ttlMs, () => end(0));
-  const server = createHolderServer(machine, info, { onCall: ttl.restart, onDestroy: () => end(0) });
+  const server = createHolderServer(machine, info, {
+    onUse: ttl.stop,
+    onIdle: ttl.restart,
+    onDestroy: () => end(0),
+  });
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => end(0));
   process.on("uncaughtException", () => end(70));
   await new Promise<void>((resolve, reject) => {
     server.once("error", reject);
-    server.listen({ path: claimed.socket, backlog: 511 }, resolve);
+    withSocketPath(claimed.socket, (path) => server.listen({ path, backlog: 511 }, resolve));
   }).catch((error: Error) => {
     claimed.withdraw();
     throw new KvmIrqError("runtime-dir", `the session's socket can't be made: ${error.message}`);
@@ -63,9 +83,19 @@ async function hold(machine: Machine, config: HolderConfig): Promise<void> {
     tell({ exists: true });
     end(1);
   }
+  leaveStreams();
   // Whoever asked for this VM has gone: nobody would know of it.
   if (!tell({ ready: info })) end(1);
   ttl.restart();
+  setInterval(() => claimed.isThere() || end(0), LOOK_MS);
+}
+
+/** The pipes to `create` break when that ends; the lowest number that is free is the next one's. */
+function leaveStreams(): void {
+  for (const fd of [0, 1, 2]) {
+    closeSync(fd);
+    openSync("/dev/null", "r+");
+  }
 }
 
 /** @returns whether this holder has the name now. */
@@ -82,6 +112,7 @@ function describe(machine: Machine, config: HolderConfig): SessionInfo {
   const { apiVersion } = machine;
   return {
     name: config.name,
+    protocol: PROTOCOL,
     backend: machine.backend,
     pid: process.pid,
     vcpus: machine.vcpus,
@@ -98,16 +129,15 @@ function describe(machine: Machine, config: HolderConfig): SessionInfo {
   };
 }
 
-/** A timer that starts anew at each call; without a time it never fires. */
-function restartableTimer(ms: number | undefined, onEnd: () => void): { restart(): void } {
+/** A timer that starts again at each call; without a time it never fires. */
+function restartableTimer(ms: number | undefined, onEnd: () => void): { restart(): void; stop(): void } {
   let timer: NodeJS.Timeout | undefined;
-  return {
-    restart() {
-      if (ms === undefined) return;
-      clearTimeout(timer);
-      timer = setTimeout(onEnd, ms);
-    },
+  const stop = () => clearTimeout(timer);
+  const restart = () => {
+    stop();
+    if (ms !== undefined) timer = setTimeout(onEnd, ms);
   };
+  return { restart, stop };
 }
 
 /** @returns whether anyone was there to be told. */

@@ -8,6 +8,9 @@ import type { Backend, Irqchip } from "../machine/machine.ts";
 import type { PresetName } from "../machine/presets.ts";
 import type { SavedState, Start } from "../machine/start.ts";
 
+/** The number of this protocol: whatever an older client or holder would misunderstand raises it. */
+export const PROTOCOL = 2;
+
 /** What `create` asks a holder to be. Goes to the holder's process on its stdin, in JSON. */
 export interface HolderConfig {
   name: string;
@@ -17,7 +20,7 @@ export interface HolderConfig {
   /** What runs on vCPU 0. */
   guest?: GuestProgram;
   irqchip?: Irqchip;
-  /** End after nobody has called for so long. */
+  /** End after this long without a client. */
   ttlMs?: number;
   /** Take the name from the session that has it, once this one is as it should be. */
   replace?: boolean;
@@ -26,6 +29,8 @@ export interface HolderConfig {
 /** A living session, as `list --json` shows it. */
 export interface SessionInfo {
   name: string;
+  /** {@link PROTOCOL} of the holder. */
+  protocol: number;
   backend: Backend;
   pid: number;
   vcpus: number;
@@ -43,6 +48,8 @@ export interface SessionInfo {
 /** The methods of a holder: what each takes and gives. Bytes travel as base64. */
 export interface HolderMethods {
   describe: { params: Record<string, never>; result: SessionInfo };
+  /** The same for one who passes by: it does not put off the end that `ttlMs` sets. */
+  peek: { params: Record<string, never>; result: SessionInfo };
   readChips: { params: { ids: readonly ChipId[] }; result: { images: WireImage[] } };
   writeChips: { params: { images: WireImage[]; expected: WireImage[] }; result: Record<string, never> };
   setIrqLines: {
@@ -84,3 +91,9 @@ export function startFromWire(start: PresetName | WireState): Start {
 
 /** The file name of the holder's program, by which a holder is known in a process list. */
 export const HOLDER_PROGRAM = "kvm-irq-holder";
+
+/** The descriptor of the pipe on which a holder tells `create` that it is ready, or why it can't be. */
+export const READY_FD = 3;
+
+/** What comes through the pipe, as one line of JSON. */
+export type ReadyMessage = { ready: SessionInfo } | { exists: true } | { error: object };

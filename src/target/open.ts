@@ -36,9 +36,10 @@ export function checkChoice({ session, pid, snapshot, vmFd, layout }: TargetChoi
 /**
  * Opens the target that the options name; without any, the session `KVM_IRQ_SESSION` or `default`.
  *
+ * @param signal aborted when the user gives up.
  * @throws KvmIrqError `usage` for two at once, and whatever keeps the target from being opened.
  */
-export async function openTarget(choice: TargetChoice, env = process.env): Promise<Target> {
+export async function openTarget(choice: TargetChoice, signal?: AbortSignal): Promise<Target> {
   checkChoice(choice);
   const { session, pid, snapshot, vmFd, layout } = choice;
   if (snapshot !== undefined) {
@@ -50,7 +51,7 @@ export async function openTarget(choice: TargetChoice, env = process.env): Promi
     return openProcess({ pid, vmFd });
   }
   const { SessionTarget } = await import("./session.ts");
-  return SessionTarget.open(session ?? defaultSession(env));
+  return SessionTarget.open(session ?? defaultSession(), signal);
 }
 
 /** How a command line names the same target again, whatever `KVM_IRQ_SESSION` is there. */

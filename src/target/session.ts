@@ -15,9 +15,9 @@ export class SessionTarget implements Target {
     this.#client = client;
   }
 
-  /** @throws KvmIrqError `no-session`, `session-gone`. */
-  static async open(name: string): Promise<SessionTarget> {
-    return new SessionTarget(await SessionClient.open(name));
+  /** @param signal aborted when the user gives up. @throws KvmIrqError `no-session`, `session-gone`. */
+  static async open(name: string, signal?: AbortSignal): Promise<SessionTarget> {
+    return new SessionTarget(await SessionClient.open(name, { signal }));
   }
 
   async describe(): Promise<TargetInfo> {
