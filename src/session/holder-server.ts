@@ -13,7 +13,10 @@ const FRAME_TIMEOUT_MS = 10_000;
 const DRAIN_TIMEOUT_MS = 60_000;
 /** How long a client that is turned away may take to read why. */
 const LAST_WORD_MS = 1_000;
-/** The most clients at a time, each of which may have a request of a megabyte half sent. */
+/**
+ * The most clients at a time, each of which may have a request of a megabyte half sent. One more takes the place
+ * of one that has sent no request yet.
+ */
 export const MAX_CLIENTS = 128;
 
 /** Codes of the JSON-RPC 2.0 specification, section 5.1. */
@@ -38,6 +41,8 @@ export interface ServerEvents {
 export function createHolderServer(machine: Machine, info: SessionInfo, events: ServerEvents): Server {
   const methods = holderMethods(machine, info, () => setImmediate(events.onDestroy));
   const clients = new Set<Socket>();
+  /** Those whose first request is not there yet. */
+  const strangers = new Set<Socket>();
   const users = new Set<Socket>();
   const use = (socket: Socket) => {
     if (users.size === 0) events.onUse();
@@ -47,14 +52,30 @@ export function createHolderServer(machine: Machine, info: SessionInfo, events: 
     socket.on("error", () => socket.destroy());
     if (clients.size >= MAX_CLIENTS) {
       const busy = `session '${info.name}' has ${MAX_CLIENTS} clients, which is the most`;
-      return turnAway(socket, failure(null, new KvmIrqError("session-busy", busy), info.name));
+      const [stranger = socket] = strangers;
+      turnAway(stranger, failure(null, new KvmIrqError("session-busy", busy), info.name));
+      if (stranger === socket) return;
+      strangers.delete(stranger);
+      clients.delete(stranger);
     }
     clients.add(socket);
+    strangers.add(socket);
     socket.on("close", () => {
+      strangers.delete(socket);
       clients.delete(socket);
       if (users.delete(socket) && users.size === 0) events.onIdle();
     });
-    serve(socket, { name: info.name, methods, lines: new Set(), onUse: () => use(socket) }, machine);
+    serve(
+      socket,
+      {
+        name: info.name,
+        methods,
+        lines: new Set(),
+        onRequest: () => strangers.delete(socket),
+        onUse: () => use(socket),
+      },
+      machine,
+    );
   });
 }
 
@@ -63,6 +84,8 @@ interface Service {
   name: string;
   methods: Methods;
   lines: TransientLines;
+  /** It sent a request. */
+  onRequest(): void;
   onUse(): void;
 }
 
@@ -84,11 +107,12 @@ function serve(socket: Socket, service: Service, machine: Machine): void {
 type Id = number | string | null;
 
 /** The answer to one message. @returns an error for whatever it is not good for; never throws. */
-function answer(frame: unknown, { name, methods, lines, onUse }: Service): object {
+function answer(frame: unknown, { name, methods, lines, onRequest, onUse }: Service): object {
   if (frame === undefined) return refusal(null, PARSE_ERROR, "not JSON");
   const request = read(REQUEST, frame);
   if ("wrong" in request) return refusal(null, INVALID_REQUEST, request.wrong);
   const { id, method, params } = request.output;
+  onRequest();
   if (!Object.hasOwn(methods, method)) return refusal(id, METHOD_NOT_FOUND, "there is no such method");
   if (method !== "peek") onUse();
   try {

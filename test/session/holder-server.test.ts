@@ -168,6 +168,15 @@ describe("a holder", () => {
     for (const one of clients) one.close();
   });
 
+  it("gives the place of a client that sent no request to the next one", async () => {
+    const clients = Array.from({ length: 2 * MAX_CLIENTS }, () => new RawClient(path));
+    for (const one of clients) one.socket.write("{");
+    const honest = new RawClient(path);
+    expect(await honest.ask(request("describe"))).toMatchObject({ result: { name: "served" } });
+    expect(clients[0]!.answers).toMatchObject([{ error: { data: { code: "session-busy" } } }]);
+    for (const one of [...clients, honest]) one.close();
+  });
+
   it("knows when the first client uses it and the last one leaves; one that passes by is none", async () => {
     await client.ask(request("peek"));
     expect(events).toEqual([]);
