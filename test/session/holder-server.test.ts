@@ -28,7 +28,7 @@ let path: string;
 let server: Server;
 let client: RawClient;
 let reads = 0;
-const events: string[] = [];
+let events: string[];
 
 class CountingMachine extends ModelMachine {
   override readChip(...args: Parameters<ModelMachine["readChip"]>) {
@@ -41,11 +41,12 @@ beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), "kvm-irq-server-"));
   path = join(folder, "socket");
   reads = 0;
-  events.length = 0;
+  const own: string[] = [];
+  events = own;
   server = createHolderServer(new CountingMachine(1), INFO, {
-    onUse: () => events.push("use"),
-    onIdle: () => events.push("idle"),
-    onDestroy: () => events.push("destroy"),
+    onUse: () => own.push("use"),
+    onIdle: () => own.push("idle"),
+    onDestroy: () => own.push("destroy"),
   }).listen(path);
   await once(server, "listening");
   client = new RawClient(path);
