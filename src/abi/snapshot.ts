@@ -45,9 +45,13 @@ export interface Snapshot {
   guest?: GuestState;
 }
 
-/** What of the VM of another process can't be shown, since its VMM emulates it; `undefined` when that is nothing. */
-export function emulatedByVmm({ irqchip, source }: Pick<Snapshot, "irqchip" | "source">): string | undefined {
-  if (source.kind !== "process" || irqchip === undefined || irqchip === "full") return undefined;
+/** What of the VM of another process can't be shown, and why; `undefined` when that is nothing. */
+export function notSeen({ irqchip, source }: Pick<Snapshot, "irqchip" | "source">): string | undefined {
+  if (source.kind !== "process") return undefined;
+  if (source["vcpus"] === null) {
+    return "which vCPUs belong to this VM is not known, for its process has several: they and their local APICs are not read";
+  }
+  if (irqchip === undefined || irqchip === "full") return undefined;
   return irqchip === "split"
     ? "the PICs and the IOAPIC are emulated in the VMM's user space; the kernel has the local APICs (split irqchip)"
     : "all interrupt controllers are emulated in the VMM's user space; the kernel has none (no irqchip)";

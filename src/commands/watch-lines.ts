@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { emulatedByVmm, type KernelIrqchip } from "../abi/snapshot.ts";
+import { type KernelIrqchip, notSeen } from "../abi/snapshot.ts";
 import type { Difference } from "../diagnose/diff.ts";
 import type { Finding } from "../diagnose/finding.ts";
 import { hasNews, type Observation } from "../diagnose/watch.ts";
@@ -66,7 +66,7 @@ export async function writeLines(
     } else {
       if (seen.reading === 1) {
         context.notice(`watching ${label}, every ${time(intervalMs)}`);
-        const emulated = emulatedByVmm(seen.snapshot);
+        const emulated = notSeen(seen.snapshot);
         if (emulated !== undefined) context.notice(emulated);
       }
       const at = clock(seen.snapshot.captured_at);

@@ -1,5 +1,5 @@
 import { printable } from "../abi/printable.ts";
-import { emulatedByVmm, type Snapshot } from "../abi/snapshot.ts";
+import { notSeen, type Snapshot } from "../abi/snapshot.ts";
 import { pinRoutesOf, routingOf } from "../diagnose/routing.ts";
 import { renderGuest } from "./guest.ts";
 import { renderIoapic } from "./ioapic.ts";
@@ -18,7 +18,7 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
     `${view.paint.bold(printable(label))}${printable(`${backend}, ${host.arch}, kernel ${host.kernel}`)}\n`,
   ];
   const foreign = source.kind === "process";
-  const emulated = emulatedByVmm(snapshot);
+  const emulated = notSeen(snapshot);
   if (emulated !== undefined) sections.push(`${emulated}\n`);
   const gsis = gsisOf(pinRoutesOf(routingOf(snapshot, undefined)));
   if (chips.pic1) sections.push(renderPic("PIC1", "master", chips.pic1, (pin) => gsis("pic1", pin), view));

@@ -1,6 +1,6 @@
 import type { Chips } from "../abi/arch.ts";
 import { printable } from "../abi/printable.ts";
-import { emulatedByVmm } from "../abi/snapshot.ts";
+import { notSeen } from "../abi/snapshot.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import { crop, scrollTo, width } from "./fit.ts";
 import { count, time } from "./format.ts";
@@ -128,7 +128,7 @@ function findingLines({ findings, appeared }: Observation, view: View): string[]
 }
 
 function panelLines(frame: Pick<WatchFrame, "observation" | "panel">, room: number, marks: Marks): string[] {
-  const emulated = emulatedByVmm(frame.observation.snapshot);
+  const emulated = notSeen(frame.observation.snapshot);
   return [...chipLines(frame, room, marks), ...(emulated === undefined ? [] : [emulated])];
 }
 

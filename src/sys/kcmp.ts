@@ -6,10 +6,38 @@ const KCMP_FILE = 0;
 
 const syscall = bindLibc("syscall", [I64, I64, I64, I64, I64, I64], I64);
 
+/** A descriptor of a process. */
+export interface Descriptor {
+  pid: number;
+  fd: number;
+}
+
+/** Whether two descriptors, of one process or of two, are one open file. False where that can't be asked. */
+export function sameFile(one: Descriptor, other: Descriptor): boolean {
+  return compare(one, other) === 0;
+}
+
 /**
- * Whether two descriptors of a process are one open file. False where that can't be asked, for want of
- * permission or of CONFIG_KCMP.
+ * One descriptor for each open file, the smallest, in ascending order. Where that can't be asked, for want of
+ * permission or of CONFIG_KCMP, all are taken for different.
+ *
+ * @param fds ascending descriptors of a process.
  */
-export function sameFile(pid: number, fd: number, other: number): boolean {
-  return syscall(NR_KCMP, pid, pid, KCMP_FILE, fd, other).value === 0;
+export function distinctFiles(pid: number, fds: readonly number[]): number[] {
+  return distinct(fds, (a, b) => ORDER[compare({ pid, fd: a }, { pid, fd: b })] ?? Number.NaN);
+}
+
+/** The first of each that are equal by an order, in which they are sorted: that takes n log n comparisons. */
+export function distinct(fds: readonly number[], order: (a: number, b: number) => number): number[] {
+  if (fds.length < 2 || Number.isNaN(order(fds[0]!, fds[1]!))) return [...fds];
+  // Copies stay in ascending order: the sort is stable.
+  const sorted = fds.toSorted(order);
+  return sorted.filter((fd, at) => at === 0 || order(sorted[at - 1]!, fd) !== 0).sort((a, b) => a - b);
+}
+
+/** What kcmp(2) says: equal, less, greater. 3 is for different without an order. */
+const ORDER = [0, -1, 1];
+
+function compare(one: Descriptor, other: Descriptor): number {
+  return syscall(NR_KCMP, one.pid, other.pid, KCMP_FILE, one.fd, other.fd).value;
 }

@@ -15,6 +15,7 @@ import { writeChips } from "../machine/write.ts";
 import { findGadgets, type Gadgets, readMappings } from "../sys/address-space.ts";
 import { Alarm } from "../sys/alarm.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
+import { sameFile } from "../sys/kcmp.ts";
 import { KvmError } from "../sys/kvm-error.ts";
 import { hasSeccomp, isKernelThread, readKvmFds, readStatus } from "../sys/proc.ts";
 import { PtraceError } from "../sys/ptrace.ts";
@@ -91,7 +92,7 @@ function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess
   if (first === undefined) throw noVm(pid, `process ${pid} has no VM`);
   const fds = vms.map(({ vm_fd }) => vm_fd);
   if (vmFd !== undefined) {
-    const chosen = vms.find(({ vm_fd }) => vm_fd === vmFd);
+    const chosen = vms.find(({ vm_fd }) => vm_fd === vmFd || sameFile({ pid, fd: vm_fd }, { pid, fd: vmFd }));
     if (chosen !== undefined) return chosen;
     throw new KvmIrqError("no-vm", `descriptor ${vmFd} of process ${pid} is not a VM`, {
       hint: `its VMs are ${fds.join(", ")}`,
@@ -162,12 +163,20 @@ export class ProcessTarget implements Target {
   }
 
   async describe(): Promise<TargetInfo> {
-    const { pid, vm_fd, vcpu_fds, name } = this.#vm;
+    const { pid, vm_fd, vcpus, vcpu_fds, name } = this.#vm;
     const irqchip = this.#irqchip;
     const each = (kind: "lapic" | "vcpu") => vcpu_fds.map(({ vcpu }): ChipId => `${kind}[${vcpu}]`);
     const program = programName(this.#vm);
     return {
-      source: { kind: "process", backend: "kvm", pid, vm_fd, command: program, ...(name && { name }) },
+      source: {
+        kind: "process",
+        backend: "kvm",
+        pid,
+        vm_fd,
+        command: program,
+        ...(name && { name }),
+        ...(vcpus === null && { vcpus }),
+      },
       host: hostOf({}),
       chips: [
         ...(irqchip === undefined ? HOST_ARCH.chips(0) : []),
@@ -175,7 +184,7 @@ export class ProcessTarget implements Target {
         ...each("vcpu"),
       ],
       ...(irqchip && { irqchip }),
-      vcpus: vcpu_fds.length,
+      ...(vcpus !== null && { vcpus }),
       label: `pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`,
     };
   }

@@ -11,6 +11,7 @@ import {
   readStatus,
 } from "../sys/proc.ts";
 import { type Permission, permissionToAttach } from "./permission.ts";
+import type { VcpuFd } from "./vm-owners.ts";
 
 /** A VM inside a process of this host. */
 export interface VmProcess {
@@ -24,11 +25,11 @@ export interface VmProcess {
   /** The descriptor of the VM: what `--vm-fd` takes. */
   vm_fd: number;
   /**
-   * The number of vCPUs; `null` when the process has several VMs, for nothing tells which vCPU is whose.
+   * The number of vCPUs; `null` when the process has several VMs and it can't be told which vCPU is whose.
    */
   vcpus: number | null;
   /** The vCPUs' descriptors, by vCPU number; empty when they can't be told apart. */
-  vcpu_fds: { vcpu: number; fd: number }[];
+  vcpu_fds: VcpuFd[];
   /** Whose process it is. */
   uid: number;
   user?: string;
@@ -67,7 +68,7 @@ async function vmsOf(pid: number, fds: KvmFds, users: ReadonlyMap<number, string
   const uid = status.uids[0] ?? 0;
   const user = users.get(uid);
   const vms = await distinctVms(pid, fds.vms);
-  const vcpu_fds = vms.length === 1 ? fds.vcpus.filter(isFirstOfItsNumber) : [];
+  const vcpus = await vcpusOf(pid, vms, fds.vcpus);
   const attachable = permissionToAttach(pid, status);
   return vms.map((vm_fd) => ({
     pid,
@@ -75,8 +76,8 @@ async function vmsOf(pid: number, fds: KvmFds, users: ReadonlyMap<number, string
     args,
     ...(name === undefined ? {} : { name }),
     vm_fd,
-    vcpus: vms.length === 1 ? vcpu_fds.length : null,
-    vcpu_fds,
+    vcpus: vcpus?.get(vm_fd)?.length ?? null,
+    vcpu_fds: vcpus?.get(vm_fd) ?? [],
     uid,
     ...(user === undefined ? {} : { user }),
     attachable,
@@ -84,16 +85,25 @@ async function vmsOf(pid: number, fds: KvmFds, users: ReadonlyMap<number, string
   }));
 }
 
+/** Which vCPUs belong to which VM; `undefined` where that can't be told. */
+async function vcpusOf(
+  pid: number,
+  vms: readonly number[],
+  vcpus: readonly VcpuFd[],
+): Promise<Map<number, VcpuFd[]> | undefined> {
+  if (vms.length === 1) return new Map([[vms[0]!, vcpus.filter(isFirstOfItsNumber)]]);
+  return (await import("./vm-owners.ts")).vcpusByVm(pid, vms, vcpus);
+}
+
 /** In a process with one VM, two descriptors of the same vCPU are one vCPU. */
-function isFirstOfItsNumber({ vcpu }: { vcpu: number }, index: number, all: { vcpu: number }[]): boolean {
+function isFirstOfItsNumber({ vcpu }: VcpuFd, index: number, all: readonly VcpuFd[]): boolean {
   return all.findIndex((other) => other.vcpu === vcpu) === index;
 }
 
-/** One descriptor for each VM: some VMMs hold duplicates. They are told apart by kcmp(2), where it may be used. */
+/** One descriptor for each VM: some VMMs hold copies. */
 async function distinctVms(pid: number, fds: readonly number[]): Promise<number[]> {
-  if (fds.length === 1) return [...fds];
-  const { sameFile } = await import("../sys/kcmp.ts");
-  return fds.filter((fd, index) => !fds.slice(0, index).some((other) => sameFile(pid, fd, other)));
+  if (fds.length < 2) return [...fds];
+  return (await import("../sys/kcmp.ts")).distinctFiles(pid, fds);
 }
 
 /** What KVM's debugfs shows of a VM; `undefined` where it can't be told which of those there it is. */

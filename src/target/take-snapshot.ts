@@ -2,7 +2,7 @@ import { type Arch, blankState, type Chips, type VcpuList } from "../abi/arch.ts
 import { archNamed } from "../abi/arches.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../abi/chip.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { emulatedByVmm, makeSnapshot, type Snapshot } from "../abi/snapshot.ts";
+import { makeSnapshot, notSeen, type Snapshot } from "../abi/snapshot.ts";
 import type { Target, TargetInfo } from "./target.ts";
 
 /** What was read from a target at one moment: the bytes, and what they mean. */
@@ -69,13 +69,19 @@ export function selectChips(words: readonly string[], info: TargetInfo): ChipId[
     const filter = arch.chipFilter(word);
     if (filter === undefined) throw badChip(word, arch);
     if (!info.chips.some(filter)) {
-      const [emulated, chips] = [
-        emulatedByVmm(info),
-        info.chips.filter((id) => parseChipId(id).kind !== "vcpu"),
-      ];
-      throw new KvmIrqError("bad-chip", `${info.label} has no ${word}${emulated ? `: ${emulated}` : ""}`, {
-        hint: `it has: ${chips.join(", ") || "no chip"}${emulated ? "; ask its VMM's monitor for the others" : ""}`,
-      });
+      const [reason, chips] = [notSeen(info), info.chips.filter((id) => parseChipId(id).kind !== "vcpu")];
+      throw new KvmIrqError(
+        "bad-chip",
+        reason === undefined
+          ? `${info.label} has no ${word}`
+          : `${word} of ${info.label} can't be read: ${reason}`,
+        {
+          hint:
+            chips.length === 0
+              ? "no chip can be read"
+              : `${reason === undefined ? "it has" : "there are"}: ${chips.join(", ")}`,
+        },
+      );
     }
     return filter;
   });

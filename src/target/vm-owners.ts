@@ -1,5 +1,14 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { distinctFiles } from "../sys/kcmp.ts";
 import { type DebugVm, debugVms } from "../sys/kvm-debugfs.ts";
 import { listThreads, readNamespace } from "../sys/proc.ts";
+import { sleepsInKvmRun, userThreads } from "../sys/vcpu-runs.ts";
+
+/** A vCPU's number, and a descriptor of it. */
+export interface VcpuFd {
+  vcpu: number;
+  fd: number;
+}
 
 /**
  * The VMs of a process as KVM's debugfs has them, by their descriptors.
@@ -16,8 +25,58 @@ export function debugVmsOf(pid: number, vmFds: readonly number[]): Map<number, D
     (vm) => threads.has(vm.creator) || [...vm.threads.values()].some((tid) => threads.has(tid)),
   );
   if (own.length !== vmFds.length) return undefined;
-  const named = new Map(vmFds.map((fd) => [fd, own.filter((vm) => vm.fd === fd)]));
-  const rest = own.filter((vm) => !vmFds.includes(vm.fd));
-  if (rest.length > 1 || [...named.values()].some((vms) => vms.length > 1)) return undefined;
-  return new Map([...named].map(([fd, [vm = rest[0]!]]) => [fd, vm]));
+  const byFd = new Map(own.map((vm) => [vm.fd, vm]));
+  const rest = own.filter(({ fd }) => !vmFds.includes(fd));
+  if (rest.length > 1 || byFd.size !== own.length) return undefined;
+  return new Map(vmFds.map((fd) => [fd, byFd.get(fd) ?? rest[0]!]));
+}
+
+/** How often threads are looked at until each was seen asleep in KVM_RUN, and the milliseconds between two looks. */
+const LOOKS = 8;
+const PAUSE_MS = 2;
+
+/**
+ * Which vCPUs belong to which VM of a process that has several. A descriptor does not tell; debugfs tells which
+ * thread is whose, and a thread that sleeps in KVM_RUN with which descriptor. The last one left of a number needs
+ * no thread.
+ *
+ * @param vcpuFds descriptors of vCPUs, by number.
+ * @returns `undefined` unless that tells it of all.
+ */
+export async function vcpusByVm(
+  pid: number,
+  vmFds: readonly number[],
+  vcpuFds: readonly VcpuFd[],
+): Promise<Map<number, VcpuFd[]> | undefined> {
+  const vms = debugVmsOf(pid, vmFds);
+  if (vms === undefined) return undefined;
+  const numbers = [...new Set(vcpuFds.map(({ vcpu }) => vcpu))].map((vcpu) => ({
+    vcpu,
+    fds: distinctFiles(
+      pid,
+      vcpuFds.filter((one) => one.vcpu === vcpu).map(({ fd }) => fd),
+    ),
+    owners: [...vms].flatMap(([vm, { threads }]) =>
+      threads.has(vcpu) ? [{ vm, tid: threads.get(vcpu) }] : [],
+    ),
+  }));
+  if (numbers.some(({ fds, owners }) => fds.length !== owners.length)) return undefined;
+  const byThread = new Map<number, number | undefined>();
+  for (let look = 0; ; look++) {
+    for (const thread of userThreads(pid)) {
+      byThread.set(thread.tid, sleepsInKvmRun(thread) ?? byThread.get(thread.tid));
+    }
+    const found = new Map(vmFds.map((vm) => [vm, [] as VcpuFd[]]));
+    const open = numbers.filter(({ vcpu, fds, owners }) => {
+      const known = owners.filter(({ tid }) => fds.includes(byThread.get(tid!) ?? -1));
+      for (const { vm, tid } of known) found.get(vm)!.push({ vcpu, fd: byThread.get(tid!)! });
+      const [last, ...others] = owners.filter((owner) => !known.includes(owner));
+      const left = fds.filter((fd) => !known.some(({ tid }) => byThread.get(tid!) === fd));
+      if (last !== undefined && left.length === 1) found.get(last.vm)!.push({ vcpu, fd: left[0]! });
+      return left.length !== (last === undefined ? 0 : 1) || others.length > 0;
+    });
+    if (open.length === 0) return found;
+    if (look === LOOKS) return undefined;
+    await sleep(PAUSE_MS * (0.5 + Math.random()));
+  }
 }

@@ -1,0 +1,46 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync } from "node:fs";
+import { createInterface } from "node:readline";
+
+const CACHE = ".cache/attach";
+const SOURCE = "test/support/odd-vmm.c";
+let built: string | undefined;
+
+/** A VMM of odd-vmm.c, which says there what shapes there are. */
+export class OddVmm {
+  readonly #child: ChildProcess;
+  /** The process that has the descriptors, which need not be the one that was started. */
+  readonly pid: number;
+  readonly fds: readonly number[];
+
+  private constructor(child: ChildProcess, pid: number, fds: readonly number[]) {
+    this.#child = child;
+    this.pid = pid;
+    this.fds = fds;
+  }
+
+  /** The process that was started. */
+  get starter(): number {
+    return this.#child.pid!;
+  }
+
+  static async start(...args: string[]): Promise<OddVmm> {
+    if (built === undefined) {
+      mkdirSync(CACHE, { recursive: true });
+      built = `${CACHE}/odd-vmm.${process.pid}`;
+      execFileSync("cc", ["-O2", "-pthread", "-o", built, SOURCE]);
+    }
+    const child = spawn(built, args, { stdio: ["pipe", "pipe", "inherit"] });
+    const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
+    const [, pid, fds] = /^ready pid=(\d+) fds=([\d,]+)$/.exec(line) ?? [];
+    return new OddVmm(child, Number(pid), fds!.split(",").map(Number));
+  }
+
+  /** Ends it, and what it started. */
+  async end(): Promise<void> {
+    const ended = this.#child.exitCode === null ? once(this.#child, "exit") : undefined;
+    this.#child.stdin!.end();
+    await ended;
+  }
+}
