@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
+import type { ProcessId } from "./proc.ts";
 
 /** One line of `/proc/PID/maps`. */
 export interface Mapping {
@@ -12,6 +13,8 @@ export interface Mapping {
 export interface Gadgets {
   /** The address of a `syscall` instruction. */
   syscall: bigint;
+  /** What must stand at these addresses. */
+  code: readonly { address: bigint; bytes: Buffer }[];
   /**
    * With a `ret` behind `syscall`, the address of code that calls rt_sigreturn(2): what every libc gives the
    * kernel as `sa_restorer`. Both together let a thread find back by itself.
@@ -26,9 +29,9 @@ const RESTORERS = [Buffer.from("48c7c00f0000000f05", "hex"), Buffer.from("b80f00
 /** More code than that is not looked through: libc comes first, and it is smaller. */
 const MOST_CODE = 64 << 20;
 
-/** The mappings of a process: none of one that is ending. @throws the error of the read, as when it is gone. */
-export function readMappings(pid: number): Mapping[] {
-  const text = readFileSync(`/proc/${pid}/maps`, "latin1");
+/** The mappings of a process: none of one that is ending or gone. @throws the error of the read. */
+export function readMappings(pid: ProcessId): Mapping[] {
+  const text = readMaps(pid);
   return [...text.matchAll(/^(\w+)-(\w+) (\S+) \S+ \S+ \S+[^\S\n]*(.*)$/gm)].map(
     ([, start, end, perms, name]) => ({
       start: BigInt(`0x${start}`),
@@ -39,13 +42,22 @@ export function readMappings(pid: number): Mapping[] {
   );
 }
 
-/** Whether a process has ended, or has given up its memory and is about to. */
-export function isEnding(pid: number): boolean {
+function readMaps(pid: ProcessId): string {
   try {
-    return readMappings(pid).length === 0;
+    return readFileSync(`/proc/${pid}/maps`, "latin1");
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    return code === "ENOENT" || code === "ESRCH";
+    if (code === "ENOENT" || code === "ESRCH") return "";
+    throw error;
+  }
+}
+
+/** Whether a process has ended, or has given up its memory and is about to. */
+export function isEnding(pid: ProcessId): boolean {
+  try {
+    return readMappings(pid).length === 0;
+  } catch {
+    return false;
   }
 }
 
@@ -54,8 +66,8 @@ export function isEnding(pid: number): boolean {
  *
  * @returns `undefined` when there is not even a `syscall` instruction.
  */
-export function findGadgets(pid: number, mappings: readonly Mapping[]): Gadgets | undefined {
-  const found: Record<"any" | "ret" | "restorer", bigint | undefined> = {
+export function findGadgets(pid: ProcessId, mappings: readonly Mapping[]): Gadgets | undefined {
+  const found: Record<"any" | "ret" | "restorer", Gadgets["code"][number] | undefined> = {
     any: undefined,
     ret: undefined,
     restorer: undefined,
@@ -64,10 +76,10 @@ export function findGadgets(pid: number, mappings: readonly Mapping[]): Gadgets 
   const fd = openSync(`/proc/${pid}/mem`, "r");
   try {
     for (const { start, end } of code) {
-      const bytes = readCode(fd, start, Number(end - start));
-      const at = (pattern: Buffer) => {
-        const index = bytes.indexOf(pattern);
-        return index < 0 ? undefined : start + BigInt(index);
+      const text = readCode(fd, start, Number(end - start));
+      const at = (bytes: Buffer) => {
+        const index = text.indexOf(bytes);
+        return index < 0 ? undefined : { address: start + BigInt(index), bytes };
       };
       found.any ??= at(SYSCALL);
       found.ret ??= at(SYSCALL_RET);
@@ -77,10 +89,11 @@ export function findGadgets(pid: number, mappings: readonly Mapping[]): Gadgets 
   } finally {
     closeSync(fd);
   }
-  if (found.any === undefined) return undefined;
-  return found.ret !== undefined && found.restorer !== undefined
-    ? { syscall: found.ret, restorer: found.restorer }
-    : { syscall: found.any, restorer: undefined };
+  const { any, ret, restorer } = found;
+  if (any === undefined) return undefined;
+  return ret !== undefined && restorer !== undefined
+    ? { syscall: ret.address, restorer: restorer.address, code: [ret, restorer] }
+    : { syscall: any.address, restorer: undefined, code: [any] };
 }
 
 function isCode({ start, end, perms, name }: Mapping): boolean {

@@ -1,5 +1,6 @@
 import { buildSigframe, sigframeSize } from "../abi/x86/sigframe.ts";
 import {
+  ARGUMENTS,
   NR,
   RED_ZONE,
   readRegister,
@@ -10,15 +11,22 @@ import {
 import { type Gadgets, hasStackRoom, type Mapping } from "./address-space.ts";
 import type { LibcResult } from "./libc.ts";
 import { NativeBuffer } from "./libc.ts";
+import type { ProcessId } from "./proc.ts";
 import { rehearsePtrace, type Tracee } from "./ptrace.ts";
 import { RemoteMemory } from "./remote-memory.ts";
 
-/** What is known of a process before one of its threads is stopped. */
+/**
+ * What is known of a process before one of its threads is stopped. It may run another program by then: code is
+ * looked at again.
+ */
 export interface Surroundings {
-  memory: RemoteMemory;
+  pid: ProcessId;
   mappings: readonly Mapping[];
   gadgets: Gadgets;
 }
+
+/** The process no longer has the code or the descriptors that were found there. It may run another program now. */
+export class ChangedProcessError extends Error {}
 
 /** Bytes of the largest structure that an ioctl of ours takes: `struct kvm_lapic_state`. */
 const ARGUMENT_ROOM = 1024;
@@ -48,6 +56,8 @@ export class BorrowedThread {
   /** A mapping made for the purpose, where the stack would not do. */
   #mapping: bigint | undefined;
   #argument = 0n;
+  /** Opened while the thread is held: an exec by another thread would have ended it. */
+  #memory: RemoteMemory | undefined;
   #borrowed = false;
   #deadline: () => bigint;
 
@@ -66,7 +76,7 @@ export class BorrowedThread {
   ioctl(fd: number, request: number, argument: number | NativeBuffer): LibcResult {
     if (!this.#borrowed) this.#borrow();
     if (typeof argument === "number") return this.#syscall(NR.ioctl, fd, request, argument);
-    const { memory } = this.#surroundings;
+    const memory = this.#memory!;
     const size = argument.bytes.length;
     memory.write(this.#argument, argument, size);
     const outcome = this.#syscall(NR.ioctl, fd, request, this.#argument);
@@ -76,7 +86,15 @@ export class BorrowedThread {
 
   /** Puts registers, signal mask and memory back as they were at the stop. */
   giveBack(): void {
-    if (!this.#borrowed) return;
+    try {
+      if (this.#borrowed) this.#putBack();
+    } finally {
+      this.#memory?.close();
+      this.#memory = undefined;
+    }
+  }
+
+  #putBack(): void {
     this.#borrowed = false;
     // A thread that does not come back from a call in time is left its frame, to find back by itself.
     if (!this.#tracee.stopped) return;
@@ -85,15 +103,21 @@ export class BorrowedThread {
     } finally {
       this.#tracee.restore();
       if (this.#savedAt !== undefined) {
-        this.#surroundings.memory.write(this.#savedAt, this.#saved, this.#savedSize);
+        this.#memory!.write(this.#savedAt, this.#saved, this.#savedSize);
       }
     }
   }
 
   #borrow(): void {
     const { regs } = this.#tracee;
-    const { gadgets, mappings, memory } = this.#surroundings;
+    const { gadgets, mappings, pid } = this.#surroundings;
     if (readRegister(regs.view, "cs") !== USER_CS_64) throw new Error("the thread is running 32-bit code");
+    const memory = new RemoteMemory(pid, this.#tracee.tid);
+    this.#memory = memory;
+    if (!gadgets.code.every(({ address, bytes }) => memory.has(address, bytes))) {
+      throw new ChangedProcessError("other code stands where a system call was found");
+    }
+    this.#tracee.suspendSeccomp();
     this.#regs.bytes.set(regs.bytes);
     writeRegister(this.#regs.view, "rip", gadgets.syscall);
     writeRegister(this.#regs.view, "orig_rax", -1n);
@@ -142,13 +166,13 @@ export class BorrowedThread {
 
   #syscall(number: number, ...args: (number | bigint)[]): LibcResult {
     writeRegister(this.#regs.view, "rax", BigInt(number));
-    args.forEach((value, place) => {
-      writeRegister(this.#regs.view, ARGUMENTS[place]!, BigInt(value));
+    ARGUMENTS.forEach((name, place) => {
+      writeRegister(this.#regs.view, name, BigInt(args[place] ?? 0));
     });
     this.#tracee.setRegs(this.#regs);
     // Only now: from here on the frame, which has the true mask, is what the thread would come back to.
     this.#tracee.blockSignals();
-    const result = BigInt.asIntN(64, readRegister(this.#tracee.runSyscall(this.#deadline()), "rax"));
+    const result = this.#tracee.runSyscall(this.#regs, this.#deadline());
     return result < 0n && result >= -MOST_ERRNO
       ? { value: -1, errno: Number(-result) }
       : { value: Number(result), errno: 0 };
@@ -158,7 +182,7 @@ export class BorrowedThread {
 /** Does what borrowing does before and after its stops, to no effect: what is done first is slow. */
 export function rehearseBorrowing(): void {
   rehearsePtrace();
-  const memory = new RemoteMemory(process.pid);
+  const memory = new RemoteMemory("self", process.pid);
   const regs = new NativeBuffer(USER_REGS_SIZE);
   memory.read(BigInt(regs.address), regs, USER_REGS_SIZE);
   memory.write(BigInt(regs.address), regs, USER_REGS_SIZE);
@@ -167,6 +191,3 @@ export function rehearseBorrowing(): void {
 
 /** The size of the extended state with AVX-512. */
 const REHEARSED_XSTATE = 2696;
-
-/** The registers that system calls take their arguments in (System V ABI, A.2.1). */
-const ARGUMENTS = ["rdi", "rsi", "rdx", "r10", "r8", "r9"] as const;

@@ -11,12 +11,10 @@ export interface ThreadStop {
 export class HeldThreads {
   readonly #tracees = new Map<number, Tracee>();
   readonly #stops: ThreadStop[] = [];
-  readonly #suspendSeccomp: boolean;
   readonly #deadline: () => bigint;
 
   /** @param deadline gives the `process.hrtime.bigint()` until which a wait that starts now may last. */
-  constructor(suspendSeccomp: boolean, deadline: () => bigint) {
-    this.#suspendSeccomp = suspendSeccomp;
+  constructor(deadline: () => bigint) {
     this.#deadline = deadline;
   }
 
@@ -28,7 +26,7 @@ export class HeldThreads {
    */
   stop(tracees: readonly Tracee[]): Tracee[] {
     const there = tracees.filter((tracee) => {
-      const seized = unlessGone(() => tracee.seize(this.#suspendSeccomp));
+      const seized = unlessGone(() => tracee.seize());
       // At once: should the next one be refused, this one is let go with the others.
       if (seized) this.#tracees.set(tracee.tid, tracee);
       return seized;

@@ -1,9 +1,35 @@
-import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
 
 /**
  * What /proc says of processes (proc(5)). Whatever can't be read, because the process is gone or is
  * another user's, is `undefined`: on a running system both happen at any time.
  */
+
+/** A process by its number, or by its folder in /proc that this process holds open: see {@link HeldProcess}. */
+export type ProcessId = number | "self" | `self/fd/${number}`;
+
+/**
+ * A process's folder in /proc, held open. A process that gets the same pid later is not seen through it: once
+ * the process has ended there is nothing in the folder.
+ */
+export class HeldProcess {
+  /** What the functions here take for a process. */
+  readonly id: ProcessId;
+  readonly #fd: number;
+  #open = true;
+
+  /** @throws the error of the open, ENOENT when there is no such process. */
+  constructor(pid: number) {
+    this.#fd = openSync(`/proc/${pid}`, constants.O_RDONLY | constants.O_DIRECTORY);
+    this.id = `self/fd/${this.#fd}`;
+  }
+
+  /** May be called again. */
+  close(): void {
+    if (this.#open) closeSync(this.#fd);
+    this.#open = false;
+  }
+}
 
 /** `/proc/PID/status`, as far as attaching asks for it. */
 export interface ProcessStatus {
@@ -27,7 +53,7 @@ export interface ProcessStatus {
 }
 
 /** Reads `/proc/PID/status`. */
-export function readStatus(pid: number): ProcessStatus | undefined {
+export function readStatus(pid: ProcessId): ProcessStatus | undefined {
   const text = readText(`/proc/${pid}/status`);
   if (text === undefined) return undefined;
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, "m").exec(text)?.[1] ?? "";
@@ -77,7 +103,7 @@ export function listPids(): number[] {
 }
 
 /** The threads of a process, oldest first; `undefined` when it is gone. */
-export function listThreads(pid: number): number[] | undefined {
+export function listThreads(pid: ProcessId): number[] | undefined {
   return listNumbers(`/proc/${pid}/task`);
 }
 
@@ -95,17 +121,27 @@ export interface KvmFds {
 }
 
 /** Reads `/proc/PID/fd`; `undefined` when this user may not, or the process is gone. */
-export function readKvmFds(pid: number): KvmFds | undefined {
+export function readKvmFds(pid: ProcessId): KvmFds | undefined {
   const fds = listNumbers(`/proc/${pid}/fd`);
   if (fds === undefined) return undefined;
   const found: KvmFds = { vms: [], vcpus: [] };
   for (const fd of fds) {
-    const name = /^anon_inode:kvm-(vm|vcpu:(\d+))$/.exec(readLink(`/proc/${pid}/fd/${fd}`) ?? "");
-    if (name?.[1] === "vm") found.vms.push(fd);
-    else if (name !== null) found.vcpus.push({ vcpu: Number(name[2]), fd });
+    const kvm = readKvmFd(pid, fd);
+    if (kvm === "vm") found.vms.push(fd);
+    else if (kvm !== undefined) found.vcpus.push({ vcpu: kvm, fd });
   }
   found.vcpus.sort((a, b) => a.vcpu - b.vcpu || a.fd - b.fd);
   return found;
+}
+
+/** Whether a descriptor is a VM, or a vCPU and which; `undefined` for others. */
+export function readKvmFd(
+  folder: ProcessId | `${ProcessId}/task/${number}`,
+  fd: number,
+): "vm" | number | undefined {
+  const link = readLink(`/proc/${folder}/fd/${fd}`) ?? "";
+  const [, kind, vcpu] = /^anon_inode:kvm-(vm|vcpu:(\d+))$/.exec(link) ?? [];
+  return kind === undefined || kind === "vm" ? kind : Number(vcpu);
 }
 
 /** EI_CLASS of <elf.h>, and its value for 32-bit files (x32's too). */
@@ -134,20 +170,36 @@ export interface ThreadState {
   state: string;
   /** Whether it belongs to the kernel: it never runs user code, and can't be stopped. */
   worker: boolean;
-  /** The system call that it sleeps in, with its first two arguments; `undefined` while it runs. */
-  syscall: { number: number; arguments: [number, number] } | undefined;
+  /** Whether it has a seccomp filter. */
+  filtered: boolean;
+  /**
+   * The system call that it sleeps in, with the low 32 bits of its arguments, and its stack pointer; `undefined`
+   * while it runs.
+   */
+  syscall: { number: number; arguments: readonly number[]; stackPointer: bigint } | undefined;
 }
 
-/** Reads `/proc/PID/task/TID/stat` and `syscall`; `undefined` when the thread is gone. */
-export function readThread(pid: number, tid: number): ThreadState | undefined {
-  const stat = readStat(`/proc/${pid}/task/${tid}/stat`);
+/** Reads `stat`, `status` and `syscall` of `/proc/PID/task/TID`; `undefined` when the thread is gone. */
+export function readThread(pid: ProcessId, tid: number): ThreadState | undefined {
+  const folder = `/proc/${pid}/task/${tid}`;
+  const stat = readStat(`${folder}/stat`);
   if (stat === undefined) return undefined;
   const worker = (stat.flags & (PF_IO_WORKER | PF_USER_WORKER)) !== 0;
-  const words = readText(`/proc/${pid}/task/${tid}/syscall`)?.split(" ").map(Number) ?? [];
-  const [number, first, second] = words;
-  const asleep = number !== undefined && number >= 0 && first !== undefined && second !== undefined;
-  const syscall = asleep ? { number, arguments: [first, second] as [number, number] } : undefined;
-  return { tid, comm: stat.comm, state: stat.state, worker, syscall };
+  const filtered = /^Seccomp:\s*[12]$/m.test(readText(`${folder}/status`) ?? "");
+  const syscall = parseSyscall(readText(`${folder}/syscall`) ?? "");
+  return { tid, comm: stat.comm, state: stat.state, worker, filtered, syscall };
+}
+
+/** Parses `number, six arguments, stack pointer, instruction pointer`; "running" and -1 are no system call. */
+function parseSyscall(text: string): ThreadState["syscall"] {
+  const [number, ...words] = text.trim().split(" ");
+  if (words.length !== 8 || Number(number) < 0) return undefined;
+  const values = words.map(BigInt);
+  return {
+    number: Number(number),
+    arguments: values.slice(0, 6).map((value) => Number(BigInt.asUintN(32, value))),
+    stackPointer: values[6]!,
+  };
 }
 
 /** `/proc/PID/task/TID/schedstat`: changes whenever the thread has run. `undefined` where it is not there. */

@@ -1,5 +1,18 @@
 import { ERRNO } from "../abi/errno.ts";
-import { USER_REGS_SIZE } from "../abi/x86/user-regs.ts";
+import { AUDIT_ARCH_X86_64, type FilteredCall, filtersAllow, SOCK_FILTER_SIZE } from "../abi/seccomp.ts";
+import {
+  ERESTART_RESTARTBLOCK,
+  ERESTARTNOHAND,
+  ifStoppedCallMadeAgain,
+  NR_RESTART_SYSCALL,
+} from "../abi/x86/restart.ts";
+import {
+  ARGUMENTS,
+  readRegister,
+  SYSCALL_INSTRUCTION_SIZE,
+  USER_REGS_SIZE,
+  writeRegister,
+} from "../abi/x86/user-regs.ts";
 import { bindLibc, I32, I64, NativeBuffer } from "./libc.ts";
 
 /** Requests, options and events of <linux/ptrace.h>. */
@@ -8,15 +21,23 @@ const PTRACE_GETREGS = 12;
 const PTRACE_SETREGS = 13;
 const PTRACE_DETACH = 17;
 const PTRACE_SYSCALL = 24;
+const PTRACE_SETOPTIONS = 0x4200;
 const PTRACE_GETREGSET = 0x4204;
 const PTRACE_SEIZE = 0x4206;
 const PTRACE_INTERRUPT = 0x4207;
 const PTRACE_GETSIGMASK = 0x420a;
 const PTRACE_SETSIGMASK = 0x420b;
+const PTRACE_SECCOMP_GET_FILTER = 0x420c;
+const PTRACE_GET_SYSCALL_INFO = 0x420e;
 const PTRACE_O_TRACESYSGOOD = 1;
 const PTRACE_O_SUSPEND_SECCOMP = 1 << 21;
 const PTRACE_EVENT_STOP = 128;
 const NT_X86_XSTATE = 0x202;
+const PTRACE_SYSCALL_INFO_ENTRY = 1;
+/** Bytes of `struct ptrace_syscall_info`: op u8, arch u32, ip u64, sp u64; then nr u64 and six arguments u64, or rval s64. */
+const SYSCALL_INFO_SIZE = 88;
+/** The most instructions of a filter, BPF_MAXINSNS. */
+const MOST_INSTRUCTIONS = 4096;
 /** Bytes of the kernel's `sigset_t`. */
 const SIGSET_SIZE = 8;
 const SIGSTOP = 19;
@@ -52,6 +73,9 @@ export class PtraceError extends Error {
 /** The thread ended, or was killed, while it was held. */
 export class ThreadGoneError extends Error {}
 
+/** A thread that was to make a system call for us entered the kernel with another, which was not let through. */
+export class UnexpectedCallError extends Error {}
+
 /** The thread did not stop in time. */
 export class StopTimeoutError extends Error {}
 
@@ -59,7 +83,9 @@ export class StopTimeoutError extends Error {}
 const STATUS = new NativeBuffer(4);
 const IOVEC = new NativeBuffer(16);
 const XSTATE = new NativeBuffer(XSTATE_ROOM);
-const REGS_AFTER = new NativeBuffer(USER_REGS_SIZE);
+const REGS_AT_ENTRY = new NativeBuffer(USER_REGS_SIZE);
+const SYSCALL_INFO = new NativeBuffer(SYSCALL_INFO_SIZE);
+const FILTER = new NativeBuffer(MOST_INSTRUCTIONS * SOCK_FILTER_SIZE);
 const ALL_SIGNALS = new NativeBuffer(SIGSET_SIZE);
 ALL_SIGNALS.bytes.fill(0xff);
 
@@ -68,7 +94,7 @@ export function rehearsePtrace(): void {
   const self = process.pid;
   for (let times = 0; times < REHEARSALS; times++) {
     // Nobody traces itself (ESRCH), nor is its own child (ECHILD).
-    ptraceCall(PTRACE_GETREGS, self, 0, REGS_AFTER.address);
+    ptraceCall(PTRACE_GETREGS, self, 0, REGS_AT_ENTRY.address);
     waitpidCall(self, STATUS.address, WNOHANG | WALL);
   }
 }
@@ -85,7 +111,8 @@ const REHEARSALS = 3;
  */
 export class Tracee {
   readonly tid: number;
-  /** The registers as they were at the stop. */
+  readonly #filtered: boolean;
+  /** The registers as they were at the stop, fit to go on with. */
   readonly regs = new NativeBuffer(USER_REGS_SIZE);
   /** The signal mask as it was at the stop. */
   readonly #mask = new NativeBuffer(SIGSET_SIZE);
@@ -95,21 +122,32 @@ export class Tracee {
   #gone = false;
   #maskChanged = false;
 
-  constructor(tid: number) {
+  /** @param filtered whether the thread has a seccomp filter. */
+  constructor(tid: number, filtered: boolean) {
     this.tid = tid;
+    this.#filtered = filtered;
   }
 
   /**
    * PTRACE_SEIZE: the thread runs on.
    *
-   * @param suspendSeccomp lifts the thread's seccomp filter while it is held; takes CAP_SYS_ADMIN.
    * @throws PtraceError EPERM when it may not be traced, or is already; ESRCH when it is gone.
    */
-  seize(suspendSeccomp: boolean): void {
-    const options = PTRACE_O_TRACESYSGOOD | (suspendSeccomp ? PTRACE_O_SUSPEND_SECCOMP : 0);
-    const name = suspendSeccomp ? "PTRACE_SEIZE with PTRACE_O_SUSPEND_SECCOMP" : "PTRACE_SEIZE";
-    this.#request(name, PTRACE_SEIZE, 0, options);
+  seize(): void {
+    this.#request("PTRACE_SEIZE", PTRACE_SEIZE, 0, PTRACE_O_TRACESYSGOOD);
     this.#attached = true;
+  }
+
+  /**
+   * Lifts the stopped thread's seccomp filter, if it has one, until it is let go; takes CAP_SYS_ADMIN. Only now:
+   * given with PTRACE_SEIZE the option would act at once, on what the thread itself does until it has stopped.
+   *
+   * @throws PtraceError EPERM, also when this process has a filter of its own.
+   */
+  suspendSeccomp(): void {
+    if (!this.#filtered) return;
+    const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP;
+    this.#request("PTRACE_O_SUSPEND_SECCOMP", PTRACE_SETOPTIONS, 0, options);
   }
 
   /** PTRACE_INTERRUPT: asks the thread to stop, without waiting for it. */
@@ -132,6 +170,37 @@ export class Tracee {
       this.#resume("PTRACE_CONT", PTRACE_CONT, (status >>> 8) & 0x7f);
     }
     this.#request("PTRACE_GETREGS", PTRACE_GETREGS, 0, this.regs.address);
+    if (this.#filtered) this.#avoidRestartSyscall();
+  }
+
+  /**
+   * A thread that was interrupted in poll(2), nanosleep(2) or a timed futex(2) goes on with restart_syscall(2),
+   * for which a filter may kill it. It is made to make its call again instead, before anything else is done: not
+   * even the end of this process may then harm it. Where that would make it wait for longer, its filter is asked.
+   */
+  #avoidRestartSyscall(): void {
+    const { view } = this.regs;
+    if (BigInt.asIntN(64, readRegister(view, "rax")) !== ERESTART_RESTARTBLOCK) return;
+    // It is in restart_syscall already: its filter allows that.
+    if (readRegister(view, "orig_rax") === BigInt(NR_RESTART_SYSCALL)) return;
+    writeRegister(view, "rax", ERESTARTNOHAND);
+    this.setRegs(this.regs);
+    if (ifStoppedCallMadeAgain(view) === "exact") return;
+    const instructionPointer = readRegister(view, "rip");
+    if (!this.#mayCall({ number: NR_RESTART_SYSCALL, instructionPointer, args: [] })) return;
+    writeRegister(view, "rax", ERESTART_RESTARTBLOCK);
+    this.setRegs(this.regs);
+  }
+
+  /** Whether the thread's filters allow a call; not, where they can't be read. */
+  #mayCall(call: FilteredCall): boolean {
+    const filters: Uint8Array[] = [];
+    for (;;) {
+      const at = filters.length;
+      const { value, errno } = ptraceCall(PTRACE_SECCOMP_GET_FILTER, this.tid, at, FILTER.address);
+      if (value > 0) filters.push(FILTER.bytes.slice(0, value * SOCK_FILTER_SIZE));
+      else return errno === ERRNO.ENOENT && filtersAllow(filters, call);
+    }
   }
 
   /** PTRACE_GETSIGMASK: the 8 bytes of the thread's signal mask, kept for {@link restore}. */
@@ -167,17 +236,41 @@ export class Tracee {
   }
 
   /**
-   * Lets the thread run the system call that its registers are set up for: rip on a `syscall`
-   * instruction. It is stopped again behind it.
+   * Lets the thread make the system call that its registers are set up for, rip on a `syscall` instruction. It is
+   * stopped again behind it. The code there is the process's own and may have changed: what enters the kernel
+   * is compared with what was asked for, and not let through when it is something else.
    *
-   * @returns the registers after it; overwritten by the next call.
-   * @throws ThreadGoneError, StopTimeoutError; Error when it did something else, such as fault.
+   * @param regs what {@link setRegs} has set.
+   * @returns what the call returned, an errno negated.
+   * @throws ThreadGoneError, StopTimeoutError, UnexpectedCallError; Error when it did something else, such as fault.
    */
-  runSyscall(deadline: bigint): DataView {
+  runSyscall(regs: NativeBuffer, deadline: bigint): bigint {
     this.#toSyscallStop(deadline);
+    this.#readSyscallInfo();
+    if (!isEntryOf(regs.view, SYSCALL_INFO.view)) {
+      this.#skipSyscall(deadline);
+      throw new UnexpectedCallError(`thread ${this.tid} did not make the system call that it was to make`);
+    }
     this.#toSyscallStop(deadline);
-    this.#request("PTRACE_GETREGS", PTRACE_GETREGS, 0, REGS_AFTER.address);
-    return REGS_AFTER.view;
+    this.#readSyscallInfo();
+    return SYSCALL_INFO.view.getBigInt64(24, true);
+  }
+
+  #readSyscallInfo(): void {
+    this.#request(
+      "PTRACE_GET_SYSCALL_INFO",
+      PTRACE_GET_SYSCALL_INFO,
+      SYSCALL_INFO_SIZE,
+      SYSCALL_INFO.address,
+    );
+  }
+
+  /** Keeps a thread that has entered a system call from making it, and takes it to the end of it. */
+  #skipSyscall(deadline: bigint): void {
+    this.#request("PTRACE_GETREGS", PTRACE_GETREGS, 0, REGS_AT_ENTRY.address);
+    writeRegister(REGS_AT_ENTRY.view, "orig_rax", -1n);
+    this.setRegs(REGS_AT_ENTRY);
+    this.#toSyscallStop(deadline);
   }
 
   /** Puts registers and signal mask back as they were at the stop. */
@@ -295,4 +388,15 @@ export class Tracee {
     }
     throw new PtraceError(name, this.tid, errno);
   }
+}
+
+/** Whether a stop is at the entry of the system call that registers were set up for: number, arguments, place. */
+function isEntryOf(regs: DataView, info: DataView): boolean {
+  return (
+    info.getUint8(0) === PTRACE_SYSCALL_INFO_ENTRY &&
+    info.getUint32(4, true) === AUDIT_ARCH_X86_64 &&
+    info.getBigUint64(8, true) === readRegister(regs, "rip") + SYSCALL_INSTRUCTION_SIZE &&
+    info.getBigUint64(24, true) === readRegister(regs, "rax") &&
+    ARGUMENTS.every((name, place) => info.getBigUint64(32 + place * 8, true) === readRegister(regs, name))
+  );
 }

@@ -1,45 +1,64 @@
-import { bindLibc, I64, NativeBuffer } from "./libc.ts";
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import type { NativeBuffer } from "./libc.ts";
+import type { ProcessId } from "./proc.ts";
+import { ThreadGoneError } from "./ptrace.ts";
 
-const readv = bindLibc("process_vm_readv", [I64, I64, I64, I64, I64, I64], I64);
-const writev = bindLibc("process_vm_writev", [I64, I64, I64, I64, I64, I64], I64);
-
-/** The memory of another process, through process_vm_readv(2) and process_vm_writev(2). */
+/**
+ * The memory that a thread has, through `/proc/PID/task/TID/mem` (proc(5)). It is the memory of the program that
+ * ran when it was opened: after an exec nothing can be read there or written.
+ *
+ * The file lets its opener write what the thread itself may not: whoever writes makes sure that the mapping is
+ * one that can be written.
+ */
 export class RemoteMemory {
-  readonly #pid: number;
-  readonly #local = new NativeBuffer(16);
-  readonly #remote = new NativeBuffer(16);
+  readonly #fd: number;
 
-  constructor(pid: number) {
-    this.#pid = pid;
+  /**
+   * @param pid the process. One held open has no thread of a process that got the same pid later.
+   * @throws ThreadGoneError when the process has no such thread any more.
+   */
+  constructor(pid: ProcessId, tid: number) {
+    try {
+      this.#fd = openSync(`/proc/${pid}/task/${tid}/mem`, "r+");
+    } catch (error) {
+      if (!["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
+      throw new ThreadGoneError(`thread ${tid} ended`);
+    }
   }
 
   /**
-   * Copies from the other process.
+   * Copies from there.
    *
-   * @param from an address there; user addresses have 47 bits.
+   * @param from an address; user addresses have 47 bits.
    * @param to where to, `length` bytes from its start.
    * @throws Error when not all of it could be copied.
    */
   read(from: bigint, to: NativeBuffer, length: number): void {
-    this.#copy("read", readv, from, to, length);
+    this.#whole("read", from, length, readSync(this.#fd, to.bytes, 0, length, from));
   }
 
-  /** Copies to the other process; see {@link read}. */
+  /** Copies to there; see {@link read}. */
   write(to: bigint, from: NativeBuffer, length: number): void {
-    this.#copy("write", writev, to, from, length);
+    // Unlike a read's, a write's position must be a number: of a bigint nothing is said, and it is not used.
+    this.#whole("write", to, length, writeSync(this.#fd, from.bytes, 0, length, Number(to)));
   }
 
-  #copy(verb: string, call: typeof readv, there: bigint, here: NativeBuffer, length: number): void {
-    this.#local.view.setBigUint64(0, BigInt(here.address), true);
-    this.#local.view.setBigUint64(8, BigInt(length), true);
-    this.#remote.view.setBigUint64(0, there, true);
-    this.#remote.view.setBigUint64(8, BigInt(length), true);
-    const { value, errno } = call(this.#pid, this.#local.address, 1, this.#remote.address, 1, 0);
-    if (value !== length) {
-      throw new Error(
-        `could not ${verb} ${length} bytes at 0x${there.toString(16)} of process ${this.#pid}: ` +
-          (value < 0 ? `errno ${errno}` : `only ${value} done`),
-      );
+  /** Whether the bytes at an address are these. */
+  has(address: bigint, expected: Buffer): boolean {
+    const bytes = Buffer.alloc(expected.length);
+    try {
+      return readSync(this.#fd, bytes, 0, bytes.length, address) === bytes.length && bytes.equals(expected);
+    } catch {
+      return false;
     }
+  }
+
+  close(): void {
+    closeSync(this.#fd);
+  }
+
+  #whole(verb: string, address: bigint, length: number, done: number): void {
+    if (done === length) return;
+    throw new Error(`could not ${verb} ${length} bytes at 0x${address.toString(16)}: only ${done} done`);
   }
 }

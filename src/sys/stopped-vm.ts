@@ -1,12 +1,18 @@
 import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
+import { ifMadeAgain } from "../abi/x86/restart.ts";
 import { readRegister } from "../abi/x86/user-regs.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { Alarm } from "./alarm.ts";
-import { BorrowedThread, rehearseBorrowing, type Surroundings } from "./borrowed-thread.ts";
+import {
+  BorrowedThread,
+  ChangedProcessError,
+  rehearseBorrowing,
+  type Surroundings,
+} from "./borrowed-thread.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { HeldThreads, type ThreadStop } from "./held-threads.ts";
-import type { ThreadState } from "./proc.ts";
+import { type ProcessId, readKvmFd, type ThreadState } from "./proc.ts";
 import { StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
 import { Vcpu } from "./vcpu.ts";
 import { isKvmRun, sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
@@ -20,12 +26,9 @@ export type ForeignMachine = Omit<Machine, "irqchip" | "routing" | "setRouting" 
 
 /** A VM inside another process. */
 export interface VmLocation extends Surroundings {
-  pid: number;
   vmFd: number;
   /** Descriptors of the vCPUs by their number. */
   vcpuFds: ReadonlyMap<number, number>;
-  /** Whether the threads have a seccomp filter that must be lifted meanwhile. */
-  suspendSeccomp: boolean;
   /** Milliseconds that any single wait may last. */
   timeoutMs: number;
   /** What keeps waits from lasting longer. */
@@ -61,7 +64,7 @@ export function withStoppedVm<T>(
   work: (machine: ForeignMachine) => T,
 ): StoppedWork<T> {
   const deadline = () => process.hrtime.bigint() + BigInt(location.timeoutMs) * 1_000_000n;
-  const held = new HeldThreads(location.suspendSeccomp, deadline);
+  const held = new HeldThreads(deadline);
   const threads = candidates(location);
   const { alarm } = location;
   const borrowed = new Map<Tracee, BorrowedThread>();
@@ -75,9 +78,10 @@ export function withStoppedVm<T>(
   try {
     const byVcpu = new Map<number, BorrowedThread>();
     const { stopped, inRun } = stopVcpus(location, vcpus, threads, held);
+    const vmTracee = [...stopped.values()][0] ?? stopOne(threads, held);
+    insistOnDescriptors(location, vmTracee, stopped.keys());
     for (const [vcpu, tracee] of stopped) byVcpu.set(vcpu, borrow(tracee));
-    const vmThread = [...byVcpu.values()][0] ?? borrow(stopOne(threads, held));
-    return { value: work(new StoppedVm(location, vmThread, byVcpu)), stops: held.stops, inRun };
+    return { value: work(new StoppedVm(location, borrow(vmTracee), byVcpu)), stops: held.stops, inRun };
   } finally {
     try {
       for (const thread of borrowed.values()) thread.giveBack();
@@ -88,11 +92,17 @@ export function withStoppedVm<T>(
   }
 }
 
-/**
- * Calls that are continued by restart_syscall(2): poll, nanosleep, futex, clock_nanosleep. Should this
- * process be killed while it borrows their thread, they wait anew, or return EINTR.
- */
-const NR_RESTART_BLOCK: ReadonlySet<number> = new Set([7, 35, 202, 230]);
+/** Throws unless the descriptors of a VM and of vCPUs are still what they were. */
+function insistOnDescriptors(
+  { pid, vmFd, vcpuFds }: VmLocation,
+  { tid }: Tracee,
+  vcpus: Iterable<number>,
+): void {
+  const changed =
+    readKvmFd(`${pid}/task/${tid}`, vmFd) !== "vm" ||
+    [...vcpus].some((vcpu) => readKvmFd(`${pid}/task/${tid}`, vcpuFds.get(vcpu)!) !== vcpu);
+  if (changed) throw new ChangedProcessError("a descriptor is not of KVM any more");
+}
 
 let rehearsed = false;
 
@@ -108,21 +118,27 @@ interface Candidate {
   tracee: Tracee;
 }
 
-/**
- * All threads that can be stopped, the best to borrow first: asleep outside KVM_RUN, the main thread before
- * others.
- */
+/** All threads that can be stopped, the best to borrow first, the main thread before others. */
 function candidates({ pid }: VmLocation): Candidate[] {
   return userThreads(pid)
     .filter(({ state }) => state !== "D")
     .sort((a, b) => reluctance(a) - reluctance(b))
-    .map((thread) => ({ thread, tracee: new Tracee(thread.tid) }));
+    .map((thread) => ({ thread, tracee: traceeOf(thread) }));
 }
 
-function reluctance({ syscall }: ThreadState): number {
-  if (syscall === undefined) return 2;
-  if (isKvmRun(syscall.number, syscall.arguments[1])) return 3;
-  return NR_RESTART_BLOCK.has(syscall.number) ? 1 : 0;
+function traceeOf({ tid, filtered }: ThreadState): Tracee {
+  return new Tracee(tid, filtered);
+}
+
+/**
+ * How little a thread is suited, by what its stop would do to it. A wait for a time is continued exactly, but
+ * only by restart_syscall(2), which a filter may forbid; and should this process be killed, it starts over.
+ */
+function reluctance({ syscall, filtered }: ThreadState): number {
+  if (syscall === undefined) return 3;
+  if (isKvmRun(syscall.number, syscall.arguments[1])) return 4;
+  const again = ifMadeAgain(syscall.number, syscall.arguments);
+  return { exact: 0, eintr: 1, relative: filtered ? 5 : 2 }[again];
 }
 
 /** The vCPU fd of the KVM_RUN that a thread was stopped in. */
@@ -191,14 +207,14 @@ function stopVcpus(
  *
  * @returns the one to borrow.
  */
-function stopAll(pid: number, threads: readonly Candidate[], held: HeldThreads): Tracee {
+function stopAll(pid: ProcessId, threads: readonly Candidate[], held: HeldThreads): Tracee {
   const known = new Map(threads.map(({ tracee }) => [tracee.tid, tracee]));
   for (;;) {
     const free = userThreads(pid).filter(({ tid }) => !held.has(tid));
-    if (held.stop(free.map(({ tid }) => known.get(tid) ?? new Tracee(tid))).length === 0) break;
+    if (held.stop(free.map((thread) => known.get(thread.tid) ?? traceeOf(thread))).length === 0) break;
   }
   const any = threads.find(({ tracee }) => held.has(tracee.tid));
-  if (any === undefined) throw new ThreadGoneError(`process ${pid} ended`);
+  if (any === undefined) throw new ThreadGoneError("all threads ended");
   return any.tracee;
 }
 

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { IOCTL } from "../abi/ioctl.ts";
 import { NR } from "../abi/x86/user-regs.ts";
-import { listThreads, readSchedstat, readThread, type ThreadState } from "./proc.ts";
+import { listThreads, type ProcessId, readSchedstat, readThread, type ThreadState } from "./proc.ts";
 
 /** Whether a system call is KVM_RUN. */
-export function isKvmRun(syscall: number, request: number): boolean {
+export function isKvmRun(syscall: number, request: number | undefined): boolean {
   return syscall === NR.ioctl && request === IOCTL.KVM_RUN;
 }
 
@@ -15,7 +15,7 @@ export function sleepsInKvmRun({ syscall }: ThreadState): number | undefined {
 }
 
 /** The living threads of a process that run its code. */
-export function userThreads(pid: number): ThreadState[] {
+export function userThreads(pid: ProcessId): ThreadState[] {
   const threads = (listThreads(pid) ?? []).flatMap((tid) => readThread(pid, tid) ?? []);
   return threads.filter(({ state, worker }) => !worker && !"ZX".includes(state));
 }

@@ -3,7 +3,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import { isEnding } from "../sys/address-space.ts";
 import { KvmError } from "../sys/kvm-error.ts";
 import { readStatus } from "../sys/proc.ts";
-import { PtraceError, StopTimeoutError, ThreadGoneError } from "../sys/ptrace.ts";
+import { PtraceError, StopTimeoutError, ThreadGoneError, UnexpectedCallError } from "../sys/ptrace.ts";
 import { permissionToAttach } from "./permission.ts";
 
 /** Says of a failure what it means for somebody who wanted to see a VM. */
@@ -18,6 +18,14 @@ export function explainFailure(pid: number, error: unknown): unknown {
       pid,
       `process ${pid} did not stop in time, and was let go`,
       "try again when it is less busy",
+      error,
+    );
+  }
+  if (error instanceof UnexpectedCallError) {
+    return refused(
+      pid,
+      `${error.message}: process ${pid} changes its own code meanwhile`,
+      "it defends itself against debuggers; use its VMM's monitor",
       error,
     );
   }

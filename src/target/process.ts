@@ -12,14 +12,14 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
-import { findGadgets, type Gadgets, readMappings } from "../sys/address-space.ts";
+import { findGadgets, type Gadgets, isEnding, readMappings } from "../sys/address-space.ts";
 import { Alarm } from "../sys/alarm.ts";
+import { ChangedProcessError } from "../sys/borrowed-thread.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 import { sameFile } from "../sys/kcmp.ts";
 import { KvmError } from "../sys/kvm-error.ts";
-import { hasSeccomp, isKernelThread, readKvmFds, readStatus } from "../sys/proc.ts";
+import { HeldProcess, isKernelThread, readKvmFd, readKvmFds, readStatus } from "../sys/proc.ts";
 import { PtraceError } from "../sys/ptrace.ts";
-import { RemoteMemory } from "../sys/remote-memory.ts";
 import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
 import { watchIdle } from "../sys/vcpu-runs.ts";
 import { hostOf } from "./local.ts";
@@ -50,13 +50,33 @@ const DEFAULT_TIMEOUT_MS = 1000;
  *   `vmFd`.
  */
 export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Promise<ProcessTarget> {
-  const status = readStatus(pid);
-  if (status === undefined) {
+  const held = holdProcess(pid);
+  try {
+    await insistOnAccess(pid);
+    const vm = chooseVm(pid, vmFd, await findVmsOf(pid));
+    return new ProcessTarget(vm, held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  } catch (error) {
+    held.close();
+    throw error;
+  }
+}
+
+function holdProcess(pid: number): HeldProcess {
+  try {
+    return new HeldProcess(pid);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
     throw new KvmIrqError("no-process", `there is no process ${pid}`, {
       hint: "`kvm-irq list` shows the VMs of this host",
       details: { pid },
     });
   }
+}
+
+/** Throws unless a process is one that may be attached to. */
+async function insistOnAccess(pid: number): Promise<void> {
+  const status = readStatus(pid);
+  if (status === undefined) throw gone(pid);
   if (status.tgid !== pid) {
     throw new KvmIrqError("no-process", `${pid} is a thread of process ${status.tgid}`, {
       hint: `use \`--pid ${status.tgid}\``,
@@ -70,7 +90,6 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
     if (readStatus(pid) === undefined) throw gone(pid);
     throw refused(pid, `process ${pid} can't be looked into`, "run as root");
   }
-  return new ProcessTarget(chooseVm(pid, vmFd, await findVmsOf(pid)), timeoutMs ?? DEFAULT_TIMEOUT_MS);
 }
 
 /** How long others of us at the same VM are waited for: each holds it for milliseconds, and lets go. */
@@ -131,7 +150,7 @@ function irqchipBy(error: unknown): "split" | "none" | undefined {
 export class ProcessTarget implements Target {
   readonly #vm: VmProcess;
   readonly #timeoutMs: number;
-  readonly #memory: RemoteMemory;
+  readonly #held: HeldProcess;
   readonly #alarm = new Alarm(ALARM_MS);
   readonly #endGuard = guardSignals();
   #gadgets: Gadgets | undefined;
@@ -141,11 +160,14 @@ export class ProcessTarget implements Target {
   #inRun: ReadonlyMap<number, number> = new Map();
   #lastRuns: ReadonlyMap<number, boolean> = new Map();
 
-  /** @param timeoutMs how long any single wait for the process may last. */
-  constructor(vm: VmProcess, timeoutMs: number) {
+  /**
+   * @param held its process, from before it was looked for; closed with this.
+   * @param timeoutMs how long any single wait for the process may last.
+   */
+  constructor(vm: VmProcess, held: HeldProcess, timeoutMs: number) {
     this.#vm = vm;
     this.#timeoutMs = timeoutMs;
-    this.#memory = new RemoteMemory(vm.pid);
+    this.#held = held;
   }
 
   /** The threads that the last call stopped, and for how long. */
@@ -245,6 +267,7 @@ export class ProcessTarget implements Target {
 
   async close(): Promise<void> {
     this.#endGuard();
+    this.#held.close();
   }
 
   /** Another of us that is attached just now is waited for; nothing has been done until then. */
@@ -257,7 +280,9 @@ export class ProcessTarget implements Target {
         this.#irqchip = irqchipBy(error) ?? this.#irqchip;
         const holder = holderOf(error);
         if (holder === "nobody") races++;
-        const patient = holder === "us" || (holder === "nobody" && races <= MOST_RACES);
+        const changed = error instanceof ChangedProcessError;
+        if (changed) this.#lookAgain(error);
+        const patient = changed || holder === "us" || (holder === "nobody" && races <= MOST_RACES);
         if (!patient || performance.now() > deadline) throw explainFailure(this.#vm.pid, error);
       }
       // Not all at the same time again.
@@ -265,26 +290,37 @@ export class ProcessTarget implements Target {
     }
   }
 
+  /** After an exec, or a change of descriptors: forgets what was found. @throws KvmIrqError when the VM is gone. */
+  #lookAgain(cause: ChangedProcessError): void {
+    const { pid, vm_fd, vcpu_fds } = this.#vm;
+    const { id } = this.#held;
+    this.#gadgets = undefined;
+    const there =
+      readKvmFd(id, vm_fd) === "vm" && vcpu_fds.every(({ vcpu, fd }) => readKvmFd(id, fd) === vcpu);
+    if (there) return;
+    if (isEnding(id)) throw gone(pid, cause);
+    throw noVm(pid, `process ${pid} has closed its VM, or runs another program now`);
+  }
+
   #stopped<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): T {
+    this.#lastStops = [];
     const { pid, vm_fd } = this.#vm;
     const vcpus = this.#vcpusOf(ids);
-    const mappings = readMappings(pid);
-    if (mappings.length === 0) throw gone(pid);
-    this.#gadgets ??= findGadgets(pid, mappings);
+    const { id } = this.#held;
+    const mappings = readMappings(id);
+    const status = readStatus(id);
+    if (mappings.length === 0 || status === undefined) throw gone(pid);
+    this.#gadgets ??= findGadgets(id, mappings);
     if (this.#gadgets === undefined) {
       throw refused(pid, `process ${pid} has no system call instruction to borrow`, "use its VMM's monitor");
     }
-    const status = readStatus(pid);
-    if (status === undefined) throw gone(pid);
     const gadgets = status.shadowStack ? { ...this.#gadgets, restorer: undefined } : this.#gadgets;
     const location = {
-      pid,
+      pid: id,
       vmFd: vm_fd,
       vcpuFds: new Map(this.#vm.vcpu_fds.map(({ vcpu, fd }) => [vcpu, fd])),
-      suspendSeccomp: hasSeccomp(pid),
       timeoutMs: this.#timeoutMs,
       alarm: this.#alarm,
-      memory: this.#memory,
       mappings,
       gadgets,
     };

@@ -36,8 +36,21 @@ export function bundle(name: string): string {
   return outfile;
 }
 
+/** Compiles a C program of this folder. @returns the path of the program. */
+export function compile(name: string): string {
+  mkdirSync(CACHE, { recursive: true });
+  const program = `${CACHE}/${name}`;
+  const source = `test/support/${name}.c`;
+  if (isOutdated(program, source)) {
+    // Under another name first: another test may be about to start it.
+    execFileSync("cc", ["-O2", "-pthread", "-o", `${program}.${process.pid}`, source]);
+    execFileSync("mv", [`${program}.${process.pid}`, program]);
+  }
+  return program;
+}
+
 /** Starts a program and gives its answers line by line. */
-class Conversation {
+export class Conversation {
   readonly child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
 
@@ -73,20 +86,13 @@ export class BusyVmm {
   }
 
   static async start(...args: string[]): Promise<BusyVmm> {
-    mkdirSync(CACHE, { recursive: true });
-    const program = `${CACHE}/busy-vmm`;
-    const source = "test/support/busy-vmm.c";
-    if (isOutdated(program, source)) {
-      // Under another name first: another test may be about to start it.
-      execFileSync("cc", ["-O2", "-pthread", "-o", `${program}.${process.pid}`, source]);
-      execFileSync("mv", [`${program}.${process.pid}`, program]);
-    }
+    const program = compile("busy-vmm");
     const talk = new Conversation(spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] }));
     const [, vmFd, counter] = /^ready vm_fd=(\d+) counter=(\w+)$/.exec(await talk.nextLine()) ?? [];
     return new BusyVmm(talk, Number(vmFd), Number(counter));
   }
 
-  ask(command: "chips" | "status" | "gap" | "pause" | "resume"): Promise<string> {
+  ask(command: "chips" | "status" | "gap" | "pause" | "resume" | "exec"): Promise<string> {
     return this.#talk.ask(command);
   }
 
@@ -102,23 +108,32 @@ export class BusyVmm {
 
   /** What vCPU 0 has counted to in guest memory. */
   counter(): number {
-    const fd = openSync(`/proc/${this.pid}/mem`, "r");
-    try {
-      const bytes = Buffer.alloc(4);
-      readSync(fd, bytes, 0, 4, BigInt(this.#counter));
-      return bytes.readUInt32LE();
-    } finally {
-      closeSync(fd);
-    }
+    return peek(this.pid, this.#counter);
   }
 
   /** Ends it. @returns the signal that ended it. */
-  async end(): Promise<NodeJS.Signals | null> {
-    const { child } = this.#talk;
-    if (child.exitCode !== null || child.signalCode !== null) return child.signalCode;
-    child.kill("SIGKILL");
-    const [, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
-    return signal;
+  end(): Promise<NodeJS.Signals | null> {
+    return endOf(this.#talk.child);
+  }
+}
+
+/** Ends a child. @returns the signal that ended it, now or before. */
+export async function endOf(child: ChildProcess): Promise<NodeJS.Signals | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return child.signalCode;
+  child.kill("SIGKILL");
+  const [, signal] = (await once(child, "exit")) as [number | null, NodeJS.Signals | null];
+  return signal;
+}
+
+/** Reads 32 bits of a process's memory. */
+export function peek(pid: number, address: number): number {
+  const fd = openSync(`/proc/${pid}/mem`, "r");
+  try {
+    const bytes = Buffer.alloc(4);
+    readSync(fd, bytes, 0, 4, address);
+    return bytes.readUInt32LE();
+  } finally {
+    closeSync(fd);
   }
 }
 

@@ -10,6 +10,7 @@
  *   gap             the longest time in microseconds that a thread saw between two looks at the clock,
  *                   since this was last asked
  *   pause, resume   take the vCPUs out of KVM_RUN, and put them back
+ *   exec            become sleep(1)
  *
  * Arguments: "calm" leaves out the checks, which take a whole CPU; "heap-stack" puts the main thread on a
  * stack from malloc(3); "seccomp" forbids all threads every ioctl but KVM_RUN; with "spin" and "sleep" vCPU 0
@@ -264,6 +265,10 @@ static void answer(const char *command) {
         pthread_cond_broadcast(&resumed);
         pthread_mutex_unlock(&pausing);
         puts("resumed");
+    } else if (strcmp(command, "exec") == 0) {
+        puts("bye");
+        fflush(stdout);
+        execlp("sleep", "sleep", "1000", NULL);
     }
     fflush(stdout);
 }

@@ -5,7 +5,6 @@ import { BorrowedThread } from "../../src/sys/borrowed-thread.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
 import { listThreads, readThread } from "../../src/sys/proc.ts";
 import { Tracee } from "../../src/sys/ptrace.ts";
-import { RemoteMemory } from "../../src/sys/remote-memory.ts";
 import { Vm } from "../../src/sys/vm.ts";
 import { BusyVmm, haveBusyVmm, leftovers } from "../support/attach.ts";
 
@@ -18,7 +17,7 @@ describe.skipIf(!haveBusyVmm)("a borrowed thread (needs /dev/kvm, root and a C c
     const deadline = () => process.hrtime.bigint() + 5_000_000_000n;
     const mappings = readMappings(vmm.pid);
     const around = {
-      memory: new RemoteMemory(vmm.pid),
+      pid: vmm.pid,
       mappings,
       gadgets: findGadgets(vmm.pid, mappings)!,
     };
@@ -28,8 +27,8 @@ describe.skipIf(!haveBusyVmm)("a borrowed thread (needs /dev/kvm, root and a C c
     alarm.start();
     for (const tid of threads) {
       for (let n = 0; n < TIMES; n++) {
-        const held = new HeldThreads(false, deadline);
-        const thread = new BorrowedThread(held.stop([new Tracee(tid)])[0]!, around, deadline);
+        const held = new HeldThreads(deadline);
+        const thread = new BorrowedThread(held.stop([new Tracee(tid, false)])[0]!, around, deadline);
         const vm = new Vm(vmm.vmFd, undefined, (...call) => thread.ioctl(...call));
         const pic1 = vm.getIrqchip(0);
         thread.giveBack();

@@ -42,9 +42,9 @@ describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root an
   });
 
   it("is given up on after the time limit, and let go once it stops", async () => {
-    const held = new HeldThreads(false, () => process.hrtime.bigint() + 50_000_000n);
+    const held = new HeldThreads(() => process.hrtime.bigint() + 50_000_000n);
     const started = performance.now();
-    expect(() => held.stop([new Tracee(pid)])).toThrow(StopTimeoutError);
+    expect(() => held.stop([new Tracee(pid, false)])).toThrow(StopTimeoutError);
     expect(performance.now() - started).toBeGreaterThan(45);
     held.release();
     expect(readStatus(pid)).toMatchObject({ state: "D", tracerPid: process.pid });
@@ -54,8 +54,8 @@ describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root an
   });
 
   it("that is killed while it is held does not stay a zombie", async () => {
-    const held = new HeldThreads(false, () => process.hrtime.bigint() + 5_000_000_000n);
-    expect(held.stop([new Tracee(pid)])).toHaveLength(1);
+    const held = new HeldThreads(() => process.hrtime.bigint() + 5_000_000_000n);
+    expect(held.stop([new Tracee(pid, false)])).toHaveLength(1);
     const ended = once(child, "exit");
     process.kill(pid, "SIGKILL");
     await sleep(20);
@@ -70,10 +70,12 @@ describe("threads of which one is refused", () => {
     const child = spawn("sh", ["-c", "sleep 60 & echo $!; wait"]);
     const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
     const sleeper = Number(line);
-    const held = new HeldThreads(false, () => process.hrtime.bigint() + 1_000_000_000n);
+    const held = new HeldThreads(() => process.hrtime.bigint() + 1_000_000_000n);
     try {
       // Nobody may trace himself.
-      expect(() => held.stop([new Tracee(sleeper), new Tracee(process.pid)])).toThrow(PtraceError);
+      expect(() => held.stop([new Tracee(sleeper, false), new Tracee(process.pid, false)])).toThrow(
+        PtraceError,
+      );
       held.release();
       await until("it is let go", () => readStatus(sleeper)?.tracerPid === 0);
       await until("it sleeps on", () => readStatus(sleeper)?.state === "S");

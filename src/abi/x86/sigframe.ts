@@ -1,6 +1,7 @@
 import { ERRNO } from "../errno.ts";
 import { viewOf } from "../u64.ts";
-import { readRegister, type UserRegister } from "./user-regs.ts";
+import { isRestarted, NR_RESTART_SYSCALL } from "./restart.ts";
+import { readRegister, SYSCALL_INSTRUCTION_SIZE, type UserRegister } from "./user-regs.ts";
 
 /**
  * The frame that rt_sigreturn(2) takes a thread's registers from: `struct rt_sigframe` from its
@@ -54,14 +55,6 @@ const XTILEDATA = 1n << 18n;
 const XTILEDATA_OFFSET = 2816;
 const XSTATE_BV = 512;
 
-/** What a system call returns inside the kernel when it is to be run again (<linux/errno.h>). */
-const ERESTARTSYS = -512n;
-const ERESTARTNOINTR = -513n;
-const ERESTARTNOHAND = -514n;
-const ERESTART_RESTARTBLOCK = -516n;
-const NR_RESTART_SYSCALL = 219n;
-const SYSCALL_INSTRUCTION_SIZE = 2n;
-
 /** Where {@link buildSigframe} puts things. */
 export interface Sigframe {
   bytes: Uint8Array;
@@ -77,7 +70,7 @@ export function sigframeSize(xstateSize: number): number {
 /**
  * Builds a frame that puts a thread back to where it was: every register, the signal mask and the
  * floating-point state. A system call that was interrupted is run again, as the kernel would have done;
- * one that restart_syscall(2) would have continued begins anew, and so may wait up to twice as long. Which
+ * one that restart_syscall(2) would have continued starts over, and so may wait up to twice as long. Which
  * call it was is forgotten when it had been continued before: then it returns EINTR, as after a signal.
  *
  * @param address where the frame will stand in the thread's memory; a multiple of 64.
@@ -113,21 +106,14 @@ export function buildSigframe(
 function restartSyscall(view: DataView, context: number, regs: DataView): void {
   const number = BigInt.asIntN(64, readRegister(regs, "orig_rax"));
   if (number < 0n) return;
-  const result = BigInt.asIntN(64, readRegister(regs, "rax"));
-  switch (result) {
-    case ERESTARTSYS:
-    case ERESTARTNOINTR:
-    case ERESTARTNOHAND:
-    case ERESTART_RESTARTBLOCK: {
-      if (number === NR_RESTART_SYSCALL) {
-        view.setBigInt64(context + PLACE("rax"), BigInt(-ERRNO.EINTR), true);
-        break;
-      }
-      const again = readRegister(regs, "rip") - SYSCALL_INSTRUCTION_SIZE;
-      view.setBigInt64(context + PLACE("rax"), number, true);
-      view.setBigUint64(context + PLACE("rip"), again, true);
-    }
+  if (!isRestarted(BigInt.asIntN(64, readRegister(regs, "rax")))) return;
+  if (number === BigInt(NR_RESTART_SYSCALL)) {
+    view.setBigInt64(context + PLACE("rax"), BigInt(-ERRNO.EINTR), true);
+    return;
   }
+  view.setBigInt64(context + PLACE("rax"), number, true);
+  const again = readRegister(regs, "rip") - SYSCALL_INSTRUCTION_SIZE;
+  view.setBigUint64(context + PLACE("rip"), again, true);
 }
 
 /** The extended state with the marks by which the kernel knows that it is more than FXSAVE's 512 bytes. */

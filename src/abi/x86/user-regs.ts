@@ -60,3 +60,9 @@ export const RED_ZONE = 128;
 
 /** System call numbers of x86-64, <asm/unistd_64.h>. */
 export const NR = { mmap: 9, munmap: 11, ioctl: 16 } as const;
+
+/** The registers that system calls take their arguments in (System V ABI, A.2.1). */
+export const ARGUMENTS = ["rdi", "rsi", "rdx", "r10", "r8", "r9"] as const satisfies readonly UserRegister[];
+
+/** Bytes of `syscall`, and of `int $0x80`: rip stands behind it when it has been run. */
+export const SYSCALL_INSTRUCTION_SIZE = 2n;

@@ -1,0 +1,76 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
+import { Alarm } from "../../src/sys/alarm.ts";
+import { BorrowedThread } from "../../src/sys/borrowed-thread.ts";
+import { HeldThreads } from "../../src/sys/held-threads.ts";
+import { Tracee, UnexpectedCallError } from "../../src/sys/ptrace.ts";
+import { Vm } from "../../src/sys/vm.ts";
+import { haveBusyVmm, leftovers } from "../support/attach.ts";
+import { attachToFiltered, escapesOf, SandboxedVmm, WAYS_TO_WAIT } from "../support/sandboxed-vmm.ts";
+
+/** In the long form, scripts/attach-safety.js, it is 100 and 1,000. */
+const ATTACHES = 5;
+const ATTEMPTS = 50;
+
+describe.skipIf(!haveBusyVmm)("VMMs with a seccomp filter (needs /dev/kvm, root and a C compiler)", () => {
+  const vmms: SandboxedVmm[] = [];
+  const start = async (way: string) => {
+    const vmm = await SandboxedVmm.start(way);
+    vmms.push(vmm);
+    return vmm;
+  };
+  afterEach(async () => {
+    for (const vmm of vmms.splice(0)) await vmm.end();
+  });
+
+  it.each(WAYS_TO_WAIT)(
+    "that allows just its own %s survive, and wait on",
+    async (way) => {
+      for (const { problems } of await attachToFiltered(way, ATTACHES)) expect(problems).toEqual([]);
+    },
+    30_000,
+  );
+
+  it("do not get a single forbidden call through while they are attached to", async () => {
+    const { attempts, escapes } = await escapesOf(ATTEMPTS);
+    expect(attempts).toBeGreaterThan(0);
+    expect(escapes).toBe(0);
+  }, 30_000);
+
+  it("keep their filter while they are traced and have not been borrowed from", async () => {
+    const vmm = await start("forbidden");
+    const tracee = new Tracee(vmm.pid, true);
+    tracee.seize();
+    const rounds = vmm.read("rounds");
+    await expect.poll(() => vmm.read("rounds"), { timeout: 5000 }).toBeGreaterThan(rounds + 100);
+    tracee.detach();
+    expect(vmm.read("escapes")).toBe(0);
+    await expect.poll(() => leftovers(vmm.pid), { timeout: 5000 }).toEqual([]);
+  });
+
+  it.each(["other_call", "int80"])("can't put %s where the borrowed instruction was", async (code) => {
+    const vmm = await start("poll");
+    await vmm.sleepsIn(7);
+    const deadline = () => process.hrtime.bigint() + 5_000_000_000n;
+    const mappings = readMappings(vmm.pid);
+    const found = findGadgets(vmm.pid, mappings)!;
+    // As if it had been rewritten right after it was looked at.
+    const gadgets = { ...found, syscall: BigInt(vmm.at[code]!) };
+    const held = new HeldThreads(deadline);
+    const alarm = new Alarm(20);
+    alarm.start();
+    const [tracee] = held.stop([new Tracee(vmm.pid, true)]);
+    const thread = new BorrowedThread(tracee!, { pid: vmm.pid, mappings, gadgets }, deadline);
+    try {
+      expect(() => new Vm(vmm.vmFd, undefined, (...call) => thread.ioctl(...call)).getIrqchip(0)).toThrow(
+        UnexpectedCallError,
+      );
+    } finally {
+      thread.giveBack();
+      held.release();
+      alarm.stop();
+    }
+    expect(vmm.read("escapes")).toBe(0);
+    expect(await vmm.harm("poll")).toEqual([]);
+  });
+});
