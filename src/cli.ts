@@ -9,6 +9,9 @@ import { stdoutFailed, writeToStderr, writeToStdout } from "./commands/standard-
 /** Put in by the build, from package.json. */
 declare const KVM_IRQ_VERSION: string;
 
+/** The exit status of a command line that asks for nothing. */
+const USAGE = 2;
+
 /**
  * The program: a command line in, an exit status out. An error becomes one line and a hint on stderr, or
  * JSON there, and the status of its code.
@@ -33,7 +36,11 @@ export async function main(argv: readonly string[]): Promise<void> {
     const program = makeProgram(KVM_IRQ_VERSION);
     const parsed = await program.parse(argv);
     if ("help" in parsed) {
-      writeToStdout(parsed.help);
+      if (parsed.asked) writeToStdout(parsed.help);
+      else {
+        process.stderr.write(parsed.help);
+        process.exitCode = USAGE;
+      }
       return;
     }
     command = parsed.name;

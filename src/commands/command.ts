@@ -48,10 +48,16 @@ export interface Parsed {
   run(context: Context): Promise<Outcome>;
 }
 
+/** What is shown instead of running a command, and whether that was asked for. */
+export interface Help {
+  help: string;
+  asked: boolean;
+}
+
 /** The program that a command is part of, for those that run others or tell what there is. */
 export interface Program {
   /** Checks a command line without running it. @throws KvmIrqError what is wrong with it. */
-  parse(argv: readonly string[]): Promise<Parsed | { help: string }>;
+  parse(argv: readonly string[]): Promise<Parsed | Help>;
   /** The program and its commands as commander knows them. */
   syntax(): Promise<Command[]>;
 }
@@ -93,6 +99,10 @@ export interface CommandSpec {
   writes?: true | ((...parsed: never[]) => boolean);
   /** What it takes of the options that choose a target; all of them when not given. */
   targets?: "session" | "none";
+  /** Whether it may turn out to change its target though the command line does not tell: it takes --yes. */
+  asks?: true;
+  /** Options for a target that it refuses itself, with a reason of its own. */
+  refuses?: readonly ("--session" | "--pid" | "--vm-fd" | "--snapshot")[];
   /** Whether --pid can be repeated. */
   severalPids?: true;
   /** Checks what no parser of a single value can: whether arguments and options go together. */

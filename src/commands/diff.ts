@@ -13,6 +13,7 @@ interface Options {
 
 /** `diff <a> <b>`: what differs between two snapshots, or live targets. */
 export const diff: CommandSpec = {
+  refuses: ["--session", "--pid", "--vm-fd", "--snapshot"],
   declare: (program: Command) =>
     program
       .command("diff")

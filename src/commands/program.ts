@@ -3,36 +3,59 @@ import { KvmIrqError } from "../abi/error.ts";
 import { checkSessionName } from "../session/runtime-dir.ts";
 import { addressOf } from "../target/open.ts";
 import { readOnly } from "../target/read-only.ts";
-import type { CommandSpec, GlobalOptions, Parsed, Program } from "./command.ts";
+import type { CommandSpec, GlobalOptions, Help, Parsed, Program } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
 
 /**
- * Every command, in the order in which `--help` shows them. A call needs one of them, and loading all
+ * Every command by the group that `--help` shows it in, in that order. A call needs one of them, and loading all
  * would take longer than most of them run.
  */
-const COMMANDS: Readonly<Record<string, () => Promise<CommandSpec>>> = {
-  create: async () => (await import("./create.ts")).create,
-  list: async () => (await import("./list.ts")).list,
-  destroy: async () => (await import("./destroy.ts")).destroy,
-  pulse: async () => (await import("./pulse.ts")).pulse,
-  hold: async () => (await import("./hold.ts")).hold,
-  release: async () => (await import("./release.ts")).release,
-  msi: async () => (await import("./msi.ts")).msi,
-  route: async () => (await import("./route.ts")).route,
-  irqfd: async () => (await import("./irqfd.ts")).irqfd,
-  dump: async () => (await import("./dump.ts")).dump,
-  restore: async () => (await import("./restore.ts")).restore,
-  set: async () => (await import("./set.ts")).set,
-  diff: async () => (await import("./diff.ts")).diff,
-  expect: async () => (await import("./expect.ts")).expect,
-  explain: async () => (await import("./explain.ts")).explain,
-  watch: async () => (await import("./watch.ts")).watch,
-  trace: async () => (await import("./trace.ts")).trace,
-  run: async () => (await import("./run.ts")).run,
-  doctor: async () => (await import("./doctor.ts")).doctor,
-  demo: async () => (await import("./demo.ts")).demo,
-  completion: async () => (await import("./completion.ts")).completion,
+const GROUPS: Readonly<Record<string, Readonly<Record<string, () => Promise<CommandSpec>>>>> = {
+  "Sessions:": {
+    create: async () => (await import("./create.ts")).create,
+    list: async () => (await import("./list.ts")).list,
+    destroy: async () => (await import("./destroy.ts")).destroy,
+  },
+  "Drive a VM:": {
+    pulse: async () => (await import("./pulse.ts")).pulse,
+    hold: async () => (await import("./hold.ts")).hold,
+    release: async () => (await import("./release.ts")).release,
+    msi: async () => (await import("./msi.ts")).msi,
+    route: async () => (await import("./route.ts")).route,
+    irqfd: async () => (await import("./irqfd.ts")).irqfd,
+    restore: async () => (await import("./restore.ts")).restore,
+    set: async () => (await import("./set.ts")).set,
+  },
+  "See its state:": {
+    dump: async () => (await import("./dump.ts")).dump,
+    diff: async () => (await import("./diff.ts")).diff,
+  },
+  "Explain it:": {
+    explain: async () => (await import("./explain.ts")).explain,
+    expect: async () => (await import("./expect.ts")).expect,
+  },
+  "Over time:": {
+    watch: async () => (await import("./watch.ts")).watch,
+    trace: async () => (await import("./trace.ts")).trace,
+  },
+  "Scripts:": {
+    run: async () => (await import("./run.ts")).run,
+  },
+  "This host, this program:": {
+    doctor: async () => (await import("./doctor.ts")).doctor,
+    demo: async () => (await import("./demo.ts")).demo,
+    completion: async () => (await import("./completion.ts")).completion,
+  },
 };
+/** The group of `help`, which commander makes. */
+const LAST_GROUP = Object.keys(GROUPS).at(-1)!;
+
+const COMMANDS: Readonly<Record<string, { group: string; load: () => Promise<CommandSpec> }>> =
+  Object.fromEntries(
+    Object.entries(GROUPS).flatMap(([group, commands]) =>
+      Object.entries(commands).map(([name, load]) => [name, { group, load }]),
+    ),
+  );
 
 /**
  * The program as commander knows it.
@@ -67,12 +90,42 @@ async function buildProgram(
     .option("--snapshot <file>", "the target: a saved snapshot or raw bytes, read only")
     .option("--json", "machine output: JSON on stdout, errors as JSON on stderr")
     .option("--debug", "show where an error came from")
-    .configureHelp({ showGlobalOptions: true, helpWidth: 100 })
+    .addHelpCommand(
+      new Command("help").argument("[command]").description("show help for a command").helpGroup(LAST_GROUP),
+    )
     .addHelpText("after", EPILOGUE);
-  const specs = await Promise.all(names.map((name) => COMMANDS[name]!()));
+  const specs = await Promise.all(names.map((name) => COMMANDS[name]!.load()));
   const given = valuesOfSingleOptions(program);
-  for (const spec of specs) declare(program, given, spec, onParsed);
-  return program;
+  for (const [index, spec] of specs.entries()) {
+    const command = declare(program, given, spec, onParsed).helpGroup(COMMANDS[names[index]!]!.group);
+    command.configureHelp({
+      ...HELP,
+      visibleGlobalOptions: () => program.options.filter((option) => !option.hidden && takes(spec, option)),
+    });
+  }
+  return program.configureHelp(HELP);
+}
+
+const HELP = { showGlobalOptions: true, helpWidth: 100 };
+
+/** Whether a command has a use for an option of the program's: its help lists no other. */
+function takes({ targets, writes, asks, refuses }: CommandSpec, { long }: Option): boolean {
+  if (refuses?.some((option) => option === long)) return false;
+  switch (long) {
+    case "--version":
+      return false;
+    case "--session":
+      return targets !== "none";
+    case "--yes":
+      return targets === undefined && (asks ?? writes !== undefined);
+    case "--snapshot":
+      return targets === undefined && writes !== true;
+    case "--pid":
+    case "--vm-fd":
+      return targets === undefined;
+    default:
+      return true;
+  }
 }
 
 const EPILOGUE = `
@@ -89,7 +142,7 @@ function declare(
   ofProgram: readonly SingleOption[],
   spec: CommandSpec,
   onParsed: (parsed: Parsed) => void,
-): void {
+): Command {
   const command = spec.declare(program);
   const given = [...ofProgram, ...valuesOfSingleOptions(command)];
   command.showHelpAfterError(false).action((...parsed) => {
@@ -118,6 +171,7 @@ function declare(
       run: (context) => spec.run(context, ...values),
     });
   });
+  return command;
 }
 
 /** An option that takes one value, and the values that a command line gives it. */
@@ -200,10 +254,7 @@ export function makeProgram(version: string): Program {
   };
 }
 
-async function parseCommandLine(
-  version: string,
-  argv: readonly string[],
-): Promise<Parsed | { help: string }> {
+async function parseCommandLine(version: string, argv: readonly string[]): Promise<Parsed | Help> {
   let result: Parsed | undefined;
   let said = "";
   const program = await buildProgram(version, neededCommands(argv), (parsed) => {
@@ -221,7 +272,8 @@ async function parseCommandLine(
     program.parse(argv, { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    if (error.exitCode === 0) return { help: said };
+    if (error.exitCode === 0) return { help: said, asked: true };
+    if (argv.length === 0) return { help: program.helpInformation(), asked: false };
     if (error.code === "commander.help") throw noCommand(argv.includes("help") ? argv.at(-1) : undefined);
     throw usageError(error, argv, program);
   }

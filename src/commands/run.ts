@@ -26,6 +26,7 @@ interface Options extends Partial<StartOptions> {
 
 /** `run <script|->`: the same commands, one a line, in one process and one VM. */
 export const run: CommandSpec = {
+  asks: true,
   declare: (program: Command) =>
     program
       .command("run")

@@ -11,6 +11,7 @@ import type { Sink } from "./trace-sinks.ts";
 /** `trace`: record the kernel's interrupt events, draw them. */
 export const trace: CommandSpec = {
   severalPids: true,
+  refuses: ["--vm-fd", "--snapshot"],
   declare: (program: Command) =>
     program
       .command("trace")
