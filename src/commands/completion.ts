@@ -9,7 +9,7 @@ export const completion: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("completion")
-      .summary("completion for bash, zsh or fish")
+      .summary("print a completion script for bash, zsh or fish")
       .description(
         "Prints a script that teaches a shell to complete kvm-irq's commands, options and sessions.",
       )

@@ -25,7 +25,7 @@ export const create: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("create")
-      .summary("make a VM with an irqchip, kept alive by a holder process")
+      .summary("create a VM with an irqchip, kept alive by a holder process")
       .description(
         "Makes a VM with an irqchip and vCPUs that do not run, unless --guest asks for it. A holder process keeps it until `destroy`, so that later commands, each a process of its own, find the same VM.",
       )
@@ -56,7 +56,7 @@ export const create: CommandSpec = {
       )
       .option(
         "--ttl <duration>",
-        "destroy the session after this long without a client; `list` is none",
+        "destroy the session after this long without a client (`list` does not count)",
         longerThan(0),
       )
       .option("--replace", "take the place of a session of that name, once the new VM is made")

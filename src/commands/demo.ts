@@ -35,7 +35,7 @@ export const demo: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("demo")
-      .summary("create, pulse, dump, explain: a tour in ten seconds")
+      .summary("take a ten-second tour: create, pulse, dump, explain")
       .description(
         "Makes a VM for itself, takes you through the main commands on it, and leaves nothing behind.",
       )

@@ -15,7 +15,7 @@ export const destroy: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("destroy")
-      .summary("end sessions")
+      .summary("destroy sessions")
       .description("Ends sessions: their holders, and with them their VMs. The default is the session of -s.")
       .argument("[name...]", "the sessions", collect)
       .option("--all", "every session of this user")

@@ -17,7 +17,7 @@ export const diff: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("diff")
-      .summary("what differs between two snapshots, or live VMs")
+      .summary("compare two snapshots, or live VMs")
       .description(
         "Compares two states field by field: a line a field, as it is in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Status 0: nothing differs, 1: something does.",
       )

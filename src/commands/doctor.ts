@@ -7,7 +7,7 @@ export const doctor: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("doctor")
-      .summary("can this host run KVM irqchips, and if not, what to do")
+      .summary("check whether this host can run KVM irqchips, and how to fix it")
       .description(
         "Examines this host's KVM. Status 0 when VMs with an irqchip can be made here, 3 when not.",
       )

@@ -22,7 +22,7 @@ export const dump: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("dump")
-      .summary("decoded state")
+      .summary("print the controllers' decoded state")
       .description(
         "Reads the interrupt controllers and shows them decoded. `--format json` is a snapshot, which `restore`, `diff` and `--snapshot` take; `--format raw` has the bytes that the ioctls return.",
       )
@@ -40,7 +40,7 @@ export const dump: CommandSpec = {
           "ia64",
         ]),
       )
-      .addOption(outputOption("write to a file, whole or not at all"))
+      .addOption(outputOption("write to a file (atomically)"))
       .addHelpText(
         "after",
         examples(

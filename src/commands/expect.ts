@@ -22,12 +22,12 @@ export const expect: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("expect")
-      .summary("exit 0 when all conditions hold, 1 when not")
+      .summary("check conditions: exit status 0 if all hold, 1 if not")
       .description(
         "Tests conditions on the target's state. Fields are named as in `dump --json`; operators are =, !=, <, >, <=, >= and & (any of these bits is set). A list of vectors equals a vector that is in it. A path that leads nowhere is an error (status 2), never a silent no.",
       )
       .argument("<condition...>", "such as pic1.imr=0xff, pic1.irr&0x10, lapic[0].irr=0x44", collect)
-      .option("--timeout <duration>", "wait so long for all of them to hold", duration, 0)
+      .option("--timeout <duration>", "wait up to this long for all conditions to hold", duration, 0)
       .addHelpText(
         "after",
         examples(

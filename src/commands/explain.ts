@@ -26,7 +26,7 @@ export const explain: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("explain")
-      .summary("where this interrupt would go, or what stops it")
+      .summary("say where an interrupt would go, or what stops it")
       .description(
         "Follows a GSI from its line to the vCPU, each way that it can take, and names the register and bit that stops it. Without a GSI: all of them in short, and what is wrong with the VM. Nothing is injected or changed.",
       )
@@ -34,7 +34,7 @@ export const explain: CommandSpec = {
       .option("--strict", "status 1 also for what is held; without a GSI, for any finding")
       .option(
         "--for <duration>",
-        "read twice, so long apart: tells what moved, and what stays in service too long",
+        "take two readings this far apart: shows what moved, and what stays in service too long",
         duration,
       )
       .addOption(routingOption())

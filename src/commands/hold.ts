@@ -12,7 +12,7 @@ export const hold: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("hold")
-      .summary("level 1 and leave it")
+      .summary("raise lines and keep them high")
       .description(
         "Raises each GSI and leaves it high, until `release`, a `pulse` of the same line, or --for.",
       )

@@ -8,7 +8,7 @@ export const list: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("list")
-      .summary("sessions, and every other VM on this host")
+      .summary("list the sessions and every other VM on this host")
       .description(
         "Lists the sessions of this user, and the VMs inside other processes of this host, which --pid reaches. Sessions whose holder died are swept up, and named. Processes that this user may not look into are left out.",
       )

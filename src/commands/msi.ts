@@ -57,7 +57,7 @@ export const msi: CommandSpec = {
       .option("--count <n>", "how often to send it", wholeNumber(1, 1_000_000_000), 1)
       .option("--interval <duration>", "from one message to the next (500us, 10ms, 2s)", duration, 0)
       .addOption(
-        new Option("--require <outcome>", "end with status 1 unless every message was").choices([
+        new Option("--require <outcome>", "fail (exit status 1) unless every message is").choices([
           "delivered",
           "coalesced",
           "ignored",

@@ -69,12 +69,10 @@ async function buildProgram(
   onParsed: (parsed: Parsed) => void,
 ): Promise<Command> {
   const program = new Command("kvm-irq")
-    .description(
-      "Drives, shows and explains KVM's in-kernel interrupt controllers: PICs, IOAPIC, local APICs.",
-    )
+    .description("Inspect, drive and debug KVM's in-kernel interrupt controllers: PICs, IOAPIC, local APICs.")
     .usage("[options] <command> [arguments]")
-    .version(version, "-V, --version", "the version of this program")
-    .helpOption("-h, --help", "help, for a command too")
+    .version(version, "-V, --version", "show the version")
+    .helpOption("-h, --help", "show help (also: `kvm-irq <command> --help`)")
     .option(
       "-s, --session <name>",
       "the target: a session (default: $KVM_IRQ_SESSION, else `default`)",
@@ -88,8 +86,8 @@ async function buildProgram(
     .option("--vm-fd <n>", "which VM, for a process with several", wholeNumber(0, 2 ** 20))
     .option("--yes", "change a VM of --pid without asking")
     .option("--snapshot <file>", "the target: a saved snapshot or raw bytes, read only")
-    .option("--json", "machine output: JSON on stdout, errors as JSON on stderr")
-    .option("--debug", "show where an error came from")
+    .option("--json", "JSON output on stdout, errors as JSON on stderr")
+    .option("--debug", "print stack traces")
     .addHelpCommand(
       new Command("help").argument("[command]").description("show help for a command").helpGroup(LAST_GROUP),
     )
@@ -273,7 +271,10 @@ async function parseCommandLine(version: string, argv: readonly string[]): Promi
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { help: said, asked: true };
-    if (argv.length === 0) return { help: program.helpInformation(), asked: false };
+    if (argv.length === 0) {
+      program.outputHelp();
+      return { help: said, asked: false };
+    }
     if (error.code === "commander.help") throw noCommand(argv.includes("help") ? argv.at(-1) : undefined);
     throw usageError(error, argv, program);
   }

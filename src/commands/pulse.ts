@@ -37,7 +37,7 @@ export const pulse: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("pulse")
-      .summary("level 1, then 0")
+      .summary("pulse lines: raise, then lower")
       .description(
         "Raises each GSI and lowers it again. What became of it is counted from the rise, by the kernel's answer: delivered to a CPU's interrupt controller (1 or more), coalesced (0: merged with one that is pending, or no local APIC took it), or ignored (negative: masked, or waiting for an EOI).",
       )
@@ -46,7 +46,7 @@ export const pulse: CommandSpec = {
       .option("--interval <duration>", "from one pulse of a GSI to the next (500us, 10ms, 2s)", duration, 0)
       .option("--width <duration>", "how long the line stays high", duration, 0)
       .addOption(
-        new Option("--require <outcome>", "end with status 1 unless every pulse was").choices([
+        new Option("--require <outcome>", "fail (exit status 1) unless every pulse is").choices([
           "delivered",
           "coalesced",
           "ignored",

@@ -12,7 +12,7 @@ export const release: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("release")
-      .summary("level 0")
+      .summary("lower lines")
       .description("Lowers each GSI. A line that is low already stays so.")
       .argument("<gsi...>", "GSIs and ranges of them: 4, 10-12", gsis)
       .addHelpText(

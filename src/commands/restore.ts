@@ -21,7 +21,7 @@ export const restore: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("restore")
-      .summary("put a snapshot back")
+      .summary("write a snapshot back")
       .description(
         "Writes the chips of a snapshot, all or none, then reads them back. What the kernel changes on its own (it injects again what the IOAPIC's IRR holds) is reported.",
       )

@@ -16,7 +16,7 @@ export const route: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("route")
-      .summary("show, set or reset where GSIs go")
+      .summary("show, set or reset the GSI routing")
       .description(
         "A VM's routing takes GSIs to pins of the chips or makes them send an MSI. `set` gives the kernel a whole new table (KVM_SET_GSI_ROUTING): `default` stands for KVM's own, a later word for a GSI takes the place of an earlier one. `reset` puts the default back.",
       )

@@ -30,7 +30,7 @@ export const run: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("run")
-      .summary("the same commands, one a line, in one process and one VM")
+      .summary("run a script of commands in one process, on one VM")
       .description(
         "Runs a script of kvm-irq's commands, one a line, without the `kvm-irq`; # begins a comment, quotes work as in a shell, and a backslash at the end of a line joins it with the next. The whole script is checked before its first line runs, on a VM made for it, or on the target that -s names. It stops at the first line that fails, with that line's status.",
       )

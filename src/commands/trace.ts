@@ -15,12 +15,12 @@ export const trace: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("trace")
-      .summary("record the kernel's interrupt events, draw them")
+      .summary("record the kernel's interrupt events and draw them")
       .description(
         "Records the events that KVM reports of interrupts, until Ctrl-C, for a time, or around a command; shows them as they come, and at the end the life of each interrupt (raised, accepted, injected, EOI, acknowledged, lowered), latencies, and interrupts that never came to their end. The target is a session (the default one unless another is named), the processes of --pid, which can be repeated, or with --all every VM on this host. Needs root.",
       )
       .argument("[command...]", "run this, behind --, and record until it ends; its exit status is passed on")
-      .option("--for <duration>", "end after so long", duration)
+      .option("--for <duration>", "stop after this time", duration)
       .option("--all", "the target: every VM on this host")
       .option("--gsi <gsi>", "only these lines, as 4 or 10-12, and their vectors; repeatable", gsis)
       .option("--vector <vector>", "only these vectors, as 0x34, and their lines; repeatable", vectors)
@@ -29,7 +29,7 @@ export const trace: CommandSpec = {
           TRACE_FORMATS,
         ),
       )
-      .addOption(outputOption("write to a file, whole or not at all"))
+      .addOption(outputOption("write to a file (atomically)"))
       .option("--from <file>", "show a trace that was saved as ndjson; - is stdin")
       .option("--stats-only", "latencies and what is unfinished, without events; with --json as one object")
       .option("--buffer-kb <n>", "the kernel's buffer for each CPU, in KiB", wholeNumber(4, 1 << 20))

@@ -20,7 +20,7 @@ export const watch: CommandSpec = {
   declare: (program: Command) =>
     program
       .command("watch")
-      .summary("live view")
+      .summary("watch the controllers live")
       .description(
         "Reads the target again and again and shows what changes: registers, lines that rise, findings that come and go. On a terminal it is a picture that redraws in place; elsewhere, and with --json, a line a change. Edges are counted as far as readings tell: those that are coalesced, or served between two readings, leave no trace (`trace` sees each of them).",
       )

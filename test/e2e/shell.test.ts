@@ -33,7 +33,6 @@ describe("the command line", () => {
   });
 
   it.each([
-    [[]],
     [["nonsense"]],
     [["pulse"]],
     [["pulse", "4", "--nonsense"]],
@@ -77,6 +76,28 @@ describe("the command line", () => {
     expect(user.run(["route", "sow"]).stderr).toContain(
       "is invalid for argument 'action': allowed choices are show, set, reset\n",
     );
+  });
+
+  it("prints the help, with status 2 and on stderr, for a call without a word", () => {
+    expect(user.run([])).toEqual({
+      status: 2,
+      stdout: "",
+      stderr: user.ok(["--help"]),
+    });
+  });
+
+  it.each([
+    [["doctor"], ["--json", "--debug"]],
+    [["destroy"], ["--session", "--json", "--debug"]],
+    [["pulse"], ["--session", "--pid", "--vm-fd", "--yes", "--json", "--debug"]],
+    [["dump"], ["--session", "--pid", "--vm-fd", "--snapshot", "--json", "--debug"]],
+    [["trace"], ["--session", "--pid", "--json", "--debug"]],
+    [["diff"], ["--json", "--debug"]],
+    [["run"], ["--session", "--pid", "--vm-fd", "--yes", "--snapshot", "--json", "--debug"]],
+  ])("%s lists in its help the program's options that it takes, and no others", (command, options) => {
+    const [, globals = ""] = user.ok([...command, "--help"]).split("Global Options:\n");
+    const [list = ""] = globals.split("\n\n");
+    expect([...list.matchAll(/^ {2}(?:-\w, )?(--[\w-]+)/gm)].map(([, option]) => option)).toEqual(options);
   });
 
   it("repeats input in errors without control characters, and not without end", () => {
