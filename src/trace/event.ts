@@ -1,3 +1,4 @@
+import { KvmIrqError } from "../abi/error.ts";
 import type { U64 } from "../abi/u64.ts";
 
 /** A field of a trace record: a number (hexadecimal text from 2^53 on), a flag, a text, or an array of numbers. */
@@ -54,6 +55,21 @@ export interface TraceSummary {
 /** A number out of a record's fields; 0 when the kernel's format has no such field. */
 export function numberArg(event: TraceEvent, name: string): number {
   return Number(event.args[name] ?? 0);
+}
+
+/**
+ * An argument of 64 bits; zero for an event without it.
+ *
+ * @throws KvmIrqError `bad-input` for what no kernel puts there, but a file may.
+ */
+export function bigintArg(event: TraceEvent, name: string): bigint {
+  const value = event.args[name] ?? 0;
+  if (typeof value === "number" || (typeof value === "string" && /^0x[0-9a-f]{1,16}$/.test(value)))
+    return BigInt(value);
+  throw new KvmIrqError(
+    "bad-input",
+    `the trace has a ${event.event} whose ${name} is ${JSON.stringify(value)}, not a number`,
+  );
 }
 
 /**

@@ -1,6 +1,5 @@
-import type { U64 } from "../../abi/u64.ts";
 import { decodeRedirectionEntry, type RedirectionEntry } from "../../abi/x86/ioapic.ts";
-import { numberArg, type TraceEvent } from "../event.ts";
+import { bigintArg, numberArg, type TraceEvent } from "../event.ts";
 
 /** Everything that KVM tells of an interrupt's life on x86, as `events/kvm/` names it. */
 export const INTERRUPT_EVENTS = [
@@ -19,7 +18,7 @@ export const INTERRUPT_EVENTS = [
 
 /** The redirection entry that `kvm_ioapic_set_irq` and `kvm_ioapic_delayed_eoi_inj` carry as `e`. */
 export function redirectionOf(event: TraceEvent): RedirectionEntry {
-  const bits = BigInt((event.args["e"] as U64 | undefined) ?? 0);
+  const bits = bigintArg(event, "e");
   return decodeRedirectionEntry(Number(bits & 0xffff_ffffn), Number(bits >> 32n));
 }
 
@@ -49,8 +48,7 @@ export function vectorOf(event: TraceEvent): number | undefined {
 
 /** The message of a `kvm_msi_set_irq`. */
 export function messageOf(event: TraceEvent): { address: bigint; data: bigint } {
-  const field = (name: string) => BigInt((event.args[name] as U64 | undefined) ?? 0);
-  return { address: field("address"), data: field("data") };
+  return { address: bigintArg(event, "address"), data: bigintArg(event, "data") };
 }
 
 /** A vector as the manuals write it: 0x34. */
