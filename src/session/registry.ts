@@ -76,8 +76,12 @@ export function claim(name: string): Claim {
     },
     isThere: () => existsSync(join(folder, `${id}.sock`)),
     withdraw() {
-      rmSync(join(folder, `${id}.sock`), { force: true });
-      removeIfEmpty(folder);
+      try {
+        rmSync(join(folder, `${id}.sock`), { force: true });
+        removeIfEmpty(folder);
+      } catch {
+        // The folder was taken away; why it is withdrawn is what matters.
+      }
     },
   };
 }
