@@ -48,7 +48,7 @@ describe("NDJSON", () => {
     ['{"format":"kvm-irq.snapshot"}', "line 1 is not of a kvm-irq trace: format:"],
     [`${headerLine(HEADER)}{"time":"now"}`, "line 2 is not of a kvm-irq trace: time:"],
     [
-      `${headerLine(HEADER)}${eventLine(eventsOf(RUNS[0]!)[0]!).replace(/"args":\{.*\}/, '"args":{"e":1e400}')}`,
+      `${headerLine(HEADER)}${eventLine(eventsOf(RUNS[0]!)[0]!).replace(/"args":\{.*\}/, '"args":{"e":1e400}}')}`,
       "line 2 is not of a kvm-irq trace: args.e: ",
     ],
     [`${headerLine(HEADER)}{"summary":{"events":-1}}`, "line 2 is not of a kvm-irq trace: summary."],
