@@ -11,7 +11,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { guestLatencies, guestSteps, microseconds, percentile } from "./guest-latency.js";
 import { ioctlRates } from "./ioctl-rate.js";
-import { pairedTimes } from "./paired.js";
+import { pairedTimes, timedEnv } from "./paired.js";
 import { scriptBesideCommands, stepBesideIoctls } from "./script.js";
 
 const { values } = parseArgs({ options: { rounds: { type: "string", default: "25" } } });
@@ -20,7 +20,7 @@ const program = fileURLToPath(new URL("../bin/kvm-irq.js", import.meta.url));
 const node = process.execPath;
 const folder = mkdtempSync(join(tmpdir(), "kvm-irq-bench-"));
 const haveKvm = spawnSync(node, [program, "doctor"]).status === 0;
-const env = { ...process.env, XDG_RUNTIME_DIR: folder, KVM_IRQ_BACKEND: haveKvm ? "kvm" : "model" };
+const env = { ...timedEnv(), XDG_RUNTIME_DIR: folder, KVM_IRQ_BACKEND: haveKvm ? "kvm" : "model" };
 const call = (...args) => [node, program, ...args];
 const BUDGETS = {
   "kvm-irq --version": 1.15,
@@ -51,7 +51,7 @@ function wholeProcesses() {
   const destroy = () => spawnSync(node, [program, "destroy", "new"], { env });
   const results = pairedTimes(
     {
-      "node -e 0": { argv: [node, "-e", "0"] },
+      "node -e 0": { argv: [node, "-e", "0"], env },
       "kvm-irq --version": { argv: call("--version"), env },
       "kvm-irq pulse 4": { argv: call("pulse", "4"), env },
       "kvm-irq dump --json": { argv: call("dump", "--json"), env },
@@ -69,7 +69,7 @@ function wholeProcesses() {
 
 async function holderMemory() {
   const { pid } = JSON.parse(spawnSync(node, [program, "create", "memory", "--json"], { env }).stdout);
-  const idle = spawn(node, ["-e", "setInterval(() => {}, 1e6)"], { stdio: "ignore" });
+  const idle = spawn(node, ["-e", "setInterval(() => {}, 1e6)"], { env, stdio: "ignore" });
   spawnSync(node, [program, "-s", "memory", "dump", "--json"], { env });
   await sleep(1500);
   const [holder, baseline] = [residentKb(pid), residentKb(idle.pid)];

@@ -1,4 +1,4 @@
 "use strict";
 
 const { load } = require("./load.js");
-load(require.resolve("../dist/kvm-irq-holder.cjs")).exports.main();
+load(require.resolve("../dist/kvm-irq-holder.cjs")).main();

@@ -1,8 +1,12 @@
 #!/usr/bin/env node
 "use strict";
 
+// Every Node that there is has to be able to read this file.
 const argv = process.argv.slice(2);
-if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-V")) {
+if (Number(process.versions.node.split(".")[0]) < 20) {
+  process.stderr.write(`kvm-irq: Node 20 or newer is needed; this is ${process.version}\n`);
+  process.exitCode = 3;
+} else if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-V")) {
   process.stdout.on("error", ({ code, message }) => {
     if (code === "EPIPE") process.exit();
     process.stderr.write(`kvm-irq: standard output can't be written: ${message}\n`);
@@ -11,5 +15,5 @@ if (argv.length === 1 && (argv[0] === "--version" || argv[0] === "-V")) {
   process.stdout.write(`${require("../package.json").version}\n`);
 } else {
   const { load } = require("./load.js");
-  load(require.resolve("../dist/cli.cjs")).exports.main(argv);
+  load(require.resolve("../dist/cli.cjs")).main(argv);
 }

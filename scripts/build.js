@@ -4,7 +4,7 @@
  * and the JSON Schema of the snapshot format.
  */
 import { spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -20,8 +20,9 @@ const common = {
   bundle: true,
   platform: "node",
   target: "node20",
-  // Found by Node at run time: it is native.
+  // Native: found by Node at run time.
   external: ["ffi-rs"],
+  metafile: true,
   define: { KVM_IRQ_VERSION: JSON.stringify(version) },
   logLevel: "warning",
 };
@@ -73,7 +74,7 @@ const asciiWidths = {
 
 rmSync(`${root}/dist`, { recursive: true, force: true });
 mkdirSync(`${root}/dist`, { recursive: true });
-await Promise.all([
+const bundles = await Promise.all([
   build({
     ...program,
     entryPoints: ["src/cli.ts"],
@@ -86,11 +87,12 @@ await Promise.all([
     format: "esm",
     entryPoints: ["src/index.ts"],
     outfile: "dist/index.js",
-    packages: "external",
+    treeShaking: true,
   }),
 ]);
 await writeTypes();
 await writeSchema();
+await writeLicenses(bundles);
 // A holder that nobody calls ends by itself.
 const config = { name: "build", backend: "model", vcpus: 1, start: "reset", ttlMs: 1 };
 writeCodeCache("kvm-irq-holder.cjs", { input: JSON.stringify(config) });
@@ -104,6 +106,29 @@ writeCodeCache("cli.cjs", {
     ["destroy"],
   ],
 });
+
+/** The licences of what the bundles have in them, which ask to go with it. */
+async function writeLicenses(bundles) {
+  const inputs = bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  const folders = new Set(
+    inputs.flatMap((path) => /.*node_modules\/(?:@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []),
+  );
+  const notices = [...folders].map(noticeOf).sort((one, other) => one.name.localeCompare(other.name));
+  writeFileSync(
+    `${root}/dist/THIRD-PARTY-LICENSES`,
+    `What is bundled in this folder, and its licences.\n${notices.map(({ text }) => `\n${"-".repeat(78)}\n${text}`).join("")}`,
+  );
+}
+
+function noticeOf(folder) {
+  const { name, version, license, author } = JSON.parse(
+    readFileSync(`${root}/${folder}/package.json`, "utf8"),
+  );
+  const file = readdirSync(`${root}/${folder}`).find((entry) => /^(licen[cs]e|copying)/i.test(entry));
+  const by = typeof author === "object" ? author.name : author;
+  const text = file === undefined ? `by ${by}` : readFileSync(`${root}/${folder}/${file}`, "utf8").trim();
+  return { name, text: `${name} ${version} (${license})\n\n${text}\n` };
+}
 
 /** Runs a bundle once, which leaves its code cache. */
 function writeCodeCache(bundle, { calls = [[]], input = "" }) {
