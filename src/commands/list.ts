@@ -10,7 +10,7 @@ export const list: CommandSpec = {
       .command("list")
       .summary("list the sessions and every other VM on this host")
       .description(
-        "Lists the sessions of this user, and the VMs inside other processes of this host, which --pid reaches. Sessions whose holder died are swept up, and named. Processes that this user may not look into are left out.",
+        "Lists the sessions of this user, and the VMs inside other processes of this host, which --pid reaches. Sessions whose holder died are swept up, and named. Processes that this user may not look into are counted.",
       )
       .addHelpText(
         "after",
@@ -23,11 +23,17 @@ export const list: CommandSpec = {
 
   async run(context: Context): Promise<Outcome> {
     const { identityOf, listSessions } = await import("../session/start.ts");
-    const { findVms } = await import("../target/processes.ts");
+    const { findHostVms } = await import("../target/processes.ts");
     const { sessions, swept } = await listSessions({ signal: context.signal });
     for (const name of swept) context.notice(`session '${name}' is gone: its holder died; swept up`);
     const holders = new Set(sessions.map((entry) => identityOf(entry).pid));
-    const vms = (await findVms()).filter(({ pid }) => !holders.has(pid));
+    const { vms: found, unseen } = await findHostVms();
+    if (unseen > 0) {
+      context.notice(
+        `${unseen} ${unseen === 1 ? "process" : "processes"} can't be looked into and may have VMs: run as root to see all`,
+      );
+    }
+    const vms = found.filter(({ pid }) => !holders.has(pid));
     return {
       json: {
         sessions: sessions.map((entry) =>
@@ -38,6 +44,7 @@ export const list: CommandSpec = {
               : entry.unusable,
         ),
         vms: vms.map(vmFields),
+        unseen_processes: unseen,
       },
       text: async (view) => (await import("../render/list.ts")).renderList(sessions, vms, view),
     };

@@ -38,6 +38,12 @@ export interface VmProcess {
   holder: boolean;
 }
 
+/** The VMs of this host, and how many processes this user may not look into: they may have more. */
+export interface HostVms {
+  vms: VmProcess[];
+  unseen: number;
+}
+
 /**
  * Finds the VMs of this host: every process with descriptors that read `anon_inode:kvm-vm`.
  *
@@ -45,13 +51,26 @@ export interface VmProcess {
  * see, are left out.
  */
 export async function findVms(): Promise<VmProcess[]> {
+  return (await findHostVms()).vms;
+}
+
+/** The same, and how many processes were left out for want of permission. */
+export async function findHostVms(): Promise<HostVms> {
   const users = readUsers();
-  const found: VmProcess[] = [];
+  const vms: VmProcess[] = [];
+  let unseen = 0;
   for (const pid of listPids()) {
     const fds = readKvmFds(pid);
-    if (fds !== undefined && fds.vms.length > 0) found.push(...(await vmsOf(pid, fds, users)));
+    if (fds === undefined) unseen += isUnseen(pid) ? 1 : 0;
+    else if (fds.vms.length > 0) vms.push(...(await vmsOf(pid, fds, users)));
   }
-  return found;
+  return { vms, unseen };
+}
+
+/** Whether a process whose descriptors can't be read may have some: it is there, and no kernel thread. */
+function isUnseen(pid: number): boolean {
+  const state = readStatus(pid)?.state;
+  return state !== undefined && state !== "Z" && !isKernelThread(pid);
 }
 
 /** The VMs of one process; none when it holds none, is gone or can't be looked into. */

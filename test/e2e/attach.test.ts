@@ -194,6 +194,9 @@ describe.skipIf(!haveQemu || !isRoot)(
         expect(status).toBe(4);
         const listed = asNobody("list", "--json");
         expect(listed.status).toBe(0);
+        expect(JSON.parse(listed.stdout).unseen_processes).toBeGreaterThan(0);
+        expect(listed.stderr).toMatch(/^\d+ processes can't be looked into and may have VMs: run as root/m);
+        expect(user.json(["list"]).unseen_processes).toBe(0);
       } finally {
         rmSync(folder, { recursive: true, force: true });
       }
