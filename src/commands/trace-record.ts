@@ -1,6 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { count, time } from "../render/format.ts";
 import { isAlive } from "../sys/alive.ts";
+import { processNamed } from "../target/checked-pid.ts";
 import { findVmsOf } from "../target/processes.ts";
 import type { Target } from "../target/target.ts";
 import type { TraceHeader, TraceSummary } from "../trace/event.ts";
@@ -90,6 +91,8 @@ async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subje
   if (all) return { label: "every VM" };
   if (pids !== undefined) {
     for (const pid of pids) {
+      // Of a thread's id, or a pid of another namespace, nothing would ever be recorded.
+      if (isAlive(pid)) processNamed(pid);
       if (isAlive(pid) && (await findVmsOf(pid)).length === 0) {
         context.notice(`process ${pid} has no VM: there is nothing to record until it makes one`);
       }

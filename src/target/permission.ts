@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { printable } from "../abi/printable.ts";
 import { hasSeccomp, is32Bit, type ProcessStatus, readCommandLine, readStatus } from "../sys/proc.ts";
 
 /** Whether this user may attach to a process; if not, why, and what would help. */
@@ -49,17 +50,7 @@ export function judge(
   const may = (capability: bigint) => (self.capEff & capability) !== 0n;
   if (pid === process.pid) return refuse("a process can't stop itself", "run it from another process");
   if (status.tracerPid !== 0) {
-    const { tracerPid } = status;
-    const tracer = isKvmIrq(tracerPid)
-      ? "another kvm-irq"
-      : (readStatus(tracerPid)?.comm ?? "another process");
-    return {
-      ...refuse(
-        `process ${pid} is already being traced by ${tracer} (pid ${tracerPid})`,
-        "a process has one tracer at a time: let that one detach first",
-      ),
-      ...(letsGoSoon(tracerPid) && { busy: true }),
-    };
+    return tracedBy(`process ${pid}`, status.tracerPid);
   }
   if (is32Bit) return refuse(`process ${pid} runs a 32-bit program`, "only 64-bit VMMs can be attached to");
   if (!may(CAP_SYS_PTRACE)) {
@@ -84,6 +75,20 @@ export function judge(
     );
   }
   return { allowed: true };
+}
+
+/** The refusal of a process, or of one of its threads, that somebody traces already. */
+export function tracedBy(whom: string, tracerPid: number): Permission & { allowed: false } {
+  const tracer = isKvmIrq(tracerPid)
+    ? "another kvm-irq"
+    : printable(readStatus(tracerPid)?.comm ?? "another process");
+  return {
+    ...refuse(
+      `${whom} is already being traced by ${tracer} (pid ${tracerPid})`,
+      "a thread has one tracer at a time: let that one detach first",
+    ),
+    ...(letsGoSoon(tracerPid) && { busy: true as const }),
+  };
 }
 
 function isKvmIrq(pid: number): boolean {

@@ -2,17 +2,22 @@ import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { isEnding } from "../sys/address-space.ts";
 import { KvmError } from "../sys/kvm-error.ts";
-import { readStatus } from "../sys/proc.ts";
+import { readStatus, readThread } from "../sys/proc.ts";
 import { PtraceError, StopTimeoutError, ThreadGoneError, UnexpectedCallError } from "../sys/ptrace.ts";
-import { permissionToAttach } from "./permission.ts";
+import { sleepsInKvmRun } from "../sys/vcpu-runs.ts";
+import { permissionToAttach, tracedBy } from "./permission.ts";
+import type { VmProcess } from "./processes.ts";
+import { otherHolders } from "./vm-holders.ts";
+
+type FoundVm = Pick<VmProcess, "pid" | "vm_fd" | "vcpu_fds">;
 
 /** Says of a failure what it means for somebody who wanted to see a VM. */
-export function explainFailure(pid: number, error: unknown): unknown {
+export function explainFailure({ pid, vm_fd, vcpu_fds }: FoundVm, error: unknown): unknown {
   const isSaid = error instanceof KvmIrqError && !(error instanceof KvmError);
   if (isSaid) return error;
   // Whatever an ending process refuses, it refuses because of that.
   if (error instanceof ThreadGoneError || isEnding(pid)) return gone(pid, error);
-  if (error instanceof KvmError) return explainKvmError(pid, error);
+  if (error instanceof KvmError) return explainKvmError({ pid, vm_fd }, error);
   if (error instanceof StopTimeoutError) {
     return refused(
       pid,
@@ -29,11 +34,17 @@ export function explainFailure(pid: number, error: unknown): unknown {
       error,
     );
   }
-  if (error instanceof PtraceError) return explainPtraceError(pid, error);
+  if (error instanceof PtraceError) return explainPtraceError({ pid, vcpu_fds }, error);
   return error;
 }
 
-function explainPtraceError(pid: number, error: PtraceError): KvmIrqError {
+function explainPtraceError(vm: Pick<FoundVm, "pid" | "vcpu_fds">, error: PtraceError): KvmIrqError {
+  const { pid } = vm;
+  const tracer = readStatus(error.tid)?.tracerPid ?? 0;
+  if (tracer !== 0 && tracer !== process.pid && error.tid !== pid) {
+    const { reason, hint } = tracedBy(nameThread(vm, error.tid), tracer);
+    return refused(pid, reason, hint, error);
+  }
   const status = readStatus(pid);
   const permission = status === undefined ? undefined : permissionToAttach(pid, status);
   if (permission?.allowed === false) return refused(pid, permission.reason, permission.hint, error);
@@ -45,7 +56,15 @@ function explainPtraceError(pid: number, error: PtraceError): KvmIrqError {
   );
 }
 
-function explainKvmError(pid: number, error: KvmError): KvmIrqError {
+/** The vCPU whose thread it is, where it is seen in KVM_RUN. */
+function nameThread({ pid, vcpu_fds }: Pick<FoundVm, "pid" | "vcpu_fds">, tid: number): string {
+  const thread = readThread(pid, tid);
+  const runFd = thread && sleepsInKvmRun(thread);
+  const vcpu = vcpu_fds.find(({ fd }) => fd === runFd)?.vcpu;
+  return vcpu === undefined ? `thread ${tid} of process ${pid}` : `vCPU ${vcpu}'s thread ${tid}`;
+}
+
+function explainKvmError({ pid, vm_fd }: Pick<FoundVm, "pid" | "vm_fd">, error: KvmError): KvmIrqError {
   const { ioctl, errno } = error;
   const name = errnoName(errno);
   const details = { ...error.details, pid };
@@ -72,15 +91,11 @@ function explainKvmError(pid: number, error: KvmError): KvmIrqError {
     );
   }
   if (name === "EIO") {
-    const parent = readStatus(pid)?.ppid;
     return new KvmIrqError(
       "no-vm",
       `process ${pid} only holds a copy of the descriptor: the VM belongs to another process`,
       {
-        hint:
-          parent === undefined
-            ? "`kvm-irq list` shows who else has a VM"
-            : `perhaps its parent's: \`--pid ${parent}\``,
+        hint: hintAtMaker(otherHolders(pid, vm_fd)),
         details,
         cause: error,
       },
@@ -89,15 +104,26 @@ function explainKvmError(pid: number, error: KvmError): KvmIrqError {
   return error;
 }
 
+function hintAtMaker(holders: readonly number[]): string {
+  const options = holders.map((pid) => `\`--pid ${pid}\``);
+  if (options.length === 1) return `use the process that made it: ${options[0]}`;
+  if (options.length > 1) return `one of the processes that have it made it: try ${options.join(", ")}`;
+  return "no other process has it any more: the one that made it has ended, or runs another program, and nobody can use the VM";
+}
+
 /** The error for a process that may not be attached to. */
 export function refused(pid: number, message: string, hint: string, cause?: unknown): KvmIrqError {
   return new KvmIrqError("attach-refused", message, { hint, details: { pid }, cause });
 }
 
 /** The error for a process without the VM that was asked for. */
-export function noVm(pid: number, message: string): KvmIrqError {
+export function noVm(
+  pid: number,
+  message: string,
+  hint = "`kvm-irq list` shows the VMs of this host",
+): KvmIrqError {
   return new KvmIrqError("no-vm", message, {
-    hint: "`kvm-irq list` shows the VMs of this host",
+    hint,
     details: { pid },
   });
 }

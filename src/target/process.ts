@@ -9,6 +9,7 @@ import {
 } from "../abi/chip.ts";
 import { ERRNO } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import { printable } from "../abi/printable.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
@@ -22,6 +23,7 @@ import { HeldProcess, isKernelThread, readKvmFd, readKvmFds, readStatus } from "
 import { PtraceError } from "../sys/ptrace.ts";
 import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
 import { watchIdle } from "../sys/vcpu-runs.ts";
+import { elsewhere, processNamed } from "./checked-pid.ts";
 import { hostOf } from "./local.ts";
 import { letsGoSoon, type Permission, permissionToAttach } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
@@ -66,23 +68,14 @@ function holdProcess(pid: number): HeldProcess {
     return new HeldProcess(pid);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    throw new KvmIrqError("no-process", `there is no process ${pid}`, {
-      hint: "`kvm-irq list` shows the VMs of this host",
-      details: { pid },
-    });
+    processNamed(pid);
+    throw gone(pid);
   }
 }
 
 /** Throws unless a process is one that may be attached to. */
 async function insistOnAccess(pid: number): Promise<void> {
-  const status = readStatus(pid);
-  if (status === undefined) throw gone(pid);
-  if (status.tgid !== pid) {
-    throw new KvmIrqError("no-process", `${pid} is a thread of process ${status.tgid}`, {
-      hint: `use \`--pid ${status.tgid}\``,
-      details: { pid },
-    });
-  }
+  const status = processNamed(pid);
   if (isKernelThread(pid)) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
   const permission = await patiently(() => permissionToAttach(pid, readStatus(pid) ?? status));
   if (!permission.allowed) throw refused(pid, permission.reason, permission.hint);
@@ -108,13 +101,13 @@ async function patiently(ask: () => Permission): Promise<Permission> {
 
 function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess[]): VmProcess {
   const [first, ...others] = vms;
-  if (first === undefined) throw noVm(pid, `process ${pid} has no VM`);
+  if (first === undefined) throw noVm(pid, `process ${pid} has no VM`, elsewhere(pid));
   const fds = vms.map(({ vm_fd }) => vm_fd);
   if (vmFd !== undefined) {
     const chosen = vms.find(({ vm_fd }) => vm_fd === vmFd || sameFile({ pid, fd: vm_fd }, { pid, fd: vmFd }));
     if (chosen !== undefined) return chosen;
     throw new KvmIrqError("no-vm", `descriptor ${vmFd} of process ${pid} is not a VM`, {
-      hint: `its VMs are ${fds.join(", ")}`,
+      hint: `its VMs are the descriptors ${fds.join(", ")}`,
       details: { pid, vm_fds: fds },
     });
   }
@@ -207,7 +200,7 @@ export class ProcessTarget implements Target {
       ],
       ...(irqchip && { irqchip }),
       ...(vcpus !== null && { vcpus }),
-      label: `pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`,
+      label: printable(`pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`),
     };
   }
 
@@ -283,7 +276,7 @@ export class ProcessTarget implements Target {
         const changed = error instanceof ChangedProcessError;
         if (changed) this.#lookAgain(error);
         const patient = changed || holder === "us" || (holder === "nobody" && races <= MOST_RACES);
-        if (!patient || performance.now() > deadline) throw explainFailure(this.#vm.pid, error);
+        if (!patient || performance.now() > deadline) throw explainFailure(this.#vm, error);
       }
       // Not all at the same time again.
       await sleep(PAUSE_MS * (1 + 3 * Math.random()));

@@ -10,6 +10,8 @@ import { eventsOf, SVM } from "../support/recorded-trace.ts";
 import { haveTmux, Terminal } from "../support/terminal.ts";
 import { chromeTrace } from "../support/trace-event-format.ts";
 
+const threadId = readdirSync("/proc/self/task").at(-1)!;
+
 const user = new User();
 const folder = mkdtempSync(join(tmpdir(), "kvm-irq-saved-"));
 const file = (name: string) => join(folder, name);
@@ -179,6 +181,7 @@ describe("trace --help and what it refuses", () => {
   it.each([
     [["trace", "-s", "none"], "no session 'none'\nhint: `kvm-irq create` makes one; `kvm-irq trace --all`"],
     [["trace", "--pid", "4194304"], "there is no process 4194304"],
+    [["trace", "--pid", threadId], `${threadId} is a thread of process ${process.pid}`],
   ])("%j is refused with status 4 and says what there is", (args, message) => {
     const { status, stderr } = user.run([...args, "--for", "10ms"]);
     expect(stderr).toContain(message);

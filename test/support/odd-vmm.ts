@@ -26,12 +26,18 @@ export class OddVmm {
   }
 
   static async start(...args: string[]): Promise<OddVmm> {
+    return OddVmm.startBy([], ...args);
+  }
+
+  /** @param starter a command that runs what is behind it, such as `setpriv`. */
+  static async startBy(starter: readonly string[], ...args: string[]): Promise<OddVmm> {
     if (built === undefined) {
       mkdirSync(CACHE, { recursive: true });
       built = `${CACHE}/odd-vmm.${process.pid}`;
       execFileSync("cc", ["-O2", "-pthread", "-o", built, SOURCE]);
     }
-    const child = spawn(built, args, { stdio: ["pipe", "pipe", "inherit"] });
+    const [program, ...rest] = [...starter, built, ...args];
+    const child = spawn(program!, rest, { stdio: ["pipe", "pipe", "inherit"] });
     const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
     const [, pid, fds] = /^ready pid=(\d+) fds=([\d,]+)$/.exec(line) ?? [];
     return new OddVmm(child, Number(pid), fds!.split(",").map(Number));

@@ -1,8 +1,13 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
+import { listThreads, readStatus, readThread } from "../../src/sys/proc.ts";
+import { sleepsInKvmRun } from "../../src/sys/vcpu-runs.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { findVmsOf } from "../../src/target/processes.ts";
 import { readTarget } from "../../src/target/take-snapshot.ts";
 import { haveBusyVmm, leftovers } from "../support/attach.ts";
+import { until } from "../support/cli.ts";
 import { OddVmm } from "../support/odd-vmm.ts";
 
 const vmms: OddVmm[] = [];
@@ -53,6 +58,61 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
       message: expect.stringContaining("which vCPUs belong to this VM is not known"),
     });
     await target.close();
+  });
+
+  it("that a copy of the descriptor leads to is named; the copy is no way in", async () => {
+    const vmm = await start("forked");
+    const target = await openProcess({ pid: vmm.pid });
+    await expect(target.readChips(["pic1"])).rejects.toMatchObject({
+      code: "no-vm",
+      hint: `use the process that made it: \`--pid ${vmm.starter}\``,
+    });
+    await target.close();
+  });
+
+  it("that has ended, and left a copy of the descriptor, can't be reached by anybody", async () => {
+    const { pid } = await start("orphaned");
+    const target = await openProcess({ pid });
+    await expect(target.readChips(["pic1"])).rejects.toMatchObject({
+      code: "no-vm",
+      hint: expect.stringMatching(/^no other process has it any more: .* nobody can use the VM$/),
+    });
+    await target.close();
+  });
+
+  it("one of whose vCPUs is traced is refused with the tracer's name", async () => {
+    const { pid } = await start("copied");
+    const tid = listThreads(pid)!.find((thread) => sleepsInKvmRun(readThread(pid, thread)!) !== undefined)!;
+    const strace = spawn("strace", ["-qq", "-o", "/dev/null", "-p", String(tid)], { stdio: "ignore" });
+    try {
+      await until("it is traced, and back in KVM_RUN", () => {
+        const thread = readThread(pid, tid);
+        return readStatus(tid)?.tracerPid === strace.pid && sleepsInKvmRun(thread!) !== undefined;
+      });
+      const target = await openProcess({ pid });
+      await expect(target.readChips(["lapic[0]"])).rejects.toMatchObject({
+        code: "attach-refused",
+        message: `vCPU 0's thread ${tid} is already being traced by strace (pid ${strace.pid})`,
+        hint: expect.stringContaining("detach"),
+      });
+      expect(await target.readChips(["pic1"])).toHaveLength(1);
+      await target.close();
+    } finally {
+      strace.kill();
+      await once(strace, "exit");
+    }
+  });
+
+  it("in another pid namespace is found by the pid that it has there", async () => {
+    const inside = ["unshare", "--pid", "--fork", "sh", "-c"];
+    const script = 'echo 3999999 > /proc/sys/kernel/ns_last_pid; "$@"; :';
+    const vmm = await OddVmm.startBy([...inside, script, "sh"], "copied");
+    vmms.push(vmm);
+    expect(vmm.pid).toBe(4_000_000);
+    const { code, hint } = await openProcess({ pid: vmm.pid }).catch((error) => error);
+    expect(code).toBe("no-process");
+    const [, pid] = /which is 4000000 there, is `--pid (\d+)` here$/.exec(hint) ?? [];
+    expect((await snapshotOf(Number(pid))).chips.lapic).toHaveLength(1);
   });
 
   it("with two descriptors of its VM has one VM, which either names", async () => {
