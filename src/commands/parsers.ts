@@ -108,10 +108,10 @@ export function namedFile(output: string | undefined): string | undefined {
   return output === "-" ? undefined : output;
 }
 
-/** `--routing`: a table by name. Without it, routingOf of src/diagnose/routing.ts decides. */
+/** `--routing`: a table by name. Without it, possibleRoutings of src/diagnose/routing.ts decides. */
 export function routingOption(): Option {
   return new Option(
     "--routing <name>",
-    "which GSI goes where (default: a session's own; QEMU's for a QEMU process; else KVM's default)",
+    "which GSI goes where (default: a session's own; else not known)",
   ).choices(Object.keys(ROUTING_PROFILES));
 }

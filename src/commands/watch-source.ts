@@ -1,7 +1,8 @@
-import { type Observation, observe, type WatchOptions } from "../diagnose/watch.ts";
+import type { Observation } from "../diagnose/watch.ts";
 import type { Cost } from "../render/watch.ts";
 import { readTarget } from "../target/take-snapshot.ts";
 import type { Target } from "../target/target.ts";
+import { type Looking, takeReading } from "./look-again.ts";
 
 /** The share of a CPU is taken over the last so many milliseconds. */
 const COST_WINDOW_MS = 5000;
@@ -10,12 +11,12 @@ const COST_WINDOW_MS = 5000;
 export class WatchSource {
   readonly #target: Target;
   readonly #words: readonly string[];
-  readonly #options: WatchOptions;
+  readonly #options: Looking;
   #last: Observation | undefined;
   #costs = [costNow()];
 
   /** @param words the chips to read, as `--chip` takes them; none means all. */
-  constructor(target: Target, words: readonly string[], options: WatchOptions) {
+  constructor(target: Target, words: readonly string[], options: Looking) {
     this.#target = target;
     this.#words = words;
     this.#options = options;
@@ -23,9 +24,10 @@ export class WatchSource {
 
   /** Reads once more. @throws KvmIrqError when the target has ended or refuses. */
   async next(): Promise<Observation> {
-    const { snapshot } = await readTarget(this.#target, this.#words);
-    this.#last = observe(this.#last, snapshot, this.#options);
-    return this.#last;
+    const look = async () => (await readTarget(this.#target, this.#words)).snapshot;
+    const { observation } = await takeReading(look, { ...this.#options, previous: this.#last });
+    this.#last = observation;
+    return observation;
   }
 
   /** Resolves when the target has ended, where that is told without asking. */

@@ -50,6 +50,7 @@ ${examples(
     const { WatchSource } = await import("./watch-source.ts");
     const source = new WatchSource(target, options.chip ?? [], {
       routing: options.routing,
+      still: context.globals.snapshot !== undefined,
       address: context.address,
       ignore: options.ignore ?? [],
     });

@@ -1,5 +1,9 @@
 import { hex, vcpuNames } from "./bits.ts";
-import type { Outcome, Stage, Verdict, Way } from "./explanation.ts";
+import type { Way as FinishedWay, Outcome, StageDraft, Verdict } from "./explanation.ts";
+import { type Routing, routingName } from "./routing.ts";
+
+/** A way as far as it is told: remedies are not. */
+type Way = Omit<FinishedWay, "stages"> & { stages: readonly StageDraft[] };
 
 /** How a sentence names a way. */
 export const VIA = { pic: "the PIC", ioapic: "the IOAPIC", msi: "an MSI" } as const;
@@ -18,6 +22,23 @@ export function sentenceOf(gsi: number, verdict: Verdict, ways: readonly Way[], 
   return `GSI ${gsi} ${VERDICT_WORDS[verdict]}: ${told.map((way, place) => reason(way, place, told)).join("; ")}`;
 }
 
+/** For a GSI whose routing is not known, when that decides: what it is under each. */
+export function unknownSentence(
+  gsi: number,
+  answers: readonly { routing: Routing; ways: readonly Way[]; sentence: string }[],
+): string {
+  const head = `GSI ${gsi} can't be followed: where it goes is not known`;
+  if (answers.every(({ ways }) => ways.length === 0)) {
+    return `${head}; ${routingName("default")} takes it to no chip, and a VMM may have routed it to an MSI`;
+  }
+  const under = answers.map(({ routing, ways, sentence }) =>
+    ways.length === 0
+      ? `${routingName(routing)} takes it to no chip`
+      : `under ${routingName(routing)} it ${sentence.slice(`GSI ${gsi} `.length)}`,
+  );
+  return [head, ...under].join("; ");
+}
+
 const VERDICT_WORDS: Record<Verdict, string> = {
   open: "is open",
   held: "is held",
@@ -26,7 +47,7 @@ const VERDICT_WORDS: Record<Verdict, string> = {
 };
 
 /** The ways in the order in which they are told: the best first, and the IOAPIC's before the PIC's. */
-export function inOrderOfTelling(ways: readonly Way[]): Way[] {
+export function inOrderOfTelling<W extends Way>(ways: readonly W[]): W[] {
   return [...ways].sort((a, b) => rank(a) - rank(b));
 }
 
@@ -74,7 +95,7 @@ function reason(way: Way, place: number, told: readonly Way[]): string {
   return `the ${way.via === "pic" ? "PIC" : "IOAPIC"} way ${VERDICT_WORDS[way.verdict]}${too}: ${text}`;
 }
 
-const DECIDING: Record<Verdict, readonly Stage["state"][]> = {
+const DECIDING: Record<Verdict, readonly StageDraft["state"][]> = {
   open: [],
   held: ["in service", "held"],
   blocked: ["blocked"],
@@ -82,6 +103,9 @@ const DECIDING: Record<Verdict, readonly Stage["state"][]> = {
 };
 
 /** The stage that gave the way its verdict: the one to mark where the interrupt stops. */
-export function decisive({ verdict, stages }: Way): Stage | undefined {
-  return stages.find(({ state }) => DECIDING[verdict].includes(state));
+export function decisive<S extends StageDraft>({
+  verdict,
+  stages,
+}: Pick<FinishedWay, "verdict"> & { stages: readonly S[] }): S | undefined {
+  return stages.find(({ name, state }) => name !== "routing" && DECIDING[verdict].includes(state));
 }

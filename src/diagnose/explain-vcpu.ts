@@ -1,15 +1,18 @@
 import { RFLAGS_IF, shadowCause, type VcpuState } from "../abi/x86/vcpu.ts";
+import type { Cpu } from "./apic-logic.ts";
 import { bitsOf, hasBit } from "./bits.ts";
 import type { CpuContext } from "./explain-context.ts";
 import { type Check, runChecks, type StageDraft, type StageResult } from "./explanation.ts";
 
-const IF_BIT = bitsOf(RFLAGS_IF)[0]!;
+/** RFLAGS.IF. */
+export const IF_BIT = bitsOf(RFLAGS_IF)[0]!;
 
 /** Stage 6: whether the vCPU would take it at once. */
 export function vcpuStage(context: CpuContext): StageDraft {
   const { cpu, guest } = context;
   if (!guest) return { name: "vcpu", ...noGuest(cpu.vcpu) };
   if (cpu.state === undefined) return { name: "vcpu", ...notInSnapshot(cpu.vcpu) };
+  if (cpu.state.run === false) return { name: "vcpu", ...paused(cpu.state) };
   return runChecks("vcpu", VCPU_CHECKS, { ...context, state: cpu.state }, takesIt(cpu.state));
 }
 
@@ -17,6 +20,21 @@ export function vcpuStage(context: CpuContext): StageDraft {
 export function takesInterrupts(state: VcpuState): boolean {
   const context = { state, deliveryMode: "fixed" as const };
   return VCPU_CHECKS.every((check) => check(context) === undefined);
+}
+
+/** Whether a vCPU has interrupts on and is being run, as far as that is known. */
+export function interruptible({ state }: Cpu): boolean {
+  return state !== undefined && state.run !== false && takesInterrupts(state);
+}
+
+function paused(state: VcpuState): StageResult {
+  return held(
+    state,
+    "vcpu-paused",
+    "is paused: no thread is in KVM_RUN for it",
+    "run = false",
+    `once vCPU ${state.vcpu} is resumed`,
+  );
 }
 
 type StateContext = Pick<CpuContext, "deliveryMode"> & { state: VcpuState };

@@ -1,5 +1,5 @@
 import { spell, type VmAddress } from "../abi/advice.ts";
-import type { Snapshot } from "../abi/snapshot.ts";
+import { notSeen, type Snapshot } from "../abi/snapshot.ts";
 import type { MsiRoute, PinRoute, Route } from "../abi/x86/routing.ts";
 import { type Cpu, cpusOf, intrTarget, softwareEnabled } from "./apic-logic.ts";
 import { type CpuContext, ioapicContext, type PicContext, picContext } from "./explain-context.ts";
@@ -9,7 +9,7 @@ import { ioapicLineStage, picLineStage } from "./explain-line.ts";
 import { addressees, hasVector, type MessageContext } from "./explain-message.ts";
 import { msiContext, msiStage } from "./explain-msi.ts";
 import { picStage } from "./explain-pic.ts";
-import { sentenceOf } from "./explain-sentence.ts";
+import { sentenceOf, unknownSentence } from "./explain-sentence.ts";
 import { vcpuStage } from "./explain-vcpu.ts";
 import {
   bestVerdict,
@@ -23,10 +23,17 @@ import {
   wayVerdict,
 } from "./explanation.ts";
 import { answersFor, vectorOf } from "./pic-logic.ts";
-import { type Routing, routesOf, routingAssumption, routingName, routingOf } from "./routing.ts";
+import {
+  possibleRoutings,
+  type Routing,
+  routeName,
+  routesOf,
+  routingAssumption,
+  routingName,
+} from "./routing.ts";
 
 export interface ExplainOptions {
-  /** Where GSIs go. When not given: as {@link routingOf} has it. */
+  /** Where GSIs go. When not given: as {@link possibleRoutings} has it. */
   routing?: Routing | undefined;
   /** Whether a guest may run. When not given: no for a session's or scratch VM, else yes. */
   guest?: boolean | undefined;
@@ -34,37 +41,74 @@ export interface ExplainOptions {
   address?: VmAddress | undefined;
 }
 
+/** What explaining looks at. */
+interface Look {
+  snapshot: Snapshot;
+  routing: Routing;
+  /** Whether the VM may have another routing. */
+  doubtful: boolean;
+  guest: boolean;
+}
+
 /**
  * Says where an interrupt would go if its line rose now, or what stops it: each way it can take, stage by
  * stage, as KVM decides it.
  *
- * @param gsi any GSI; one that is routed nowhere has no ways and is blocked.
+ * Where the routing is not known, the answer is `unknown` when it is another under another routing, and when the
+ * GSI would be blocked: what is not known blocks nothing.
+ *
+ * @param gsi any GSI; one that is known to be routed nowhere has no ways and is blocked.
  */
 export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOptions = {}): Explanation {
-  const routing = routingOf(snapshot, options.routing);
+  const emulated = emulatedPins(snapshot);
+  if (emulated !== undefined) {
+    const sentence = `GSI ${gsi} can't be followed: ${emulated}`;
+    return { gsi, verdict: "unknown", sentence, ways: [], assumptions: [] };
+  }
+  const routings = possibleRoutings(snapshot, options.routing);
+  const doubtful = routings.length > 1;
   const guest = mayRun(snapshot, options);
-  const routes = routesOf(routing).filter((route) => route.gsi === gsi);
-  const picRoute = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
-  const drafts = routes.map((route) => {
-    if ("msi" in route) return msiWay(snapshot, route, guest, routing);
-    return route.chip === "ioapic"
-      ? ioapicWay(snapshot, route, picRoute, guest, routing)
-      : picWay(snapshot, route, guest, routing);
+  const answers = routings.map((routing) => {
+    const ways = waysOf({ snapshot, routing, doubtful, guest }, gsi);
+    const verdict = bestVerdict(ways);
+    return { routing, ways, verdict, sentence: sentenceOf(gsi, verdict, ways, routingName(routing)) };
   });
-  const ways = drafts.map((draft) => spelled(draft, options.address));
-  const verdict = bestVerdict(ways);
+  const first = answers[0]!;
+  const agreed = answers.every(({ sentence }) => sentence === first.sentence);
+  const firm = !doubtful || (agreed && first.verdict !== "blocked");
+  const seen = new Set<string>();
+  const ways = answers
+    .flatMap((answer) => answer.ways)
+    .filter(({ route }) => !seen.has(routeName(route)) && seen.add(routeName(route)));
   return {
     gsi,
-    verdict,
-    sentence: sentenceOf(gsi, verdict, ways, routingName(routing)),
-    ways,
+    verdict: firm ? first.verdict : "unknown",
+    sentence: firm ? first.sentence : unknownSentence(gsi, agreed ? [first] : answers),
+    ways: ways.map((way) => spelled(way, options.address)),
     assumptions: assumptionsOf(snapshot, options),
   };
 }
 
-/** {@link explainGsi} for every GSI that the routing takes somewhere, lowest first. */
+/** Says that the pins are not in the kernel, where that is so. */
+function emulatedPins(snapshot: Snapshot): string | undefined {
+  const { irqchip = "full" } = snapshot;
+  return irqchip === "full" ? undefined : notSeen(snapshot);
+}
+
+function waysOf(look: Look, gsi: number): WayDraft[] {
+  const routes = routesOf(look.routing).filter((route) => route.gsi === gsi);
+  const picRoute = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
+  return routes.map((route) => {
+    if ("msi" in route) return msiWay(look, route);
+    return route.chip === "ioapic" ? ioapicWay(look, route, picRoute) : picWay(look, route);
+  });
+}
+
+/** {@link explainGsi} for every GSI that the routing takes somewhere in the kernel, lowest first. */
 export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Explanation[] {
-  const gsis = new Set(routesOf(routingOf(snapshot, options.routing)).map(({ gsi }) => gsi));
+  if (emulatedPins(snapshot) !== undefined) return [];
+  const routings = possibleRoutings(snapshot, options.routing);
+  const gsis = new Set(routings.flatMap((routing) => routesOf(routing).map(({ gsi }) => gsi)));
   return [...gsis].sort((a, b) => a - b).map((gsi) => explainGsi(snapshot, gsi, options));
 }
 
@@ -74,6 +118,12 @@ export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Ex
  */
 export function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
   return options.guest ?? snapshot.guest?.running ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
+}
+
+/** Whether a VM's vCPUs have a guest, and none of them is being run. */
+export function isPaused(snapshot: Snapshot, options: ExplainOptions): boolean {
+  const { vcpus = [] } = snapshot;
+  return mayRun(snapshot, options) && vcpus.length > 0 && vcpus.every(({ run }) => run === false);
 }
 
 const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
@@ -88,9 +138,9 @@ function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
 }
 
 /** A way whose remedies do not say yet which VM they are for. */
-type WayDraft = Omit<Way, "stages"> & { stages: StageDraft[] };
+type WayDraft = Omit<Way, "stages"> & { route: Route; stages: StageDraft[] };
 
-function spelled(way: WayDraft, address: VmAddress | undefined): Way {
+function spelled({ route: _, ...way }: WayDraft, address: VmAddress | undefined): Way {
   const stages = way.stages.map(({ remedy, ...stage }) => ({
     ...stage,
     ...(remedy === undefined ? {} : { remedy: spell(remedy, address) }),
@@ -98,16 +148,25 @@ function spelled(way: WayDraft, address: VmAddress | undefined): Way {
   return { ...way, stages };
 }
 
-function routingStage(route: Route, routing: Routing): StageDraft {
+function routingStage(route: Route, { routing, doubtful }: Look): StageDraft {
   const input =
     "msi" in route ? "an MSI" : `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
-  return {
-    name: "routing",
-    state: "open",
-    code: "routed",
-    text: `GSI ${route.gsi} goes to ${input}`,
-    evidence: routingName(routing),
-  };
+  return doubtful
+    ? {
+        name: "routing",
+        state: "unknown",
+        code: "routing-unknown",
+        text: `GSI ${route.gsi} goes to ${input} under ${routingName(routing)}; which one the VM has is not known`,
+        evidence: "no ioctl reads a routing back",
+        remedy: "name the routing with --routing, if you know it",
+      }
+    : {
+        name: "routing",
+        state: "open",
+        code: "routed",
+        text: `GSI ${route.gsi} goes to ${input}`,
+        evidence: routingName(routing),
+      };
 }
 
 function missingChip(name: "pic" | "ioapic", route: PinRoute): StageDraft {
@@ -121,25 +180,26 @@ function missingChip(name: "pic" | "ioapic", route: PinRoute): StageDraft {
   };
 }
 
-function way(via: Way["via"], stages: StageDraft[], outcome: Outcome): WayDraft {
-  return { via, verdict: wayVerdict(stages), stages, outcome };
+function way(via: Way["via"], route: Route, stages: StageDraft[], outcome: Outcome): WayDraft {
+  return { via, route, verdict: wayVerdict(stages), stages, outcome };
 }
 
 const NOWHERE = { arrives: false, vcpus: [] };
 
-function picWay(snapshot: Snapshot, route: PinRoute, guest: boolean, routing: Routing): WayDraft {
-  const routed = routingStage(route, routing);
+function picWay(look: Look, route: PinRoute): WayDraft {
+  const { snapshot, guest } = look;
+  const routed = routingStage(route, look);
   const context = picContext(snapshot, route);
   if (context === undefined) {
     const outcome = { ...NOWHERE, vector: null, delivery_mode: "extint" };
-    return way("pic", [routed, missingChip("pic", route)], outcome);
+    return way("pic", route, [routed, missingChip("pic", route)], outcome);
   }
   const cpus = cpusOf(snapshot);
   const target = cpus && intrTarget(cpus);
   const stages = [picLineStage(context), routed, picStage(context), lint0Stage(cpus)];
   if (target !== undefined)
     stages.push(vcpuStage({ cpu: target, vector: null, deliveryMode: "extint", guest }));
-  return way("pic", stages, picOutcome(context, target));
+  return way("pic", route, stages, picOutcome(context, target));
 }
 
 function picOutcome({ chip, pin, pic, answer }: PicContext, target: Cpu | undefined): Outcome {
@@ -151,34 +211,30 @@ function picOutcome({ chip, pin, pic, answer }: PicContext, target: Cpu | undefi
   return { arrives: true, vcpus: [target.vcpu], vector: answer.vector, delivery_mode };
 }
 
-function ioapicWay(
-  snapshot: Snapshot,
-  route: PinRoute,
-  picRoute: PinRoute | undefined,
-  guest: boolean,
-  routing: Routing,
-): WayDraft {
-  const routed = routingStage(route, routing);
-  const context = ioapicContext(snapshot, route, picRoute);
+function ioapicWay(look: Look, route: PinRoute, picRoute: PinRoute | undefined): WayDraft {
+  const routed = routingStage(route, look);
+  const context = ioapicContext(look.snapshot, route, picRoute);
   if (context === undefined) {
     const outcome = { ...NOWHERE, vector: null, delivery_mode: "unknown" };
-    return way("ioapic", [routed, missingChip("ioapic", route)], outcome);
+    return way("ioapic", route, [routed, missingChip("ioapic", route)], outcome);
   }
-  return messageWay("ioapic", context, [ioapicLineStage(context), routed, ioapicStage(context)], guest);
+  const sending = [ioapicLineStage(context), routed, ioapicStage(context)];
+  return messageWay("ioapic", route, context, sending, look);
 }
 
 /** A GSI that sends an MSI has no line: each rise is a message. */
-function msiWay(snapshot: Snapshot, route: MsiRoute, guest: boolean, routing: Routing): WayDraft {
-  const context = msiContext(snapshot, route);
-  return messageWay("msi", context, [routingStage(route, routing), msiStage(context)], guest);
+function msiWay(look: Look, route: MsiRoute): WayDraft {
+  const context = msiContext(look.snapshot, route);
+  return messageWay("msi", route, context, [routingStage(route, look), msiStage(context)], look);
 }
 
 /** @param sending the stages up to the message itself. */
 function messageWay(
   via: Way["via"],
+  route: Route,
   context: MessageContext,
   sending: readonly StageDraft[],
-  guest: boolean,
+  { guest }: Look,
 ): WayDraft {
   const { entry } = context;
   const vector = hasVector(entry.delivery_mode) ? entry.vector : null;
@@ -190,7 +246,7 @@ function messageWay(
   }));
   const stages = [...sending, ...easiest(targets)];
   const vcpus = sending.some(stops) ? [] : targets.filter(accepts).map(({ cpu }) => cpu.vcpu);
-  return way(via, stages, {
+  return way(via, route, stages, {
     arrives: vcpus.length > 0,
     vcpus,
     vector,

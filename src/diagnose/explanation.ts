@@ -89,14 +89,17 @@ export function runChecks<Context>(
 }
 
 /** Whether a stage, by itself, lets nothing through now. */
-export function stops(stage: StageDraft): boolean {
-  return stage.state !== "open" && stage.state !== "pending";
+export function stops({ name, state }: StageDraft): boolean {
+  return name !== "routing" && state !== "open" && state !== "pending";
 }
 
-/** A way's verdict: the worst of its stages. A vCPU whose state is not known does not count. */
+/** What does not make a way unknown: a vCPU whose state is not known, and whether the GSI takes the way at all. */
+const ASIDE: readonly StageName[] = ["vcpu", "routing"];
+
+/** A way's verdict: the worst of its stages. */
 export function wayVerdict(stages: readonly StageDraft[]): Verdict {
   if (stages.some(({ state }) => state === "blocked")) return "blocked";
-  if (stages.some(({ state, name }) => state === "unknown" && name !== "vcpu")) return "unknown";
+  if (stages.some(({ state, name }) => state === "unknown" && !ASIDE.includes(name))) return "unknown";
   if (stages.some(({ state }) => state === "held" || state === "in service")) return "held";
   return "open";
 }
@@ -104,7 +107,7 @@ export function wayVerdict(stages: readonly StageDraft[]): Verdict {
 const BEST_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
 
 /** The best verdict of several ways; a GSI that has none is blocked. */
-export function bestVerdict(ways: readonly Way[]): Verdict {
+export function bestVerdict(ways: readonly Pick<Way, "verdict">[]): Verdict {
   return BEST_FIRST.find((verdict) => ways.some((way) => way.verdict === verdict)) ?? "blocked";
 }
 

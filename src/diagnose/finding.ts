@@ -27,10 +27,15 @@ export interface FindingContext {
   /** Empty when the snapshot has no local APICs. */
   cpus: readonly Cpu[];
   hasLapics: boolean;
-  /** Where GSIs go, as far as that is pins. */
+  /** Where GSIs go, as far as that is pins: under every routing that the VM may have, and under any. */
   routes: readonly PinRoute[];
+  possibleRoutes: readonly PinRoute[];
+  /** Whether the routing is known. */
+  routed: boolean;
   /** Whether a guest may run, and serve interrupts between two readings. */
   guest: boolean;
+  /** Whether nobody runs the vCPUs just now, though there is a guest. */
+  paused: boolean;
   /** The VM that remedies are for. */
   address: VmAddress | undefined;
 }

@@ -32,7 +32,10 @@ export function stuckPins({ snapshot, cpus, hasLapics }: FindingContext): (Pin &
 }
 
 /** Whether a PIC takes care of the lines that the routing brings to an IOAPIC pin as well. */
-function servedByPic({ snapshot: { chips }, routes, cpus }: FindingContext, pin: number): boolean {
+function servedByPic(
+  { snapshot: { chips }, possibleRoutes: routes, cpus }: FindingContext,
+  pin: number,
+): boolean {
   const { pic1, pic2 } = chips;
   if (pic1 === undefined || pic2 === undefined || intrTarget(cpus) === undefined) return false;
   const gsis = routes.filter((route) => route.chip === "ioapic" && route.pin === pin).map(({ gsi }) => gsi);
@@ -43,6 +46,12 @@ function servedByPic({ snapshot: { chips }, routes, cpus }: FindingContext, pin:
       isUnmasked({ pic1, pic2 }, route.chip, route.pin),
   );
 }
+
+/** Whether a guest ever gave a pin its vector: those of reset are masked, and their lines are nobody's yet. */
+const isProgrammed = ({ vector }: RedirectionEntry) => vector >= FIRST_LEGAL_VECTOR;
+
+/** While a VM is paused, a handler that masks its pin may just be at work. */
+const mildIf = (mild: boolean) => (mild ? { severity: "info" as const } : {});
 
 /** What pins lose by sharing a vector, which depends on how they are triggered. */
 function costOfSharing(sharing: readonly Pin[]): string {
@@ -92,8 +101,9 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
       const { ioapic } = context.snapshot.chips;
       for (const { pin, entry } of pins(ioapic)) {
         if (entry.trig_mode !== "level" || !entry.mask || !hasBit(ioapic!.irr, pin)) continue;
-        if (servedByPic(context, pin)) continue;
+        if (!isProgrammed(entry) || servedByPic(context, pin)) continue;
         yield {
+          ...mildIf(context.paused),
           sentence: `IOAPIC pin ${pin} is asserted and masked: its device waits`,
           evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].mask = true, trig_mode = level`,
           remedy: "unmask the pin; a level that is still up is delivered then",
@@ -108,10 +118,11 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
       const { ioapic } = context.snapshot.chips;
       for (const { pin, entry } of pins(ioapic)) {
         if (entry.trig_mode !== "edge" || !hasBit(ioapic!.irr, pin)) continue;
-        if (servedByPic(context, pin)) continue;
+        if ((entry.mask && !isProgrammed(entry)) || servedByPic(context, pin)) continue;
         const evidence = `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`;
         yield entry.mask
           ? {
+              ...mildIf(context.paused),
               sentence: `IOAPIC pin ${pin} is masked and has an edge in IRR: KVM does not deliver it on unmasking`,
               evidence: `${evidence}, mask = true`,
               remedy: "unmask the pin before its device is started, or make the device raise it anew",

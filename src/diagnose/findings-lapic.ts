@@ -1,18 +1,33 @@
-import { outranks, softwareEnabled } from "./apic-logic.ts";
-import { bitsOf, hex, listed } from "./bits.ts";
-import { takesInterrupts } from "./explain-vcpu.ts";
+import { type Cpu, cpusOf, outranks, softwareEnabled } from "./apic-logic.ts";
+import { bitsOf, hasBit, hex, listed } from "./bits.ts";
+import { IF_BIT, takesInterrupts } from "./explain-vcpu.ts";
 import type { FindingKind } from "./finding.ts";
+
+/**
+ * Sources that stop a vCPU to read it. That makes KVM look at its local APIC again, and what comes in while the
+ * vCPU is held is not taken: a halted vCPU with something pending is the reader's own doing.
+ */
+const STOPPED_TO_READ: readonly string[] = ["process", "session", "scratch"];
+
+/** Whether a vCPU is out of use: not started, taken offline (halted with interrupts off), or not being run. */
+function isParked({ state }: Cpu): boolean {
+  if (state === undefined) return false;
+  const { mp_state, rflags, run } = state;
+  if (mp_state === "halted") return run === false || !hasBit(rflags, IF_BIT);
+  return run === false || mp_state !== "runnable";
+}
 
 /** What to look for at the local APICs and vCPUs. */
 export const LAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "apic-off-with-pending",
     severity: "error",
-    *find({ cpus }) {
+    *find({ cpus, guest }) {
       for (const cpu of cpus) {
         const off = cpu.mode === "disabled" ? "off" : softwareEnabled(cpu) ? undefined : "software-disabled";
         if (off === undefined || cpu.lapic.irr.length === 0) continue;
         yield {
+          ...(guest && isParked(cpu) ? { severity: "info" as const } : {}),
           sentence: `the local APIC of vCPU ${cpu.vcpu} is ${off} and has vector ${listed(cpu.lapic.irr.map(hex))} pending`,
           evidence: `lapic[${cpu.vcpu}].irr = [${cpu.lapic.irr.map(hex).join(", ")}], ${off === "off" ? `vcpus[${cpu.vcpu}].apic_base bit 11 clear` : `lapic[${cpu.vcpu}].svr bit 8 clear`}`,
           remedy:
@@ -26,17 +41,20 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "halted-with-pending",
     severity: "error",
-    *find({ cpus }) {
+    *find({ cpus, snapshot, previous }) {
+      if (STOPPED_TO_READ.includes(snapshot.source.kind)) return;
       for (const cpu of cpus) {
         const vector = cpu.lapic.irr.at(-1);
         if (vector === undefined || cpu.mode === "disabled" || !softwareEnabled(cpu)) continue;
+        const before = previous && cpusOf(previous)?.find(({ vcpu }) => vcpu === cpu.vcpu);
+        if (before?.state?.mp_state !== "halted" || !before.lapic.irr.includes(vector)) continue;
         if (cpu.state?.mp_state !== "halted" || !takesInterrupts(cpu.state) || !outranks(cpu, vector))
           continue;
         yield {
-          sentence: `vCPU ${cpu.vcpu} is halted with interrupts on while vector ${hex(vector)} is pending: nobody woke it`,
+          sentence: `vCPU ${cpu.vcpu} is halted with interrupts on while vector ${hex(vector)} is pending, in two readings: nobody woke it`,
           evidence: `vcpus[${cpu.vcpu}].mp_state = halted, rflags bit 9 set, lapic[${cpu.vcpu}].irr has ${hex(vector)}, ppr below it`,
           remedy:
-            "read again: a vCPU just being woken looks the same for microseconds; if it stays, the wake-up was lost, and any further interrupt shows whether it ever comes back",
+            "the wake-up was lost: any further interrupt shows whether the vCPU ever comes back; a VM that nobody ran between the readings looks the same",
         };
       }
     },
@@ -44,8 +62,9 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "in-service-too-long",
     severity: "warning",
-    *find({ cpus, previous }) {
-      for (const { vcpu, lapic } of cpus) {
+    *find({ cpus, previous, guest }) {
+      for (const { vcpu, lapic, state } of cpus) {
+        if (guest && state?.run === false) continue;
         const before = previous?.chips.lapic?.find((other) => other.vcpu === vcpu);
         const still = lapic.isr.filter((vector) => before?.isr.includes(vector));
         if (still.length === 0) continue;
@@ -61,7 +80,8 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
   {
     code: "pic-in-service-too-long",
     severity: "warning",
-    *find({ snapshot, previous }) {
+    *find({ snapshot, previous, paused }) {
+      if (paused) return;
       for (const chip of ["pic1", "pic2"] as const) {
         const still = bitsOf((snapshot.chips[chip]?.isr ?? 0) & (previous?.chips[chip]?.isr ?? 0));
         if (still.length === 0) continue;

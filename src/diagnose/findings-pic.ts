@@ -4,6 +4,7 @@ import { bitsOf, hasBit, hex, listed } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
 import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
 import { hasVector } from "./explain-message.ts";
+import { interruptible } from "./explain-vcpu.ts";
 import type { FindingContext, FindingKind } from "./finding.ts";
 import {
   acknowledge,
@@ -47,6 +48,22 @@ function doublyOpen(context: FindingContext): { gsi: number; pin: number; vector
   });
 }
 
+/** Where a guest may run: what the PICs request is an error only once a vCPU would take it. Firmware waits, too. */
+function mildUnlessTaken({ guest, cpus }: FindingContext): { severity?: "info" } {
+  return guest && !cpus.some(interruptible) ? { severity: "info" } : {};
+}
+
+/** Whether the GSI of a PIC's input may be open at the IOAPIC, which then takes care of its device. */
+function servedByIoapic({ snapshot, possibleRoutes }: FindingContext, chip: string, pin: number): boolean {
+  const gsis = possibleRoutes.filter((route) => route.chip === chip && route.pin === pin);
+  return possibleRoutes.some(
+    (route) =>
+      route.chip === "ioapic" &&
+      gsis.some(({ gsi }) => gsi === route.gsi) &&
+      snapshot.chips.ioapic?.redirtbl[route.pin]?.mask === false,
+  );
+}
+
 /** What to look for at the PICs. */
 export const PIC_FINDINGS: readonly FindingKind[] = [
   {
@@ -61,6 +78,7 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
         if (waiting.length === 0) continue;
         const vectors = listed(waiting.map((pin) => hex(vectorOf(pic, pin))));
         yield {
+          ...mildUnlessTaken(context),
           sentence: `${chip} was never given a vector base, and its ${waiting.length === 1 ? `pin ${waiting[0]} waits: it comes as vector ${vectors}, an exception's` : `pins ${listed(waiting.map(String))} wait: they come as vectors ${vectors}, which are exceptions'`}`,
           evidence: `${chip}.irq_base = ${hex(pic.irq_base)}, ${chip}.irr = ${hex(pic.irr)}, ${chip}.imr = ${hex(pic.imr)}`,
           remedy:
@@ -76,8 +94,10 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
       const found = doublyOpen(context);
       if (found.length === 0) return;
       const first = found[0]!;
+      const doubt = context.routed ? "" : ", if it goes to both, as under KVM's default routing";
       yield {
-        sentence: `GSI ${listed(found.map(({ gsi }) => String(gsi)))} ${found.length > 1 ? "are" : "is"} open at the PIC and at the IOAPIC: each interrupt comes twice`,
+        ...(context.routed ? {} : { severity: "info" as const }),
+        sentence: `GSI ${listed(found.map(({ gsi }) => String(gsi)))} ${found.length > 1 ? "are" : "is"} open at the PIC and at the IOAPIC: each interrupt comes twice${doubt}`,
         evidence: `GSI ${first.gsi}: PIC unmasked (vector ${hex(first.vector)}), ioapic.redirtbl[${first.pin}].mask = false, LINT0 lets INTR in`,
         remedy: "mask the PICs (write 0xff to ports 0x21 and 0xa1), or mask LINT0, before using the IOAPIC",
       };
@@ -91,8 +111,10 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
       const answer = pics && acknowledge(pics);
       const first = context.cpus[0];
       if (answer === undefined || first === undefined || intrTarget(context.cpus) !== undefined) return;
+      if (servedByIoapic(context, answer.chip, answer.pin)) return;
       const why = lint0(first) === "masked" ? "masked" : "not in ExtINT mode";
       yield {
+        ...mildUnlessTaken(context),
         sentence: `the PICs request pin ${answer.pin} of ${answer.chip}, and LINT0 is ${why}: no PIC interrupt reaches a vCPU`,
         evidence: `${answer.chip}.irr bit ${answer.pin} set, lapic[${first.vcpu}].lvt_lint0 = 0x${first.lapic.lvt_lint0.toString(16)}`,
         remedy:
@@ -106,8 +128,9 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
     *find(context) {
       const pics = pairOf(context);
       if (pics === undefined || !hasBit(pics.pic1.irr & ~pics.pic1.imr, CASCADE_PIN)) return;
-      if (requested(pics.pic2, false) !== undefined) return;
+      if (requested(pics.pic2, false) !== undefined || intrTarget(context.cpus) === undefined) return;
       yield {
+        ...(context.paused ? { severity: "info" as const } : {}),
         sentence: `pic1 has the slave's request latched and pic2 has none: an acknowledge answers a spurious IRQ 15 (vector ${hex(vectorOf(pics.pic2, 7))})`,
         evidence: `pic1.irr bit ${CASCADE_PIN} set, pic2.irr & ~pic2.imr = ${hex(pics.pic2.irr & ~pics.pic2.imr & 0xff)}`,
         remedy: "the guest's IRQ 15 handler has to read the slave's ISR, and send an EOI to the master alone",

@@ -1,11 +1,11 @@
 import type { Snapshot } from "../abi/snapshot.ts";
 import { cpusOf } from "./apic-logic.ts";
-import { type ExplainOptions, mayRun } from "./explain.ts";
+import { type ExplainOptions, isPaused, mayRun } from "./explain.ts";
 import { type Finding, type FindingKind, findKind } from "./finding.ts";
 import { IOAPIC_FINDINGS } from "./findings-ioapic.ts";
 import { LAPIC_FINDINGS } from "./findings-lapic.ts";
 import { PIC_FINDINGS } from "./findings-pic.ts";
-import { pinRoutesOf, routingOf } from "./routing.ts";
+import { commonPins, pinRoutesOf, possibleRoutings } from "./routing.ts";
 
 /** Every kind of finding there is, each with its stable code and severity. */
 export const FINDING_KINDS: readonly FindingKind[] = [...IOAPIC_FINDINGS, ...PIC_FINDINGS, ...LAPIC_FINDINGS];
@@ -24,13 +24,17 @@ export function findings(
   options: ExplainOptions = {},
 ): Finding[] {
   const cpus = cpusOf(snapshot);
+  const routings = possibleRoutings(snapshot, options.routing);
   const context = {
     snapshot,
     previous,
     cpus: cpus ?? [],
     hasLapics: cpus !== undefined,
-    routes: pinRoutesOf(routingOf(snapshot, options.routing)),
+    routes: commonPins(routings),
+    possibleRoutes: routings.flatMap(pinRoutesOf),
+    routed: routings.length === 1,
     guest: mayRun(snapshot, options),
+    paused: isPaused(snapshot, options),
     address: options.address,
   };
   return FINDING_KINDS.flatMap((kind) => findKind(kind, context)).sort(

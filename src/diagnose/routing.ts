@@ -12,7 +12,7 @@ export const ROUTING_PROFILES = {
     routes: DEFAULT_ROUTES,
   },
   qemu: {
-    description: "QEMU's for pc and q35: GSI 0 to IOAPIC pin 2, GSI 2 nowhere, the others as KVM's default",
+    description: "QEMU's and kvmtool's: GSI 0 to IOAPIC pin 2, GSI 2 nowhere, the others as KVM's default",
     routes: pcRoutes(
       (gsi) => gsi !== 2,
       (gsi) => (gsi === 0 ? 2 : gsi === 2 ? undefined : gsi),
@@ -26,35 +26,38 @@ export function routesOf(routing: Routing): readonly Route[] {
 }
 
 /**
- * The routing to go by: the one that was given, else the snapshot's own, else QEMU's for a VM of QEMU, else
- * KVM's default.
+ * The routings that a VM may have: the one that was given, else the snapshot's own. Where neither is there it is
+ * not known, since no ioctl reads a routing back: KVM's default, or what a VMM has made of it, of which QEMU's is
+ * the commonest. Nothing may rest on one of several.
  */
-export function routingOf(
-  snapshot: Pick<Snapshot, "routing" | "source">,
+export function possibleRoutings(
+  snapshot: Pick<Snapshot, "routing">,
   given: Routing | undefined,
-): Routing {
-  return given ?? snapshot.routing ?? guessOf(snapshot);
+): readonly [Routing, ...Routing[]] {
+  const known = given ?? snapshot.routing;
+  return known === undefined ? ["default", "qemu"] : [known];
 }
 
-/** QEMU's program, as distributions call it: `qemu-system-x86_64`, `qemu-system-i386`, `qemu-kvm`. */
-const QEMU = /^qemu-(system-|kvm$)/;
-
-function guessOf({ source }: Pick<Snapshot, "source">): RoutingName {
-  const { kind, command } = source;
-  return kind === "process" && typeof command === "string" && QEMU.test(command) ? "qemu" : "default";
-}
-
-const GUESSES: Record<RoutingName, string> = {
-  default: "KVM's default routing; KVM can't be asked what a VMM has made of it",
-  qemu: "QEMU's routing, as its machine types pc and q35 set it, and no MSI routes; KVM can't be asked",
-};
-
-/** What {@link routingOf} takes for granted, in words; nothing when it was told. */
+/** What is said of a routing that is not known; nothing of one that is. */
 export function routingAssumption(
-  snapshot: Pick<Snapshot, "routing" | "source">,
+  snapshot: Pick<Snapshot, "routing">,
   given: Routing | undefined,
 ): string | undefined {
-  return given === undefined && snapshot.routing === undefined ? GUESSES[guessOf(snapshot)] : undefined;
+  if (possibleRoutings(snapshot, given).length === 1) return undefined;
+  return "KVM's default routing; KVM can't be asked what a VMM has made of it, and many send GSI 0 to IOAPIC pin 2 (name it with --routing)";
+}
+
+/** The pins that GSIs go to under each of several routings. */
+export function commonPins([first, ...others]: readonly [Routing, ...Routing[]]): PinRoute[] {
+  return others.reduce<PinRoute[]>((common, routing) => {
+    const routes = new Set(routesOf(routing).map(routeName));
+    return common.filter((route) => routes.has(routeName(route)));
+  }, pinRoutesOf(first));
+}
+
+/** What tells one route from another. */
+export function routeName(route: Route): string {
+  return "chip" in route ? `${route.gsi} ${route.chip} ${route.pin}` : `${route.gsi} MSI`;
 }
 
 /** Where GSIs go, as far as that is pins. */

@@ -6,12 +6,12 @@ import { risenGsis } from "./edges.ts";
 import type { ExplainOptions } from "./explain.ts";
 import type { Finding } from "./finding.ts";
 import { findings as findAll } from "./findings.ts";
-import { pinRoutesOf, routingOf } from "./routing.ts";
+import { commonPins, possibleRoutings } from "./routing.ts";
 
 /** A reading of a VM that is watched, and what is new in it. */
 export interface Observation {
   snapshot: Snapshot;
-  /** Where its GSIs go, as far as that is pins. */
+  /** Where its GSIs go, as far as that is pins, and known. */
   routes: readonly PinRoute[];
   /** 1 for the first. */
   reading: number;
@@ -40,15 +40,19 @@ const RESTLESS = ["lapic[*].timer_current", "vcpus[*]"];
  * Takes one more reading of a VM that is watched.
  *
  * @param previous what came of the reading before; none for the first.
+ * @param suspects what earlier looks of this reading found: no other error or warning counts.
  */
 export function observe(
   previous: Observation | undefined,
   snapshot: Snapshot,
   { ignore = [], ...options }: WatchOptions = {},
+  suspects?: readonly Finding[],
 ): Observation {
   const before = previous?.snapshot;
-  const routes = pinRoutesOf(routingOf(snapshot, options.routing));
-  const found = findAll(snapshot, before, options);
+  const routes = commonPins(possibleRoutings(snapshot, options.routing));
+  const all = findAll(snapshot, before, options);
+  const strange = suspects === undefined ? [] : without(all, suspects).filter(isGrave);
+  const found = all.filter((finding) => !strange.includes(finding));
   const had = previous?.findings ?? [];
   const risen = before === undefined ? [] : risenGsis(before.chips, snapshot.chips, routes);
   const edges = new Map(previous?.edges);
@@ -70,6 +74,11 @@ export function observe(
 /** Whether there is anything in a reading to tell of. */
 export function hasNews({ changes, risen, appeared, gone }: Observation): boolean {
   return changes.length + risen.length + appeared.length + gone.length > 0;
+}
+
+/** Whether a finding says that something is wrong. */
+export function isGrave({ severity }: Finding): boolean {
+  return severity !== "info";
 }
 
 /** Two findings are the same one when they say the same of the same thing. */

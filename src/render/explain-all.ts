@@ -1,20 +1,30 @@
 import { decisive, inOrderOfTelling } from "../diagnose/explain-sentence.ts";
 import type { Explanation, Way } from "../diagnose/explanation.ts";
 import type { Finding } from "../diagnose/finding.ts";
-import { arrivalOf, paintVerdict, renderAssumptions, type Watched } from "./explain.ts";
+import { isGrave } from "../diagnose/watch.ts";
+import {
+  arrivalOf,
+  type Looks,
+  paintVerdict,
+  renderAssumptions,
+  renderLooks,
+  type Watched,
+} from "./explain.ts";
 import { time } from "./format.ts";
-import { table } from "./table.ts";
+import { paragraph, table } from "./table.ts";
 import type { View } from "./view.ts";
 import { newsLines, paintSeverity } from "./watch-news.ts";
 
-export interface Overview {
+export interface Overview extends Looks {
   gsis: readonly Explanation[];
   findings: readonly Finding[];
   watched: Watched | undefined;
+  /** What can't be shown, and why. */
+  unseen?: string | undefined;
 }
 
 /** Every GSI a row, what moved between two readings, and what is wrong. */
-export function renderOverview({ gsis, findings, watched }: Overview, view: View): string {
+export function renderOverview({ gsis, findings, watched, unseen, ...looks }: Overview, view: View): string {
   const rows = gsis.map((explanation) => [
     String(explanation.gsi),
     paintVerdict(explanation.verdict, view),
@@ -26,18 +36,24 @@ export function renderOverview({ gsis, findings, watched }: Overview, view: View
     { head: "WHERE IT WOULD GO, OR WHAT STOPS IT", wraps: true as const },
   ];
   return [
-    rows.length === 0 ? "no GSI is routed anywhere\n" : table(columns, rows, view),
+    rows.length > 0 ? table(columns, rows, view) : unseen ? "" : "no GSI is routed anywhere\n",
+    unseen === undefined ? "" : paragraph(unseen, view),
     watched === undefined ? "" : renderMoved(watched, view),
     renderAssumptions(gsis[0]?.assumptions ?? [], view),
+    findings.some(isGrave) ? renderLooks(looks, view) : "",
     renderFindings(findings, view),
   ]
     .filter((part) => part !== "")
     .join("\n");
 }
 
+const NOT_KNOWN = "where it goes is not known; ";
+
 /** Of the ways that give a GSI its verdict: where they lead, and until when that is held, or what stops them. */
 function wayOut({ verdict, ways, sentence }: Explanation): string {
-  if (ways.length === 0) return sentence.replace(/^.*?: /, "");
+  const said = sentence.replace(/^.*?: /, "");
+  if (said.startsWith(NOT_KNOWN)) return said.slice(NOT_KNOWN.length);
+  if (ways.length === 0) return said;
   return inOrderOfTelling(ways)
     .filter((way) => way.verdict === verdict)
     .map(describeWay)

@@ -19,7 +19,7 @@ const MARK = "=>";
 /** A GSI's ways, stage by stage, what was taken for granted, and the one sentence last. */
 export function renderExplanation(
   explanation: Explanation,
-  watched: Watched | undefined,
+  { watched, ...looked }: Looks & { watched?: Watched | undefined },
   view: View,
 ): string {
   const { gsi, verdict, sentence, ways, assumptions } = explanation;
@@ -27,10 +27,24 @@ export function renderExplanation(
     ...inOrderOfTelling(ways).map((way) => renderWay(way, view)),
     watched === undefined ? "" : renderWatched(gsi, watched, view),
     renderAssumptions(assumptions, view),
+    verdict === "blocked" ? renderLooks(looked, view) : "",
     paragraph(view.paint.bold(VERDICT_COLOUR[verdict](view)(sentence)), view),
   ]
     .filter((part) => part !== "")
     .join("\n");
+}
+
+/** How often one reading looked at the VM, and in how long. */
+export interface Looks {
+  looks?: number;
+  ms?: number;
+}
+
+/** What was done to tell what lasts from what is over in a moment; nothing after a single look. */
+export function renderLooks({ looks = 1, ms = 0 }: Looks, { paint }: View): string {
+  return looks === 1
+    ? ""
+    : `${paint.dim(`looked ${looks} times in ${time(ms)}: what is wrong was so each time`)}\n`;
 }
 
 /** What was taken for granted, a paragraph each. */

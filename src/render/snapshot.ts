@@ -1,6 +1,6 @@
 import { printable } from "../abi/printable.ts";
 import { notSeen, type Snapshot } from "../abi/snapshot.ts";
-import { pinRoutesOf, routingOf } from "../diagnose/routing.ts";
+import { commonPins, possibleRoutings } from "../diagnose/routing.ts";
 import { renderGuest } from "./guest.ts";
 import { renderIoapic } from "./ioapic.ts";
 import { renderLapic } from "./lapic.ts";
@@ -20,7 +20,7 @@ export function renderSnapshot(snapshot: Snapshot, label: string, view: View): s
   const foreign = source.kind === "process";
   const emulated = notSeen(snapshot);
   if (emulated !== undefined) sections.push(`${emulated}\n`);
-  const gsis = gsisOf(pinRoutesOf(routingOf(snapshot, undefined)));
+  const gsis = gsisOf(commonPins(possibleRoutings(snapshot, undefined)));
   if (chips.pic1) sections.push(renderPic("PIC1", "master", chips.pic1, (pin) => gsis("pic1", pin), view));
   if (chips.pic2) sections.push(renderPic("PIC2", "slave", chips.pic2, (pin) => gsis("pic2", pin), view));
   if (chips.ioapic) sections.push(renderIoapic(chips.ioapic, view));

@@ -5,6 +5,7 @@ import type { U64 } from "../../src/abi/u64.ts";
 import { hasBit } from "../../src/diagnose/bits.ts";
 import { explainAll, explainGsi } from "../../src/diagnose/explain.ts";
 import { decisive } from "../../src/diagnose/explain-sentence.ts";
+import { pinRoutesOf } from "../../src/diagnose/routing.ts";
 import { applyPreset } from "../../src/machine/presets.ts";
 import { setIoapic } from "../support/edit.ts";
 import { MACHINES } from "../support/machines.ts";
@@ -12,7 +13,7 @@ import { disagreements, snapshotOf, writeState } from "./prediction.ts";
 import { chipsOf, type Scenario, snapshotFor } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios.ts";
 
-const optionsOf = ({ routing }: Scenario) => (routing === undefined ? {} : { routing });
+const optionsOf = ({ routing = "default" }: Scenario) => ({ routing });
 
 describe("explain", () => {
   it.each(SCENARIOS)("$name", (scenario) => {
@@ -65,26 +66,95 @@ describe("explain", () => {
   it("says what it takes for granted", () => {
     const { assumptions } = explainGsi(snapshotFor(SCENARIOS[0]!), 4);
     expect(assumptions).toEqual([
-      "KVM's default routing; KVM can't be asked what a VMM has made of it",
+      "KVM's default routing; KVM can't be asked what a VMM has made of it, and many send GSI 0 to IOAPIC pin 2 (name it with --routing)",
       "local APICs are on and in xAPIC mode; the snapshot has no vCPU state",
     ]);
     expect(explainGsi(snapshotFor(SCENARIOS[0]!), 4, { routing: "default" }).assumptions).toHaveLength(1);
   });
 
-  it("takes QEMU's routing for a VM of QEMU, unless it is told another", () => {
-    const of = (command: string, kind = "process") => ({
-      ...snapshotFor(SCENARIOS[0]!),
-      source: { kind, command },
+  describe("where the routing is not known", () => {
+    const withPins = (...open: number[]) =>
+      snapshotFor({
+        name: "",
+        gsi: 0,
+        sentence: "",
+        base: "ioapic",
+        change: ({ ioapic }) => {
+          for (const [n, entry] of ioapic.redirtbl.entries()) entry.mask = !open.includes(n);
+        },
+      });
+    const of = (command: string, snapshot: Snapshot) => ({
+      ...snapshot,
+      source: { kind: "process", command },
     });
-    const pinOf = (snapshot: Snapshot, routing?: "default") =>
-      explainGsi(snapshot, 0, { routing }).ways.find(({ via }) => via === "ioapic")!.stages[1]!.text;
-    expect(pinOf(of("qemu-system-x86_64"))).toBe("GSI 0 goes to IOAPIC pin 2");
-    expect(pinOf(of("qemu-kvm"))).toBe("GSI 0 goes to IOAPIC pin 2");
-    expect(explainGsi(of("qemu-kvm"), 0).assumptions[0]).toMatch(/^QEMU's routing/);
-    expect(pinOf(of("qemu-system-x86_64"), "default")).toBe("GSI 0 goes to IOAPIC pin 0");
-    expect(pinOf({ ...of("qemu-system-x86_64"), routing: "default" })).toBe("GSI 0 goes to IOAPIC pin 0");
-    expect(pinOf(of("firecracker"))).toBe("GSI 0 goes to IOAPIC pin 0");
-    expect(pinOf(of("qemu-nbd"))).toBe("GSI 0 goes to IOAPIC pin 0");
+
+    it("says that a GSI is open only where it is so under each routing", () => {
+      const { verdict, sentence, ways } = explainGsi(withPins(4), 4);
+      expect({ verdict, sentence }).toEqual({
+        verdict: "open",
+        sentence: "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC",
+      });
+      expect(ways[0]!.stages[1]).toMatchObject({
+        state: "unknown",
+        code: "routing-unknown",
+        text: "GSI 4 goes to pic1 pin 4 under the default routing; which one the VM has is not known",
+      });
+    });
+
+    it("says of no GSI that it is blocked", () => {
+      expect(explainGsi(withPins(), 4)).toMatchObject({
+        verdict: "unknown",
+        sentence:
+          "GSI 4 can't be followed: where it goes is not known; under the default routing it is blocked: IOAPIC pin 4 is masked (redirtbl[4] bit 16); the PIC way is blocked too: IMR bit 4",
+      });
+      expect(explainGsi(withPins(), 24)).toMatchObject({
+        verdict: "unknown",
+        sentence:
+          "GSI 24 can't be followed: where it goes is not known; the default routing takes it to no chip, and a VMM may have routed it to an MSI",
+      });
+      expect(explainAll(withPins()).map(({ verdict }) => verdict)).not.toContain("blocked");
+    });
+
+    it.each(["qemu-system-x86_64", "lkvm", "firecracker"])(
+      "gives both answers for the timer's GSIs, and goes by no name of a program: %s",
+      (command) => {
+        const snapshot = of(command, withPins(0));
+        expect(explainGsi(snapshot, 0)).toMatchObject({
+          verdict: "unknown",
+          sentence:
+            "GSI 0 can't be followed: where it goes is not known; under the default routing it would reach vCPU 0 as vector 0x30 through the IOAPIC; under the qemu routing it is blocked: IOAPIC pin 2 is masked (redirtbl[2] bit 16); the PIC way is blocked too: IMR bit 0",
+        });
+        expect(explainGsi(snapshot, 0).ways.map(({ via, verdict }) => [via, verdict])).toEqual([
+          ["pic", "blocked"],
+          ["ioapic", "open"],
+          ["ioapic", "blocked"],
+        ]);
+        expect(explainGsi(of(command, withPins(2)), 2).sentence).toBe(
+          "GSI 2 can't be followed: where it goes is not known; under the default routing it would reach vCPU 0 as vector 0x32 through the IOAPIC; the qemu routing takes it to no chip",
+        );
+      },
+    );
+
+    it.each([
+      ["default", 0, "open"],
+      ["qemu", 0, "blocked"],
+      ["qemu", 2, "blocked"],
+      ["default", 24, "blocked"],
+    ] as const)("is firm once it is told: under %s GSI %i is %s", (routing, gsi, verdict) => {
+      expect(explainGsi(withPins(0), gsi, { routing }).verdict).toBe(verdict);
+      expect(explainGsi({ ...withPins(0), routing: [...pinRoutesOf(routing)] }, gsi).verdict).toBe(verdict);
+    });
+  });
+
+  it("says of a split irqchip that the GSIs are the VMM's own, and of its vCPUs what it knows", () => {
+    const { chips, ...rest } = snapshotFor(SCENARIOS[0]!);
+    const split: Snapshot = { ...rest, chips: { lapic: chips.lapic! }, irqchip: "split" };
+    expect(explainGsi(split, 4)).toMatchObject({
+      verdict: "unknown",
+      sentence:
+        "GSI 4 can't be followed: the PICs and the IOAPIC are emulated in the VMM's user space; the kernel has the local APICs (split irqchip)",
+    });
+    expect(explainAll(split)).toEqual([]);
   });
 
   it("can't follow a way past a chip that the snapshot lacks", () => {
@@ -99,7 +169,7 @@ describe("explain", () => {
     );
     expect(explainGsi({ ...whole, chips: { ioapic: ioapic! } }, 4).ways[0]).toMatchObject({
       verdict: "unknown",
-      stages: [{ code: "routed" }, { code: "chip-missing" }],
+      stages: [{ code: "routing-unknown" }, { code: "chip-missing" }],
     });
     expect(
       explainGsi({ ...whole, chips: { pic1: pic1!, pic2: pic2! } }, 4).ways[0]!.stages.at(-1),

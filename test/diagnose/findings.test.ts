@@ -1,9 +1,10 @@
 import { describe, expect, it } from "vitest";
 import type { Snapshot } from "../../src/abi/snapshot.ts";
+import type { VcpuState } from "../../src/abi/x86/vcpu.ts";
 import { FINDING_KINDS, findings } from "../../src/diagnose/findings.ts";
 import { applyPreset, PRESETS, type PresetName } from "../../src/machine/presets.ts";
 import { MACHINES } from "../support/machines.ts";
-import { resetChips } from "../support/reset.ts";
+import { resetChips, runningVcpu } from "../support/reset.ts";
 import { snapshotOf } from "./prediction.ts";
 import { type AllChips, snapshotFor } from "./scenario.ts";
 import { SCENARIOS } from "./scenarios.ts";
@@ -45,6 +46,110 @@ describe("pic-not-initialised", () => {
   });
 });
 
+/** A halted vCPU with something to take, as a reader saw it. */
+const halted = (kind: string, change: Partial<VcpuState> = {}): Snapshot => ({
+  ...snapshotFor({
+    name: "",
+    gsi: 0,
+    sentence: "",
+    base: "ioapic",
+    change: ({ lapic }) => {
+      lapic[0]!.irr = [0x44];
+    },
+    states: [runningVcpu(0, { mp_state: "halted", ...change })],
+  }),
+  source: { kind },
+});
+
+describe("what the reader's own stop makes, or a pause,", () => {
+  it.each(["process", "session", "scratch"])("is no halted-with-pending: of a %s", (kind) => {
+    expect(codes(halted(kind), halted(kind))).toEqual([]);
+  });
+
+  const waiting = (change: Partial<VcpuState>, lint0 = 0x700) => ({
+    ...snapshotWith(({ pic1, lapic }) => {
+      Object.assign(pic1, { irq_base: lint0 === 0x700 ? 0 : 0x20, imr: 0, irr: 0x10 });
+      lapic[0]!.lvt_lint0 = lint0;
+    }),
+    vcpus: [runningVcpu(0, change)],
+  });
+  const severities = (snapshot: Snapshot) => findings(snapshot).map(({ code, severity }) => [code, severity]);
+
+  it.each([
+    ["pic-not-initialised", 0x700],
+    ["intr-goes-nowhere", 0x1_0000],
+  ])("is no error: %s", (code, lint0) => {
+    expect(severities(waiting({}, lint0))).toEqual([[code, "error"]]);
+    // Firmware that has not turned interrupts on yet, and a VM that is paused or never ran.
+    expect(severities(waiting({ rflags: 2 }, lint0))).toEqual([[code, "info"]]);
+    expect(severities(waiting({ run: false }, lint0))).toEqual([[code, "info"]]);
+  });
+
+  it("is no request that goes nowhere where the IOAPIC has the GSI", () => {
+    const snapshot = waiting({}, 0x1_0000);
+    Object.assign(snapshot.chips.ioapic!.redirtbl[4]!, { vector: 0x34, mask: false });
+    expect(severities(snapshot)).toEqual([]);
+  });
+
+  it("is no line that waits at a pin that no guest has programmed", () => {
+    const at = (vector: number, trig_mode: "edge" | "level", run: boolean) => ({
+      ...snapshotWith(({ ioapic }) => {
+        Object.assign(ioapic.redirtbl[10]!, { vector, trig_mode });
+        ioapic.irr = 1 << 10;
+      }),
+      vcpus: [runningVcpu(0, { run })],
+    });
+    const routed = (snapshot: Snapshot) =>
+      findings({
+        ...snapshot,
+        chips: { ...snapshot.chips, pic1: { ...snapshot.chips.pic1!, imr: 0xff } },
+      }).map(({ code, severity }) => [code, severity]);
+    for (const [mode, code] of [
+      ["edge", "edge-lost"],
+      ["level", "asserted-but-masked"],
+    ] as const) {
+      expect(routed(at(0, mode, true))).toEqual([]);
+      expect(routed(at(0x3a, mode, true))).toEqual([[code, "warning"]]);
+      expect(routed(at(0x3a, mode, false))).toEqual([[code, "info"]]);
+    }
+  });
+
+  it("is nothing that stays in service", () => {
+    const serving = (run: boolean) => ({
+      ...snapshotWith(({ lapic, pic1 }) => {
+        lapic[0]!.isr = [0x52];
+        pic1.isr = 2;
+      }),
+      vcpus: [runningVcpu(0, { run })],
+    });
+    expect(codes(serving(true), serving(true))).toEqual(["in-service-too-long", "pic-in-service-too-long"]);
+    expect(codes(serving(false), serving(false))).toEqual([]);
+  });
+
+  it("is no error of a local APIC that is off with its vCPU", () => {
+    const off = (change: Partial<VcpuState>) => {
+      const snapshot = halted("process", change);
+      snapshot.chips.lapic![0]!.svr = 0xff;
+      return severities(snapshot);
+    };
+    expect(off({})).toEqual([["apic-off-with-pending", "error"]]);
+    expect(off({ rflags: 2 })).toEqual([["apic-off-with-pending", "info"]]);
+    expect(off({ mp_state: "init_received" })).toEqual([["apic-off-with-pending", "info"]]);
+  });
+
+  it("double-delivery is no warning where it takes a routing that is not known", () => {
+    const {
+      report: _,
+      findings: __,
+      ...scenario
+    } = SCENARIOS.find(({ findings: [code] = [] }) => code === "double-delivery")!;
+    const found = (routing?: "default") =>
+      findings(snapshotFor(scenario), undefined, { routing }).map(({ code, severity }) => [code, severity]);
+    expect(found("default")).toEqual([["double-delivery", "warning"]]);
+    expect(found()).toEqual([["double-delivery", "info"]]);
+  });
+});
+
 /** Findings that take two readings. */
 const TWO_READINGS: { code: string; previous: Snapshot; now: Snapshot; sentence: string }[] = [
   {
@@ -69,6 +174,13 @@ const TWO_READINGS: { code: string; previous: Snapshot; now: Snapshot; sentence:
     sentence: "pic1 pin 4 is in service in two readings: its EOI is late (or it is in service again)",
   },
   {
+    code: "halted-with-pending",
+    previous: halted("other"),
+    now: halted("other"),
+    sentence:
+      "vCPU 0 is halted with interrupts on while vector 0x44 is pending, in two readings: nobody woke it",
+  },
+  {
     code: "spurious-irq7",
     ...levelGone(false),
     sentence:
@@ -78,7 +190,7 @@ const TWO_READINGS: { code: string; previous: Snapshot; now: Snapshot; sentence:
 
 describe("findings", () => {
   it.each(SCENARIOS)("$name", (scenario) => {
-    const options = scenario.routing === undefined ? {} : { routing: scenario.routing };
+    const options = { routing: scenario.routing ?? ("default" as const) };
     const found = findings(snapshotFor(scenario), undefined, options).map(({ code }) => code);
     expect(found).toEqual(scenario.findings ?? []);
   });

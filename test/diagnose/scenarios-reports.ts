@@ -74,7 +74,6 @@ export const REPORT_SCENARIOS: Scenario[] = [
       lapic[0]!.irr = [0x44];
     },
     states: [runningVcpu(0, { mp_state: "halted" })],
-    findings: ["halted-with-pending"],
   },
   {
     name: "a software disable while a vector was pending",

@@ -11,6 +11,13 @@ export const VCPU_SCENARIOS: Scenario[] = [
     states: [runningVcpu(0)],
   },
   {
+    name: "a vCPU that nobody runs: its VM is paused",
+    gsi: 4,
+    sentence: "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once vCPU 0 is resumed",
+    base: "ioapic",
+    states: [runningVcpu(0, { run: false })],
+  },
+  {
     name: "RFLAGS.IF is clear",
     gsi: 4,
     sentence: "GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC once RFLAGS.IF is set",

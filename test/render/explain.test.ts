@@ -13,7 +13,7 @@ const WIDTHS = [72, 80, 100, 160];
 const plain = new Chalk({ level: 0 });
 const coloured = new Chalk({ level: 1 });
 const wide = { paint: plain, columns: Number.POSITIVE_INFINITY };
-const optionsOf = ({ routing }: Scenario) => (routing === undefined ? {} : { routing });
+const optionsOf = ({ routing }: Scenario) => ({ routing: routing ?? ("default" as const) });
 const explained = (scenario: Scenario) =>
   explainGsi(snapshotFor(scenario), scenario.gsi, optionsOf(scenario));
 const lines = (text: string) => text.trimEnd().split("\n");
@@ -24,9 +24,9 @@ describe.each(SCENARIOS)("shown: $name", (scenario) => {
   const explanation = explained(scenario);
 
   it.each(WIDTHS)("no line is wider than %i columns, and nothing is left out", (columns) => {
-    const text = renderExplanation(explanation, undefined, { paint: coloured, columns });
+    const text = renderExplanation(explanation, {}, { paint: coloured, columns });
     for (const line of lines(text)) expect(width(line)).toBeLessThanOrEqual(columns);
-    const narrow = unwrapped(renderExplanation(explanation, undefined, { paint: plain, columns }));
+    const narrow = unwrapped(renderExplanation(explanation, {}, { paint: plain, columns }));
     for (const { stages } of explanation.ways) {
       for (const { text, evidence, remedy = "" } of stages) {
         for (const part of [text, evidence, remedy]) expect(narrow).toContain(unwrapped(part));
@@ -48,7 +48,7 @@ describe.each(SCENARIOS)("shown: $name", (scenario) => {
   });
 
   it("in a pipe each stage is a line, and the deciding one is marked", () => {
-    const text = renderExplanation(explanation, undefined, wide);
+    const text = renderExplanation(explanation, {}, wide);
     const stages = explanation.ways.flatMap((way) => way.stages);
     expect(lines(text).filter((line) => line.startsWith("=>"))).toHaveLength(
       explanation.ways.filter(({ verdict }) => verdict !== "open").length,
