@@ -1,5 +1,5 @@
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
-import type { ProcessId } from "./proc.ts";
+import { type ProcessId, withMemory } from "./proc.ts";
 
 /** One line of `/proc/PID/maps`. */
 export interface Mapping {
@@ -44,7 +44,7 @@ export function readMappings(pid: ProcessId): Mapping[] {
 
 function readMaps(pid: ProcessId): string {
   try {
-    return readFileSync(`/proc/${pid}/maps`, "latin1");
+    return readFileSync(`/proc/${withMemory(pid)}/maps`, "latin1");
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ESRCH") return "";
@@ -73,7 +73,7 @@ export function findGadgets(pid: ProcessId, mappings: readonly Mapping[]): Gadge
     restorer: undefined,
   };
   const code = mappings.filter(isCode).sort((a, b) => rank(a) - rank(b));
-  const fd = openSync(`/proc/${pid}/mem`, "r");
+  const fd = openSync(`/proc/${withMemory(pid)}/mem`, "r");
   try {
     for (const { start, end } of code) {
       const text = readCode(fd, start, Number(end - start));

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { otherThread } from "./proc.ts";
 
 /** Whether a process of that id runs, another user's included. One that ended and awaits its parent does not. */
 export function isAlive(pid: number): boolean {
@@ -20,8 +21,9 @@ export function isRunning(pid: number, comm: string): boolean {
   return isAlive(pid) && (statOf(pid)?.comm.startsWith(comm) ?? true);
 }
 
+/** Not a process whose main thread alone has ended. */
 function isZombie(pid: number): boolean {
-  return statOf(pid)?.state === "Z";
+  return statOf(pid)?.state === "Z" && otherThread(pid) === undefined;
 }
 
 /** The state is the first field behind the command's name, which is in parentheses and may hold any. */

@@ -1,4 +1,5 @@
 import { bindLibc, I64 } from "./libc.ts";
+import { otherThread } from "./proc.ts";
 
 /** kcmp(2) has no wrapper in libc. Its number on x86-64, and the type that compares open files. */
 const NR_KCMP = 312;
@@ -14,7 +15,7 @@ export interface Descriptor {
 
 /** Whether two descriptors, of one process or of two, are one open file. False where that can't be asked. */
 export function sameFile(one: Descriptor, other: Descriptor): boolean {
-  return compare(one, other) === 0;
+  return compare(owner(one), owner(other)) === 0;
 }
 
 /**
@@ -24,7 +25,8 @@ export function sameFile(one: Descriptor, other: Descriptor): boolean {
  * @param fds ascending descriptors of a process.
  */
 export function distinctFiles(pid: number, fds: readonly number[]): number[] {
-  return distinct(fds, (a, b) => ORDER[compare({ pid, fd: a }, { pid, fd: b })] ?? Number.NaN);
+  const { pid: tid } = owner({ pid, fd: 0 });
+  return distinct(fds, (a, b) => ORDER[compare({ pid: tid, fd: a }, { pid: tid, fd: b })] ?? Number.NaN);
 }
 
 /** The first of each that are equal by an order, in which they are sorted: that takes n log n comparisons. */
@@ -33,6 +35,11 @@ export function distinct(fds: readonly number[], order: (a: number, b: number) =
   // Copies stay in ascending order: the sort is stable.
   const sorted = fds.toSorted(order);
   return sorted.filter((fd, at) => at === 0 || order(sorted[at - 1]!, fd) !== 0).sort((a, b) => a - b);
+}
+
+/** The same by a thread that has the process's files. */
+function owner({ pid, fd }: Descriptor): Descriptor {
+  return { pid: otherThread(pid) ?? pid, fd };
 }
 
 /** What kcmp(2) says: equal, less, greater. 3 is for different without an order. */

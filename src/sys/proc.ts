@@ -7,6 +7,8 @@ import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync
 
 /** A process by its number, or by its folder in /proc that this process holds open: see {@link HeldProcess}. */
 export type ProcessId = number | "self" | `self/fd/${number}`;
+/** A process, or one of its threads by its folder there. */
+export type ThreadId = ProcessId | `${ProcessId}/task/${number}`;
 
 /**
  * A process's folder in /proc, held open. A process that gets the same pid later is not seen through it: once
@@ -53,7 +55,7 @@ export interface ProcessStatus {
 }
 
 /** Reads `/proc/PID/status`. */
-export function readStatus(pid: ProcessId): ProcessStatus | undefined {
+export function readStatus(pid: ThreadId): ProcessStatus | undefined {
   const text = readText(`/proc/${pid}/status`);
   if (text === undefined) return undefined;
   const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, "m").exec(text)?.[1] ?? "";
@@ -72,6 +74,26 @@ export function readStatus(pid: ProcessId): ProcessStatus | undefined {
   };
 }
 
+/**
+ * The thread of a process that has its memory and files: the main thread, unless it has ended and others go on
+ * (pthread_exit(3)).
+ *
+ * @returns `undefined` for the main thread, also when no other one is there.
+ */
+export function otherThread(pid: ProcessId): number | undefined {
+  if (readStat(`/proc/${pid}/stat`)?.state !== "Z") return undefined;
+  return listThreads(pid)?.find((tid) => {
+    const thread = readThread(pid, tid);
+    return thread !== undefined && !thread.worker && !"ZX".includes(thread.state);
+  });
+}
+
+/** The process by the thread that has its memory and files. */
+export function withMemory(pid: ProcessId): ThreadId {
+  const tid = otherThread(pid);
+  return tid === undefined ? pid : `${pid}/task/${tid}`;
+}
+
 /** What `/proc/self/ns/NAME` links to: `pid:[4026531836]` in the first pid namespace. */
 export function readNamespace(name: string): string | undefined {
   return readLink(`/proc/self/ns/${name}`);
@@ -79,7 +101,7 @@ export function readNamespace(name: string): string | undefined {
 
 /** The arguments that a process was started with; none for a kernel thread or a zombie. */
 export function readCommandLine(pid: number): string[] {
-  const text = readText(`/proc/${pid}/cmdline`) ?? "";
+  const text = readText(`/proc/${withMemory(pid)}/cmdline`) ?? "";
   // Behind a title that a program gave itself, the rest of the room is zero.
   const line = text.replace(/\0+$/, "");
   return line === "" ? [] : line.split("\0");
@@ -122,11 +144,12 @@ export interface KvmFds {
 
 /** Reads `/proc/PID/fd`; `undefined` when this user may not, or the process is gone. */
 export function readKvmFds(pid: ProcessId): KvmFds | undefined {
-  const fds = listNumbers(`/proc/${pid}/fd`);
+  const owner = withMemory(pid);
+  const fds = listNumbers(`/proc/${owner}/fd`);
   if (fds === undefined) return undefined;
   const found: KvmFds = { vms: [], vcpus: [] };
   for (const fd of fds) {
-    const kvm = readKvmFd(pid, fd);
+    const kvm = readKvmFd(owner, fd);
     if (kvm === "vm") found.vms.push(fd);
     else if (kvm !== undefined) found.vcpus.push({ vcpu: kvm, fd });
   }
@@ -135,10 +158,7 @@ export function readKvmFds(pid: ProcessId): KvmFds | undefined {
 }
 
 /** Whether a descriptor is a VM, or a vCPU and which; `undefined` for others. */
-export function readKvmFd(
-  folder: ProcessId | `${ProcessId}/task/${number}`,
-  fd: number,
-): "vm" | number | undefined {
+export function readKvmFd(folder: ThreadId, fd: number): "vm" | number | undefined {
   const link = readLink(`/proc/${folder}/fd/${fd}`) ?? "";
   const [, kind, vcpu] = /^anon_inode:kvm-(vm|vcpu:(\d+))$/.exec(link) ?? [];
   return kind === undefined || kind === "vm" ? kind : Number(vcpu);
@@ -151,7 +171,7 @@ const ELFCLASS32 = 1;
 /** Whether a process runs a 32-bit program. */
 export function is32Bit(pid: number): boolean {
   try {
-    const fd = openSync(`/proc/${pid}/exe`, "r");
+    const fd = openSync(`/proc/${withMemory(pid)}/exe`, "r");
     try {
       const head = Buffer.alloc(EI_CLASS + 1);
       return readSync(fd, head) === head.length && head[EI_CLASS] === ELFCLASS32;

@@ -19,7 +19,7 @@ import { ChangedProcessError } from "../sys/borrowed-thread.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 import { sameFile } from "../sys/kcmp.ts";
 import { KvmError } from "../sys/kvm-error.ts";
-import { HeldProcess, isKernelThread, readKvmFd, readKvmFds, readStatus } from "../sys/proc.ts";
+import { HeldProcess, isKernelThread, readKvmFd, readKvmFds, readStatus, withMemory } from "../sys/proc.ts";
 import { PtraceError } from "../sys/ptrace.ts";
 import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
 import { watchIdle } from "../sys/vcpu-runs.ts";
@@ -286,12 +286,12 @@ export class ProcessTarget implements Target {
   /** After an exec, or a change of descriptors: forgets what was found. @throws KvmIrqError when the VM is gone. */
   #lookAgain(cause: ChangedProcessError): void {
     const { pid, vm_fd, vcpu_fds } = this.#vm;
-    const { id } = this.#held;
+    const id = withMemory(this.#held.id);
     this.#gadgets = undefined;
     const there =
       readKvmFd(id, vm_fd) === "vm" && vcpu_fds.every(({ vcpu, fd }) => readKvmFd(id, fd) === vcpu);
     if (there) return;
-    if (isEnding(id)) throw gone(pid, cause);
+    if (isEnding(this.#held.id)) throw gone(pid, cause);
     throw noVm(pid, `process ${pid} has closed its VM, or runs another program now`);
   }
 
@@ -301,7 +301,7 @@ export class ProcessTarget implements Target {
     const vcpus = this.#vcpusOf(ids);
     const { id } = this.#held;
     const mappings = readMappings(id);
-    const status = readStatus(id);
+    const status = readStatus(withMemory(id));
     if (mappings.length === 0 || status === undefined) throw gone(pid);
     this.#gadgets ??= findGadgets(id, mappings);
     if (this.#gadgets === undefined) {

@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
+import { isAlive } from "../../src/sys/alive.ts";
 import { listThreads, readStatus, readThread } from "../../src/sys/proc.ts";
 import { sleepsInKvmRun } from "../../src/sys/vcpu-runs.ts";
 import { openProcess } from "../../src/target/process.ts";
-import { findVmsOf } from "../../src/target/processes.ts";
+import { findVms, findVmsOf } from "../../src/target/processes.ts";
 import { readTarget } from "../../src/target/take-snapshot.ts";
 import { haveBusyVmm, leftovers } from "../support/attach.ts";
 import { until } from "../support/cli.ts";
@@ -42,6 +43,21 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
     expect(await lapics(fds[0]!)).toEqual([0, 1]);
     expect(await lapics(fds[1]!)).toEqual([0]);
     expect((await snapshotOf(pid, fds[1])).vcpus).toMatchObject([{ mp_state: "halted", run: true }]);
+  });
+
+  it("whose main thread has ended is found, read and changed by its other threads", async () => {
+    const { pid, fds } = await start("main-gone");
+    await until("the main thread has ended", () => readStatus(pid)?.state === "Z");
+    const found = (await findVms()).find((vm) => vm.pid === pid);
+    expect(found).toMatchObject({ vm_fd: fds[0], vcpus: 2, attachable: { allowed: true } });
+    expect(found!.args.at(-1)).toBe("main-gone");
+    const { chips, vcpus } = await snapshotOf(pid);
+    expect(chips.lapic).toHaveLength(2);
+    expect(vcpus).toMatchObject([{ run: true }, { run: true }]);
+    const target = await openProcess({ pid });
+    expect(await target.setIrqLines([{ gsi: 4, level: 1 }])).toEqual([1]);
+    expect(isAlive(pid)).toBe(true);
+    await target.close();
   });
 
   it("with two VMs that nobody runs has vCPUs that are not known, and no list of none", async () => {
@@ -82,13 +98,15 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
 
   it("one of whose vCPUs is traced is refused with the tracer's name", async () => {
     const { pid } = await start("copied");
-    const tid = listThreads(pid)!.find((thread) => sleepsInKvmRun(readThread(pid, thread)!) !== undefined)!;
+    const inKvmRun = (thread: number) => sleepsInKvmRun(readThread(pid, thread)!) !== undefined;
+    await until("its vCPU is in KVM_RUN", () => listThreads(pid)!.some(inKvmRun));
+    const tid = listThreads(pid)!.find(inKvmRun)!;
     const strace = spawn("strace", ["-qq", "-o", "/dev/null", "-p", String(tid)], { stdio: "ignore" });
     try {
-      await until("it is traced, and back in KVM_RUN", () => {
-        const thread = readThread(pid, tid);
-        return readStatus(tid)?.tracerPid === strace.pid && sleepsInKvmRun(thread!) !== undefined;
-      });
+      await until(
+        "it is traced, and back in KVM_RUN",
+        () => readStatus(tid)?.tracerPid === strace.pid && inKvmRun(tid),
+      );
       const target = await openProcess({ pid });
       await expect(target.readChips(["lapic[0]"])).rejects.toMatchObject({
         code: "attach-refused",
@@ -98,8 +116,7 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
       expect(await target.readChips(["pic1"])).toHaveLength(1);
       await target.close();
     } finally {
-      strace.kill();
-      await once(strace, "exit");
+      if (strace.kill()) await once(strace, "exit");
     }
   });
 
