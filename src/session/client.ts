@@ -2,7 +2,8 @@ import { connect, type Socket } from "node:net";
 import { KvmIrqError } from "../abi/error.ts";
 import { APPLICATION_ERROR, type HolderMethods, PROTOCOL } from "./protocol.ts";
 import { lookUp, type Registration, sweep, withSocketPath } from "./registry.ts";
-import { REFUSAL, REPLY, RESULTS, read } from "./shapes.ts";
+import { REFUSAL, REPLY, RESULTS } from "./reply-shapes.ts";
+import { read } from "./shapes.ts";
 import { readFrames, sendFrame } from "./wire.ts";
 
 /** How long a holder may take to answer. Its requests take milliseconds, so it is stopped or worse. */

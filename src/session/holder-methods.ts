@@ -4,7 +4,8 @@ import { type Machine, readChips, signalMsis } from "../machine/machine.ts";
 import { setRoutedLines } from "../machine/routed.ts";
 import { writeChips } from "../machine/write.ts";
 import { fromWire, type HolderMethods, type SessionInfo, toWire } from "./protocol.ts";
-import { PARAMS, read } from "./shapes.ts";
+import { PARAMS } from "./request-shapes.ts";
+import { read } from "./shapes.ts";
 
 /** The lines that one client holds high for the moment. */
 export type TransientLines = Set<number>;

@@ -4,7 +4,8 @@ import { asKnown } from "../abi/system-error.ts";
 import { type Machine, setIrqLines } from "../machine/machine.ts";
 import { holderMethods, type Methods, type TransientLines } from "./holder-methods.ts";
 import { APPLICATION_ERROR, type SessionInfo } from "./protocol.ts";
-import { REQUEST, read } from "./shapes.ts";
+import { REQUEST } from "./request-shapes.ts";
+import { read } from "./shapes.ts";
 import { readFrames, sendFrame } from "./wire.ts";
 
 /** How long a client may take to send one request whole. */

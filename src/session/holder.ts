@@ -5,7 +5,6 @@ import { KvmIrqError } from "../abi/error.ts";
 import { asKnown } from "../abi/system-error.ts";
 import type { Machine } from "../machine/machine.ts";
 import { applyStart } from "../machine/start.ts";
-import { destroyIfAny } from "./destroy.ts";
 import { createHolderServer } from "./holder-server.ts";
 import { closeInherited } from "./inherited.ts";
 import { makeMachine } from "./make-machine.ts";
@@ -100,8 +99,11 @@ function leaveStreams(): void {
 
 /** @returns whether this holder has the name now. */
 async function takeName(claimed: Claim, { name, replace }: HolderConfig): Promise<boolean> {
+  if (!replace) return claimed.publish();
+  // What speaks with other holders is loaded by those alone that have to.
+  const { destroyIfAny } = await import("./destroy.ts");
   // Others may do the same at the same time; the last one has it.
-  for (let tries = 0; replace && tries < MOST_REPLACED; tries++) {
+  for (let tries = 0; tries < MOST_REPLACED; tries++) {
     await destroyIfAny(name);
     if (claimed.publish()) return true;
   }
