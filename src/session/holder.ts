@@ -68,7 +68,8 @@ async function hold(machine: Machine, config: HolderConfig): Promise<void> {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, () => end(0));
   process.on("uncaughtException", () => end(70));
   await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
+    // What goes wrong with one client later is none of the others' business.
+    server.on("error", reject);
     withSocketPath(claimed.socket, (path) => server.listen({ path, backlog: 511 }, resolve));
   }).catch((error: Error) => {
     claimed.withdraw();

@@ -75,7 +75,10 @@ function sessionExists(name: string): KvmIrqError {
 
 async function startHolder(config: HolderConfig, signal: AbortSignal | undefined): Promise<ReadyMessage> {
   const program = fileURLToPath(new URL(`../bin/${HOLDER_PROGRAM}.js`, import.meta.url));
-  const [command, ...args] = withoutPrivileges([process.execPath, ...NODE_ARGUMENTS, program]);
+  const [command, ...args] = withoutPrivileges(
+    [process.execPath, ...NODE_ARGUMENTS, program],
+    [program, "/dev/kvm"],
+  );
   const child = spawn(command, args, {
     detached: true,
     env: Object.fromEntries(ENVIRONMENT.map((name) => [name, process.env[name]])),
@@ -102,7 +105,7 @@ async function readyMessage(child: ChildProcess, signal: AbortSignal | undefined
   let timer: NodeJS.Timeout | undefined;
   let giveUp: (() => void) | undefined;
   try {
-    return await new Promise((resolve, reject) => {
+    const line = await new Promise<string>((resolve, reject) => {
       let said = "";
       let complaint = "";
       const fail = (code: ErrorCode, message: string) =>
@@ -123,10 +126,11 @@ async function readyMessage(child: ChildProcess, signal: AbortSignal | undefined
         said += chunk;
       });
       ready?.on("close", () => {
-        if (said.endsWith("\n")) resolve(JSON.parse(said) as ReadyMessage);
+        if (said.endsWith("\n")) resolve(said);
         else fail("internal", "the holder ended before it was ready");
       });
     });
+    return JSON.parse(line) as ReadyMessage;
   } finally {
     clearTimeout(timer);
     if (giveUp !== undefined) signal?.removeEventListener("abort", giveUp);

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import {
   chmodSync,
   chownSync,
+  cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -89,6 +90,20 @@ describe("a holder's world", () => {
       expect(sets).toEqual(["Inh", "Prm", "Eff", "Bnd", "Amb"].map((set) => `${set} ${"0".repeat(16)}`));
       expect(status).toMatch(/^NoNewPrivs:\t1$/m);
     }
+  });
+
+  it.runIf(isRoot)("starts from a folder that is closed to all but another user", () => {
+    const home = mkdtempSync(join(tmpdir(), "kvm-irq-home-"));
+    const root = join(PROGRAM, "../..");
+    for (const name of ["bin", "dist", "package.json"])
+      cpSync(join(root, name), join(home, name), { recursive: true });
+    symlinkSync(join(root, "node_modules"), join(home, "node_modules"));
+    chownSync(home, 12_345, 12_345);
+    const create = [join(home, "bin/kvm-irq.js"), "create", "from-home"];
+    const { status, stderr } = spawnSync(process.execPath, create, { env: user.env, encoding: "utf8" });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    user.ok(["-s", "from-home", "pulse", "4"]);
+    rmSync(home, { recursive: true });
   });
 
   it("opens no debugger at SIGUSR1, and lives on", () => {
