@@ -2,8 +2,7 @@ import { connect, type Socket } from "node:net";
 import { KvmIrqError } from "../abi/error.ts";
 import { APPLICATION_ERROR, type HolderMethods, PROTOCOL } from "./protocol.ts";
 import { lookUp, type Registration, sweep, withSocketPath } from "./registry.ts";
-import { REFUSAL, REPLY, RESULTS } from "./reply-shapes.ts";
-import { read } from "./shapes.ts";
+import { isRefusal, isReply, isResult } from "./reply-shapes.ts";
 import { readFrames, sendFrame } from "./wire.ts";
 
 /** How long a holder may take to answer. Its requests take milliseconds, so it is stopped or worse. */
@@ -92,10 +91,9 @@ export class SessionClient {
       throw otherVersion(this.registration.name);
     }
     this.#spoken ||= describes;
-    const result = read(RESULTS[method], answer);
-    if ("wrong" in result) throw this.#garbled(`nonsense (${result.wrong})`);
-    if (!isAnswerTo(params, result.output)) throw this.#garbled("something else than was asked for");
-    return result.output;
+    if (!isResult(method, answer)) throw this.#garbled("nonsense");
+    if (!isAnswerTo(params, answer)) throw this.#garbled("something else than was asked for");
+    return answer;
   }
 
   /**
@@ -151,17 +149,13 @@ export class SessionClient {
   }
 
   #receive(frame: unknown): void {
-    const reply = read(REPLY, frame);
-    if ("wrong" in reply) {
-      this.#fail(
-        this.#garbled(frame === undefined ? "what is not JSON" : `what is no reply (${reply.wrong})`),
-      );
+    if (!isReply(frame)) {
+      this.#fail(this.#garbled(frame === undefined ? "what is not JSON" : "what is not JSON-RPC"));
       return;
     }
-    const { output } = reply;
-    if ("result" in output) this.#settle(output.id)?.resolve(output.result);
-    else if (output.id === null) this.#fail(this.#refused(output.error));
-    else this.#settle(output.id)?.reject(this.#refused(output.error));
+    if ("result" in frame) this.#settle(frame.id)?.resolve(frame.result);
+    else if (frame.id === null) this.#fail(this.#refused(frame.error));
+    else this.#settle(frame.id)?.reject(this.#refused(frame.error));
   }
 
   /** Takes a call off the list. One that nobody waits for is none of ours: a reply that was not asked for. */
@@ -179,8 +173,7 @@ export class SessionClient {
 
   #refused({ code, message, data }: { code: number; message: string; data?: unknown }): KvmIrqError {
     if (code === METHOD_NOT_FOUND) return otherVersion(this.registration.name);
-    const refusal = read(REFUSAL, data);
-    if (code === APPLICATION_ERROR && "output" in refusal) return KvmIrqError.fromJSON(refusal.output);
+    if (code === APPLICATION_ERROR && isRefusal(data)) return KvmIrqError.fromJSON(data);
     return this.#garbled(`an error: ${message}`);
   }
 

@@ -1,11 +1,9 @@
-import type * as v from "valibot";
 import { KvmIrqError } from "../abi/error.ts";
 import { type Machine, readChips, signalMsis } from "../machine/machine.ts";
 import { setRoutedLines } from "../machine/routed.ts";
 import { writeChips } from "../machine/write.ts";
 import { fromWire, type HolderMethods, type SessionInfo, toWire } from "./protocol.ts";
-import { PARAMS } from "./request-shapes.ts";
-import { read } from "./shapes.ts";
+import { isParams } from "./request-shapes.ts";
 
 /** The lines that one client holds high for the moment. */
 export type TransientLines = Set<number>;
@@ -66,8 +64,7 @@ export function holderMethods(machine: Machine, info: SessionInfo, onDestroy: ()
   };
 }
 
-function check<M extends keyof typeof PARAMS>(method: M, params: unknown): v.InferOutput<(typeof PARAMS)[M]> {
-  const result = read<v.InferOutput<(typeof PARAMS)[M]>>(PARAMS[method], params);
-  if ("output" in result) return result.output;
-  throw new KvmIrqError("bad-input", `${method}: ${result.wrong}`);
+function check<M extends keyof HolderMethods>(method: M, params: unknown = {}): HolderMethods[M]["params"] {
+  if (isParams(method, params)) return params;
+  throw new KvmIrqError("bad-input", `these are no parameters of ${method}`);
 }

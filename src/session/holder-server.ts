@@ -4,8 +4,7 @@ import { asKnown } from "../abi/system-error.ts";
 import { type Machine, setIrqLines } from "../machine/machine.ts";
 import { holderMethods, type Methods, type TransientLines } from "./holder-methods.ts";
 import { APPLICATION_ERROR, type SessionInfo } from "./protocol.ts";
-import { REQUEST } from "./request-shapes.ts";
-import { read } from "./shapes.ts";
+import { isRequest } from "./request-shapes.ts";
 import { readFrames, sendFrame } from "./wire.ts";
 
 /** How long a client may take to send one request whole. */
@@ -110,9 +109,9 @@ type Id = number | string | null;
 /** The answer to one message. @returns an error for whatever it is not good for; never throws. */
 function answer(frame: unknown, { name, methods, lines, onRequest, onUse }: Service): object {
   if (frame === undefined) return refusal(null, PARSE_ERROR, "not JSON");
-  const request = read(REQUEST, frame);
-  if ("wrong" in request) return refusal(null, INVALID_REQUEST, request.wrong);
-  const { id, method, params } = request.output;
+  if (!isRequest(frame))
+    return refusal(null, INVALID_REQUEST, "not a request of JSON-RPC 2.0, one alone and with an id");
+  const { id, method, params } = frame;
   onRequest();
   if (!Object.hasOwn(methods, method)) return refusal(id, METHOD_NOT_FOUND, "there is no such method");
   if (method !== "peek") onUse();

@@ -1,67 +1,96 @@
-import * as v from "valibot";
 import { HOST_ARCH } from "../abi/arches.ts";
 import { EXIT_STATUS } from "../abi/error.ts";
 import { GUEST_PROGRAMS } from "../abi/guest.ts";
 import { IRQCHIPS } from "../machine/machine.ts";
 import { PRESETS } from "../machine/presets.ts";
 import type { HolderMethods } from "./protocol.ts";
-import { count, empty, images, integer, jsonrpc, routing, u32, word } from "./shapes.ts";
-
-/** An answer's id is null where the request's could not be read. */
-export const REPLY = v.union([
-  v.strictObject({ jsonrpc, id: integer, result: v.unknown() }),
-  v.strictObject({
-    jsonrpc,
-    id: v.nullable(integer),
-    error: v.strictObject({ code: integer, message: v.string(), data: v.exactOptional(v.unknown()) }),
-  }),
-]);
-
-/** A {@link KvmIrqError} as JSON. */
-export const REFUSAL = v.looseObject({
-  code: v.picklist(Object.keys(EXIT_STATUS)),
-  message: v.string(),
-  hint: v.exactOptional(v.string()),
-});
-
-const info = v.object({
-  name: word,
-  protocol: integer,
-  backend: v.picklist(["kvm", "model"]),
-  pid: count,
-  vcpus: v.pipe(count, v.maxValue(HOST_ARCH.maxVcpus)),
-  preset: v.exactOptional(v.picklist(Object.keys(PRESETS) as (keyof typeof PRESETS)[])),
-  from: v.exactOptional(v.string()),
-  created_at: v.pipe(word, v.isoTimestamp()),
-  ttl_ms: v.exactOptional(v.number()),
-  host: v.object({
-    kernel: v.string(),
-    arch: v.literal(HOST_ARCH.name),
-    kvm_api_version: v.exactOptional(integer),
-  }),
-  irqchip: v.picklist(Object.keys(IRQCHIPS) as (keyof typeof IRQCHIPS)[]),
+import {
+  count,
+  either,
+  empty,
+  exactly,
+  flag,
+  type Guard,
+  images,
+  integer,
+  keyOf,
+  listOf,
+  object,
+  only,
   routing,
-  guest: v.exactOptional(
-    v.object({
-      program: v.picklist(Object.keys(GUEST_PROGRAMS) as (keyof typeof GUEST_PROGRAMS)[]),
-      running: v.boolean(),
-      ended: v.exactOptional(v.string()),
-      handled: v.array(v.object({ vector: v.pipe(count, v.maxValue(255)), count })),
-    }),
-  ),
-});
-const statuses = v.object({ statuses: v.array(v.nullable(integer)) });
-const irqfd = v.object({ gsi: u32, resample: v.boolean(), kicks: count, resampled: v.exactOptional(count) });
+  text,
+  u32,
+  upTo,
+  version,
+} from "./shapes.ts";
+
+const guest = object(
+  {
+    program: keyOf(GUEST_PROGRAMS),
+    running: flag,
+    handled: listOf(object({ vector: upTo(255), count })),
+  },
+  { ended: text },
+);
+
+const info = object(
+  {
+    name: text,
+    protocol: integer,
+    backend: exactly("kvm", "model"),
+    pid: count,
+    vcpus: upTo(HOST_ARCH.maxVcpus),
+    created_at: (value) => !Number.isNaN(Date.parse(String(value))),
+    host: object({ kernel: text, arch: exactly(HOST_ARCH.name) }, { kvm_api_version: integer }),
+    irqchip: keyOf(IRQCHIPS),
+    routing,
+  },
+  { preset: keyOf(PRESETS), from: text, ttl_ms: Number.isFinite, guest },
+);
+const statuses = object({ statuses: listOf(either(integer, exactly(null))) });
+const irqfd = object({ gsi: u32, resample: flag, kicks: count }, { resampled: count });
 
 /** What each method gives. */
-export const RESULTS: { [M in keyof HolderMethods]: v.GenericSchema<unknown, HolderMethods[M]["result"]> } = {
+const RESULTS: Record<keyof HolderMethods, Guard> = {
   describe: info,
   peek: info,
-  readChips: v.object({ images }),
+  readChips: object({ images }),
   writeChips: empty,
   setIrqLines: statuses,
   setRouting: empty,
   signalMsis: statuses,
-  irqfd: v.object({ irqfds: v.array(irqfd) }),
+  irqfd: object({ irqfds: listOf(irqfd) }),
   destroy: empty,
 };
+
+/** Whether a value is what a method gives. */
+export function isResult<M extends keyof HolderMethods>(
+  method: M,
+  value: unknown,
+): value is HolderMethods[M]["result"] {
+  return RESULTS[method](value);
+}
+
+/** An answer of JSON-RPC 2.0. The id is null where the request's could not be read. */
+export type Reply =
+  | { id: number; result: unknown }
+  | { id: number | null; error: { code: number; message: string; data?: unknown } };
+
+const success = only({ jsonrpc: version, id: integer, result: () => true });
+const failure = only({
+  jsonrpc: version,
+  id: either(integer, exactly(null)),
+  error: object({ code: integer, message: text }),
+});
+
+/** Whether a message is an answer: a result or an error, not both. */
+export function isReply(frame: unknown): frame is Reply {
+  return success(frame) || failure(frame);
+}
+
+const refusal = object({ code: keyOf(EXIT_STATUS), message: text }, { hint: text });
+
+/** Whether an error's data is a {@link KvmIrqError} as JSON. */
+export function isRefusal(data: unknown): data is object {
+  return refusal(data);
+}

@@ -1,51 +1,66 @@
-import * as v from "valibot";
+import type { HolderMethods } from "./protocol.ts";
 import {
-  chipId,
-  count,
+  chipIds,
+  either,
   empty,
+  exactly,
+  flag,
+  type Guard,
   images,
   integer,
-  jsonrpc,
-  MAX_IMAGES,
+  listOf,
   message,
+  only,
   routing,
   u32,
+  upTo,
+  version,
   word,
 } from "./shapes.ts";
 
 /** The most line changes or MSIs in one request: a few hundred milliseconds of the holder's time. */
 const MAX_STEPS = 10_000;
 
-export const REQUEST = v.strictObject({
-  jsonrpc,
-  id: v.union([integer, word]),
-  method: word,
-  params: v.exactOptional(v.unknown(), {}),
-});
-
-const irqfdAction = v.variant("do", [
-  v.strictObject({ do: v.literal("bind"), gsi: u32, resample: v.boolean() }),
-  v.strictObject({
-    do: v.literal("kick"),
-    gsi: u32,
-    count: v.pipe(count, v.minValue(1), v.maxValue(MAX_STEPS)),
-  }),
-  v.strictObject({ do: v.literal("unbind"), gsi: u32 }),
-  v.strictObject({ do: v.literal("list") }),
-]);
-
 /** What each method takes. */
-export const PARAMS = {
+const PARAMS: Record<keyof HolderMethods, Guard> = {
   describe: empty,
   peek: empty,
-  readChips: v.strictObject({ ids: v.pipe(v.array(chipId), v.maxLength(MAX_IMAGES)) }),
-  writeChips: v.strictObject({ images, expected: images }),
-  setIrqLines: v.strictObject({
-    steps: v.pipe(v.array(v.strictObject({ gsi: u32, level: v.picklist([0, 1]) })), v.maxLength(MAX_STEPS)),
-    transient: v.boolean(),
+  readChips: only({ ids: chipIds }),
+  writeChips: only({ images, expected: images }),
+  setIrqLines: only({
+    steps: listOf(only({ gsi: u32, level: exactly(0, 1) }), MAX_STEPS),
+    transient: flag,
   }),
-  setRouting: v.strictObject({ routing }),
-  signalMsis: v.strictObject({ messages: v.pipe(v.array(message), v.maxLength(MAX_STEPS)) }),
-  irqfd: v.strictObject({ action: irqfdAction }),
+  setRouting: only({ routing }),
+  signalMsis: only({ messages: listOf(message, MAX_STEPS) }),
+  irqfd: only({
+    action: either(
+      only({ do: exactly("bind"), gsi: u32, resample: flag }),
+      only({ do: exactly("kick"), gsi: u32, count: (value) => value !== 0 && upTo(MAX_STEPS)(value) }),
+      only({ do: exactly("unbind"), gsi: u32 }),
+      only({ do: exactly("list") }),
+    ),
+  }),
   destroy: empty,
-} as const;
+};
+
+/** Whether a value is what a method takes. */
+export function isParams<M extends keyof HolderMethods>(
+  method: M,
+  value: unknown,
+): value is HolderMethods[M]["params"] {
+  return PARAMS[method](value);
+}
+
+/** A request of JSON-RPC 2.0; one without an id would have no answer, and is none here. */
+export interface Request {
+  id: number | string;
+  method: string;
+  params?: unknown;
+}
+
+const request = only({ jsonrpc: version, id: either(integer, word), method: word }, { params: () => true });
+
+export function isRequest(frame: unknown): frame is Request {
+  return request(frame);
+}
