@@ -1,3 +1,4 @@
+import { statSync } from "node:fs";
 import { basename } from "node:path";
 import { archNamed } from "../abi/arches.ts";
 import type { ChipId, ChipImage } from "../abi/chip.ts";
@@ -16,6 +17,7 @@ export class FileTarget implements Target {
   readonly #label: string;
   readonly #source: SnapshotSource;
   readonly #host: SnapshotHost;
+  readonly #capturedAt: string;
   readonly #images: ReadonlyMap<ChipId, ChipImage>;
   readonly #routing: Routing | undefined;
   readonly #irqchip: KernelIrqchip | undefined;
@@ -33,6 +35,7 @@ export class FileTarget implements Target {
     const bytes = readInput(path);
     if (layout === undefined && looksLikeText(bytes)) {
       const snapshot = parseSnapshot(bytes.toString("utf8"), this.#label);
+      this.#capturedAt = snapshot.captured_at;
       this.#source = snapshot.source;
       this.#host = snapshot.host;
       this.#images = byId(imagesOf(snapshot));
@@ -43,6 +46,8 @@ export class FileTarget implements Target {
       );
       this.#noVcpus = snapshot.chips.lapic?.length === 0;
     } else {
+      // Raw bytes have no time of their own; what comes through a pipe has that of its arrival.
+      this.#capturedAt = (path === "-" ? new Date() : statSync(path).mtime).toISOString();
       this.#source = { kind: "file", name: this.#label };
       this.#host = { kernel: "unknown", arch: layout === "ia64" ? "ia64" : "x86_64" };
       this.#images = byId(fromRaw(bytes, layout));
@@ -59,6 +64,7 @@ export class FileTarget implements Target {
       ...(this.#routing === undefined ? {} : { routing: this.#routing }),
       runs: this.#runs,
       readOnly: true,
+      capturedAt: this.#capturedAt,
       label: this.#label,
     };
   }

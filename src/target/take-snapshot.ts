@@ -25,6 +25,7 @@ export async function readTarget(target: Target, words: readonly string[] = []):
   const arch = archNamed(info.host.arch);
   const snapshot = {
     ...makeSnapshot(arch, images, info.source, info.host),
+    ...(info.capturedAt === undefined ? {} : { captured_at: info.capturedAt }),
     ...(info.irqchip === undefined ? {} : { irqchip: info.irqchip }),
     ...(info.routing === undefined ? {} : { routing: info.routing }),
     ...(info.guest === undefined ? {} : { guest: info.guest }),

@@ -22,6 +22,8 @@ export interface TargetInfo {
   guest?: GuestState;
   /** Which vCPUs run and which do not (`run` of a snapshot's vCPUs), where that is known without a look at them. */
   runs?: ReadonlyMap<number, boolean>;
+  /** When it was as it is, as ISO 8601; absent where that is whenever it is read. */
+  capturedAt?: string;
   /** Whether it is a file: it can be read, not driven, and never changes. */
   readOnly?: true;
   /** How a message names the target: "session 'default'", "pid 4242", "snap.json". */

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { PROGRAM, User } from "../support/cli.ts";
@@ -33,6 +33,17 @@ describe("diff", () => {
   it("of two sessions has a line a field, with the bits that were set and cleared", () => {
     expect(diff(["a", "b"])).toEqual({ status: 1, lines: B_LINES, stderr: "" });
     expect(diff(["b", "a"]).lines).toContain("pic1.imr: 0xf0 -> 0xff (set bits 0 1 2 3)");
+  });
+
+  it("has the time at which a file was written, not that at which it is read", () => {
+    const { captured_at } = JSON.parse(readFileSync(path("a.json"), "utf8"));
+    const compared = JSON.parse(user.run(["diff", path("a.json"), "b", "--json"]).stdout);
+    expect(compared.a.captured_at).toBe(captured_at);
+    expect(compared.b.captured_at > captured_at).toBe(true);
+    expect(user.json(["dump", "--snapshot", path("a.json")]).captured_at).toBe(captured_at);
+    user.ok(["-s", "a", "dump", "--format", "raw", "-o", path("a.bin")]);
+    const raw = user.json(["dump", "--snapshot", path("a.bin")]);
+    expect(raw.captured_at).toBe(statSync(path("a.bin")).mtime.toISOString());
   });
 
   it("tells the GSIs that are routed elsewhere, and what only one side can tell", () => {
