@@ -271,9 +271,10 @@ async function parseCommandLine(version: string, argv: readonly string[]): Promi
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return { help: said, asked: true };
-    if (argv.length === 0) {
+    // Commander knows it as the word before a command alone.
+    if (argv.length === 0 || argv.at(-1) === "help") {
       program.outputHelp();
-      return { help: said, asked: false };
+      return { help: said, asked: argv.length > 0 };
     }
     if (error.code === "commander.help") throw noCommand(argv.includes("help") ? argv.at(-1) : undefined);
     throw usageError(error, argv, program);

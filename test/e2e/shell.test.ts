@@ -141,6 +141,8 @@ describe("the command line", () => {
   });
 
   it("has no help for a command that is not there, and says so", () => {
+    expect(user.run(["help", "help"])).toEqual(user.run(["help"]));
+    expect(user.run(["help", "help"]).status).toBe(0);
     expect(user.run(["help", "puls"]).stderr).toMatch(/^kvm-irq: unknown command 'puls'\n/);
     expect(user.run(["-s", "x"]).stderr).toMatch(/^kvm-irq: no command given\n/);
   });
