@@ -1,3 +1,4 @@
+import type { Snapshot } from "../abi/snapshot.ts";
 import type { Observation } from "../diagnose/watch.ts";
 import type { Cost } from "../render/watch.ts";
 import { readTarget } from "../target/take-snapshot.ts";
@@ -14,6 +15,9 @@ export class WatchSource {
   readonly #options: Looking;
   #last: Observation | undefined;
   #costs = [costNow()];
+  readonly #start = costNow();
+  /** Of all readings: the most threads that one stopped, and the longest stop. */
+  #most: Cost["stops"];
 
   /** @param words the chips to read, as `--chip` takes them; none means all. */
   constructor(target: Target, words: readonly string[], options: Looking) {
@@ -24,10 +28,22 @@ export class WatchSource {
 
   /** Reads once more. @throws KvmIrqError when the target has ended or refuses. */
   async next(): Promise<Observation> {
-    const look = async () => (await readTarget(this.#target, this.#words)).snapshot;
-    const { observation } = await takeReading(look, { ...this.#options, previous: this.#last });
+    const { observation } = await takeReading(() => this.#look(), { ...this.#options, previous: this.#last });
     this.#last = observation;
     return observation;
+  }
+
+  async #look(): Promise<Snapshot> {
+    const { snapshot } = await readTarget(this.#target, this.#words);
+    const stops = this.#lastStops();
+    if (stops !== undefined) {
+      const { threads = 0, longestNs = 0 } = this.#most ?? {};
+      this.#most = {
+        threads: Math.max(threads, stops.threads),
+        longestNs: Math.max(longestNs, stops.longestNs),
+      };
+    }
+    return snapshot;
   }
 
   /** Resolves when the target has ended, where that is told without asking. */
@@ -38,13 +54,28 @@ export class WatchSource {
   /** What watching takes: this process's share of a CPU of late, and the stops of the last reading. */
   cost(): Cost {
     const now = costNow();
-    this.#costs = [...this.#costs.filter(({ at }) => now.at - at <= COST_WINDOW_MS), now];
-    const [first = now] = this.#costs;
-    const cpu = now.at > first.at ? (now.cpuMs - first.cpuMs) / (now.at - first.at) : 0;
-    const stops = this.#target.lastStops;
-    if (stops === undefined) return { cpu };
-    return { cpu, stops: { threads: stops.length, longestNs: Math.max(0, ...stops.map(({ ns }) => ns)) } };
+    // The last one before the window begins it: who asks seldom has no other.
+    const begin = this.#costs.findLastIndex(({ at }) => now.at - at >= COST_WINDOW_MS);
+    this.#costs = [...this.#costs.slice(Math.max(begin, 0)), now];
+    return costOf(this.#costs[0]!, now, this.#lastStops());
   }
+
+  /** What it took from the beginning: the share of a CPU over all, and the longest stop of all readings. */
+  wholeCost(): Cost {
+    return costOf(this.#start, costNow(), this.#most);
+  }
+
+  #lastStops(): Cost["stops"] {
+    const stops = this.#target.lastStops;
+    return stops && { threads: stops.length, longestNs: Math.max(0, ...stops.map(({ ns }) => ns)) };
+  }
+}
+
+type Sample = ReturnType<typeof costNow>;
+
+function costOf(from: Sample, to: Sample, stops: Cost["stops"]): Cost {
+  const cpu = to.at > from.at ? (to.cpuMs - from.cpuMs) / (to.at - from.at) : 0;
+  return stops === undefined ? { cpu } : { cpu, stops };
 }
 
 function costNow(): { at: number; cpuMs: number } {
