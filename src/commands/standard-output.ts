@@ -32,6 +32,23 @@ export function writeToStdout(piece: string | Uint8Array): void {
   }
 }
 
+/** How often to look whether somebody still reads: a person who closes a pager would not wait longer. */
+const LOOK_EVERY_MS = 100;
+
+/**
+ * Ends this process once nobody reads its standard output any more, as a write to it would: for commands
+ * that may have nothing to write for long. A file or a terminal has no reader.
+ */
+export async function endWithoutReader(): Promise<void> {
+  const stats = fstatSync(STDOUT);
+  if (!stats.isFIFO() && !stats.isSocket()) return;
+  const { isAbandoned } = await import("../sys/poll.ts");
+  setInterval(() => {
+    if (isAbandoned(STDOUT))
+      process.stdout.emit("error", Object.assign(new Error("EPIPE"), { code: "EPIPE" }));
+  }, LOOK_EVERY_MS).unref();
+}
+
 /** What is said when standard output takes no more. */
 export function stdoutFailed({ message }: Error): KvmIrqError {
   return new KvmIrqError("output-failed", `standard output can't be written: ${message}`, {

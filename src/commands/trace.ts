@@ -66,6 +66,7 @@ export const trace: CommandSpec = {
 
     async function live(sink: Sink): Promise<number> {
       const { recordInto } = await import("./trace-record.ts");
+      if (output === undefined) await (await import("./standard-output.ts")).endWithoutReader();
       const mixes = output === undefined && format !== "table";
       return recordInto(sink, options, { command, commandStdout: mixes ? 2 : 1 }, context);
     }

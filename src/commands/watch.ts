@@ -59,6 +59,7 @@ ${examples(
     if (json || process.stdout.isTTY !== true || process.env["TERM"] === "dumb") {
       const assumed = routingAssumption(info, options.routing);
       if (assumed !== undefined && !json) context.notice(`assumed: ${assumed}`);
+      await (await import("./standard-output.ts")).endWithoutReader();
       const { writeLines } = await import("./watch-lines.ts");
       await writeLines(source, { label: info.label, intervalMs: options.interval }, context);
       await sayCost(source, context);
@@ -89,7 +90,7 @@ async function still(source: WatchSource, label: string): Promise<Outcome> {
 async function sayCost(source: WatchSource, context: Context): Promise<void> {
   if (context.globals.json) return;
   const { costText } = await import("../render/watch.ts");
-  context.notice(`watching took ${costText(source.cost())}`);
+  context.notice(`watching took ${costText(source.wholeCost())}`);
 }
 
 /** The view to begin with: the chip that was asked for, when it is one. */

@@ -285,6 +285,12 @@ describe.skipIf(noTracing !== undefined)(`trace (${noTracing ?? "on this kernel"
     expect(stderr).toBe("tracing session 'default' for 100 ms\n");
   });
 
+  it("ends when its reader has seen enough, though nothing happens any more", () => {
+    const line = `"${process.execPath}" "${PROGRAM}" trace --json | head -1; echo "\${PIPESTATUS[@]}"`;
+    const options = { env: user.env, encoding: "utf8", timeout: 20_000 } as const;
+    expect(spawnSync("bash", ["-c", line], options).stdout).toMatch(/^\{"format".*\n0 0\n$/);
+  });
+
   it("counts and says what was lost", () => {
     const argv = ["trace", "--stats-only", "--json", "--buffer-kb", "4"];
     const { stdout, stderr } = user.run([...argv, ...pulse("20", "21", "22", "23", "--count", "3000")]);

@@ -1,4 +1,4 @@
-import type { ChildProcess } from "node:child_process";
+import { type ChildProcess, spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,6 +61,17 @@ describe("watch in a pipe", () => {
       });
       expect(others[0].cost.cpu).toBeGreaterThan(0);
     }
+  });
+
+  it("ends at once when its reader has seen enough, with nothing new to write", () => {
+    const line = `"${process.execPath}" "${PROGRAM}" watch --json | head -1; echo "\${PIPESTATUS[@]}"`;
+    const { stdout, stderr } = spawnSync("bash", ["-c", line], {
+      env: user.env,
+      encoding: "utf8",
+      timeout: 20_000,
+    });
+    expect(stdout).toMatch(/^\{.*\}\n0 0\n$/);
+    expect(stderr).toBe("");
   });
 
   it("tells of findings as they come and go, a line each", async () => {
