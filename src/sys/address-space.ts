@@ -130,3 +130,34 @@ export function hasStackRoom(mappings: readonly Mapping[], address: bigint, room
   const guarded = below !== undefined && below.end === mapping.start && below.perms.startsWith("---");
   return mapping.name === "[stack]" || guarded;
 }
+
+const PAGE = 4096n;
+/** Bits of an entry of `/proc/PID/pagemap` (Documentation/admin-guide/mm/pagemap.rst), of its upper half. */
+const PRESENT_OR_SWAPPED = 0xc000_0000;
+const WRITE_PROTECTED_BY_USERFAULTFD = 1 << 25;
+
+/** Whether all pages of a range of a thread's memory are there, in memory or swapped out, and userfaultfd(2) does not guard them. */
+export function arePagesThere(thread: `${ProcessId}/task/${number}`, start: bigint, end: bigint): boolean {
+  const first = start / PAGE;
+  const entries = Buffer.alloc(Number((end - 1n) / PAGE - first + 1n) * 8);
+  if (!readPagemap(thread, entries, first * 8n)) return false;
+  for (let at = 4; at < entries.length; at += 8) {
+    const entry = entries.readUInt32LE(at);
+    if ((entry & PRESENT_OR_SWAPPED) === 0 || (entry & WRITE_PROTECTED_BY_USERFAULTFD) !== 0) return false;
+  }
+  return true;
+}
+
+function readPagemap(thread: string, entries: Buffer, from: bigint): boolean {
+  try {
+    const fd = openSync(`/proc/${thread}/pagemap`, "r");
+    try {
+      return readSync(fd, entries, 0, entries.length, from) === entries.length;
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    // The thread has ended.
+    return false;
+  }
+}

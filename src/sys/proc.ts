@@ -164,6 +164,12 @@ export function readKvmFd(folder: ThreadId, fd: number): "vm" | number | undefin
   return kind === undefined || kind === "vm" ? kind : Number(vcpu);
 }
 
+/** Whether a process has a userfaultfd(2) open. */
+export function hasUserfaultfd(pid: ProcessId): boolean {
+  const fds = listNumbers(`/proc/${pid}/fd`) ?? [];
+  return fds.some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === "anon_inode:[userfaultfd]");
+}
+
 /** EI_CLASS of <elf.h>, and its value for 32-bit files (x32's too). */
 const EI_CLASS = 4;
 const ELFCLASS32 = 1;

@@ -33,7 +33,10 @@ const PTRACE_O_TRACESYSGOOD = 1;
 const PTRACE_O_SUSPEND_SECCOMP = 1 << 21;
 const PTRACE_EVENT_STOP = 128;
 const NT_X86_XSTATE = 0x202;
+const PTRACE_GET_RSEQ_CONFIGURATION = 0x420f;
 const PTRACE_SYSCALL_INFO_ENTRY = 1;
+/** Bytes of `struct ptrace_rseq_configuration`: the address of the thread's `struct rseq` first. */
+const RSEQ_CONFIGURATION_SIZE = 24;
 /** Bytes of `struct ptrace_syscall_info`: op u8, arch u32, ip u64, sp u64; then nr u64 and six arguments u64, or rval s64. */
 const SYSCALL_INFO_SIZE = 88;
 /** The most instructions of a filter, BPF_MAXINSNS. */
@@ -84,6 +87,7 @@ const STATUS = new NativeBuffer(4);
 const IOVEC = new NativeBuffer(16);
 const XSTATE = new NativeBuffer(XSTATE_ROOM);
 const REGS_AT_ENTRY = new NativeBuffer(USER_REGS_SIZE);
+const RSEQ_CONFIGURATION = new NativeBuffer(RSEQ_CONFIGURATION_SIZE);
 const SYSCALL_INFO = new NativeBuffer(SYSCALL_INFO_SIZE);
 const FILTER = new NativeBuffer(MOST_INSTRUCTIONS * SOCK_FILTER_SIZE);
 const ALL_SIGNALS = new NativeBuffer(SIGSET_SIZE);
@@ -218,6 +222,16 @@ export class Tracee {
     IOVEC.view.setBigUint64(8, BigInt(XSTATE_ROOM), true);
     this.#request("PTRACE_GETREGSET", PTRACE_GETREGSET, NT_X86_XSTATE, IOVEC.address);
     return XSTATE.bytes.subarray(0, Number(IOVEC.view.getBigUint64(8, true)));
+  }
+
+  /**
+   * PTRACE_GET_RSEQ_CONFIGURATION: the address of the thread's `struct rseq`; 0 where it has none, and on kernels
+   * before 5.13, which do not tell.
+   */
+  rseqAddress(): bigint {
+    const request = PTRACE_GET_RSEQ_CONFIGURATION;
+    const { value } = ptraceCall(request, this.tid, RSEQ_CONFIGURATION_SIZE, RSEQ_CONFIGURATION.address);
+    return value > 0 ? RSEQ_CONFIGURATION.view.getBigUint64(0, true) : 0n;
   }
 
   /** PTRACE_SETREGS. */

@@ -1,14 +1,15 @@
-import type { ChipId, ChipImage, InjectionStatus } from "../abi/chip.ts";
+import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../abi/chip.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
 import { ifMadeAgain } from "../abi/x86/restart.ts";
 import { readRegister } from "../abi/x86/user-regs.ts";
-import type { Machine } from "../machine/machine.ts";
+import { type Machine, readChips } from "../machine/machine.ts";
 import type { Alarm } from "./alarm.ts";
 import {
   BorrowedThread,
   ChangedProcessError,
   rehearseBorrowing,
   type Surroundings,
+  stackWillDo,
 } from "./borrowed-thread.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { HeldThreads, type ThreadStop } from "./held-threads.ts";
@@ -63,33 +64,145 @@ export function withStoppedVm<T>(
   vcpus: readonly number[],
   work: (machine: ForeignMachine) => T,
 ): StoppedWork<T> {
+  return withHeld(location, (held, threads, machine) => {
+    const { stopped, inRun } = stopVcpus(location, vcpus, threads, held);
+    const vmTracee = [...stopped.values()][0] ?? stopOne(threads, held);
+    return { value: work(machine(vmTracee, stopped)), inRun };
+  });
+}
+
+/**
+ * Reads chips in turn, so that no thread is held while others are read: first those of the VM through one thread,
+ * then each vCPU's through its own thread, which is let go before the next is stopped. Those that no thread is
+ * in KVM_RUN for come last, all within one stop of all threads.
+ *
+ * @throws what {@link withStoppedVm} throws.
+ */
+export function readInTurn(location: VmLocation, ids: readonly ChipId[]): StoppedWork<ChipImage[]> {
+  const images = new Map<ChipId, ChipImage>();
+  const stops: ThreadStop[] = [];
+  const inRun = new Map<number, number>();
+  const owners = new Set(ids.map(vcpuOf));
+  const read = (machine: ForeignMachine, vcpus: ReadonlySet<number | undefined>) => {
+    const wanted = ids.filter((id) => vcpus.has(vcpuOf(id)));
+    for (const image of readChips(machine, wanted)) images.set(image.id, image);
+  };
+  const add = (done: StoppedWork<unknown>) => {
+    stops.push(...done.stops);
+    for (const [vcpu, tid] of done.inRun) inRun.set(vcpu, tid);
+  };
+  if (owners.has(undefined))
+    add(withStoppedVm(location, [], (machine) => read(machine, new Set([undefined]))));
+  const missing = new Set([...owners].filter((vcpu) => vcpu !== undefined));
+  // One that was at work on an exit is in KVM_RUN again by the second look.
+  for (let look = 0; look < 2 && missing.size > 0; look++) {
+    for (const { tid } of maybeInRun(location, missing)) {
+      if (missing.size === 0) break;
+      add(withVcpuOf(location, tid, missing, (machine, vcpu) => read(machine, new Set([vcpu]))));
+    }
+  }
+  if (missing.size > 0) add(withStoppedVm(location, [...missing], (machine) => read(machine, missing)));
+  return { value: ids.map((id) => images.get(id)!), stops, inRun };
+}
+
+/** The vCPU that a chip belongs to, `undefined` for the VM's own. */
+function vcpuOf(id: ChipId): number | undefined {
+  const { kind, vcpu } = parseChipId(id);
+  return kind === "lapic" || kind === "vcpu" ? vcpu : undefined;
+}
+
+/** Threads that may be in KVM_RUN for one of these vCPUs: first those that sleep there, then those that run. */
+function maybeInRun({ pid, vcpuFds }: VmLocation, vcpus: ReadonlySet<number>): ThreadState[] {
+  const fds = new Set([...vcpus].map((vcpu) => vcpuFds.get(vcpu)));
+  return userThreads(pid)
+    .filter((thread) => thread.syscall === undefined || fds.has(sleepsInKvmRun(thread) ?? -1))
+    .sort((a, b) => Number(a.syscall === undefined) - Number(b.syscall === undefined));
+}
+
+/** Stops one thread, and does some work on the vCPU that it is in KVM_RUN for, if that is one of those missing. */
+function withVcpuOf(
+  location: VmLocation,
+  tid: number,
+  missing: Set<number>,
+  work: (machine: ForeignMachine, vcpu: number) => void,
+): StoppedWork<void> {
+  return withHeld(location, (held, threads, machine) => {
+    const inRun = new Map<number, number>();
+    const candidate = threads.find(({ thread }) => thread.tid === tid);
+    const [tracee] = candidate === undefined ? [] : held.stop([candidate.tracee]);
+    const fd = tracee === undefined ? undefined : stoppedInKvmRun(tracee);
+    const vcpu = [...missing].find((one) => location.vcpuFds.get(one) === fd);
+    if (tracee !== undefined && fd !== undefined && vcpu !== undefined) {
+      work(machine(tracee, new Map([[vcpu, tracee]])), vcpu);
+      missing.delete(vcpu);
+      // A thread that SIGSTOP holds keeps its call's number, and runs nothing.
+      if (candidate?.thread.state !== "T") inRun.set(vcpu, tid);
+    }
+    return { value: undefined, inRun };
+  });
+}
+
+/**
+ * Gives some work threads to stop and a machine to reach through them, and puts all of it back and lets go.
+ */
+function withHeld<T>(
+  location: VmLocation,
+  work: (
+    held: HeldThreads,
+    threads: readonly Candidate[],
+    machine: (vmTracee: Tracee, byVcpu: ReadonlyMap<number, Tracee>) => ForeignMachine,
+  ) => Omit<StoppedWork<T>, "stops">,
+): StoppedWork<T> {
   const deadline = () => process.hrtime.bigint() + BigInt(location.timeoutMs) * 1_000_000n;
   const held = new HeldThreads(deadline);
   const threads = candidates(location);
   const { alarm } = location;
   const borrowed = new Map<Tracee, BorrowedThread>();
-  const borrow = (tracee: Tracee) => {
-    const thread = borrowed.get(tracee) ?? new BorrowedThread(tracee, location, deadline);
+  const borrow = (tracee: Tracee): BorrowedThread => {
+    const mapper = () => findMapper(threads, held, borrow);
+    const thread = borrowed.get(tracee) ?? new BorrowedThread(tracee, location, deadline, mapper);
     borrowed.set(tracee, thread);
     return thread;
+  };
+  const machine = (vmTracee: Tracee, byVcpu: ReadonlyMap<number, Tracee>) => {
+    insistOnDescriptors(location, vmTracee, byVcpu.keys());
+    const vcpus = new Map([...byVcpu].map(([vcpu, tracee]) => [vcpu, borrow(tracee)]));
+    return new StoppedVm(location, borrow(vmTracee), vcpus);
   };
   rehearse();
   alarm.start();
   try {
-    const byVcpu = new Map<number, BorrowedThread>();
-    const { stopped, inRun } = stopVcpus(location, vcpus, threads, held);
-    const vmTracee = [...stopped.values()][0] ?? stopOne(threads, held);
-    insistOnDescriptors(location, vmTracee, stopped.keys());
-    for (const [vcpu, tracee] of stopped) byVcpu.set(vcpu, borrow(tracee));
-    return { value: work(new StoppedVm(location, borrow(vmTracee), byVcpu)), stops: held.stops, inRun };
+    return { ...work(held, threads, machine), stops: held.stops };
   } finally {
     try {
+      // In the order in which they were borrowed: one that mapped memory for another comes after it.
       for (const thread of borrowed.values()) thread.giveBack();
     } finally {
       held.release();
       alarm.stop();
     }
   }
+}
+
+/** How many threads are stopped to find one that can map memory for another. */
+const MOST_MAPPERS = 3;
+
+/**
+ * A thread with a stack that will do, to map memory for one without. Should this process be killed it finds back by
+ * itself; the other one would have no frame for the length of two system calls.
+ */
+function findMapper(
+  threads: readonly Candidate[],
+  held: HeldThreads,
+  borrow: (tracee: Tracee) => BorrowedThread,
+): BorrowedThread | undefined {
+  const able = threads.filter(({ stackWillDo }) => stackWillDo).slice(0, MOST_MAPPERS);
+  for (const { tracee } of able) {
+    if (!held.has(tracee.tid) && held.stop([tracee]).length === 0) continue;
+    const thread = borrow(tracee);
+    if (thread.stackWillDo()) return thread;
+  }
+  return undefined;
 }
 
 /** Throws unless the descriptors of a VM and of vCPUs are still what they were. */
@@ -116,14 +229,21 @@ function rehearse(): void {
 interface Candidate {
   thread: ThreadState;
   tracee: Tracee;
+  /** Whether it slept, on a stack that can be borrowed from. */
+  stackWillDo: boolean;
 }
 
 /** All threads that can be stopped, the best to borrow first, the main thread before others. */
-function candidates({ pid }: VmLocation): Candidate[] {
-  return userThreads(pid)
+function candidates(location: VmLocation): Candidate[] {
+  return userThreads(location.pid)
     .filter(({ state }) => state !== "D")
-    .sort((a, b) => reluctance(a) - reluctance(b))
-    .map((thread) => ({ thread, tracee: traceeOf(thread) }));
+    .map((thread) => ({
+      thread,
+      tracee: traceeOf(thread),
+      stackWillDo:
+        thread.syscall !== undefined && stackWillDo(location, thread.tid, thread.syscall.stackPointer),
+    }))
+    .sort((a, b) => reluctance(a) - reluctance(b));
 }
 
 function traceeOf({ tid, filtered }: ThreadState): Tracee {
@@ -132,10 +252,12 @@ function traceeOf({ tid, filtered }: ThreadState): Tracee {
 
 /**
  * How little a thread is suited, by what its stop would do to it. A wait for a time is continued exactly, but
- * only by restart_syscall(2), which a filter may forbid; and should this process be killed, it starts over.
+ * only by restart_syscall(2), which a filter may forbid; and should this process be killed, it starts over. Last
+ * are those whose stack will not do.
  */
-function reluctance({ syscall, filtered }: ThreadState): number {
+function reluctance({ thread: { syscall, filtered }, stackWillDo }: Candidate): number {
   if (syscall === undefined) return 3;
+  if (!stackWillDo) return 6;
   if (isKvmRun(syscall.number, syscall.arguments[1])) return 4;
   const again = ifMadeAgain(syscall.number, syscall.arguments);
   return { exact: 0, eintr: 1, relative: filtered ? 5 : 2 }[again];

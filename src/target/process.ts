@@ -11,7 +11,7 @@ import { ERRNO } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
 import type { MsiMessage } from "../abi/x86/msi.ts";
-import { readChips, setIrqLines, signalMsis } from "../machine/machine.ts";
+import { setIrqLines, signalMsis } from "../machine/machine.ts";
 import { writeChips } from "../machine/write.ts";
 import { findGadgets, type Gadgets, isEnding, readMappings } from "../sys/address-space.ts";
 import { Alarm } from "../sys/alarm.ts";
@@ -19,9 +19,23 @@ import { ChangedProcessError } from "../sys/borrowed-thread.ts";
 import type { ThreadStop } from "../sys/held-threads.ts";
 import { sameFile } from "../sys/kcmp.ts";
 import { KvmError } from "../sys/kvm-error.ts";
-import { HeldProcess, isKernelThread, readKvmFd, readKvmFds, readStatus, withMemory } from "../sys/proc.ts";
+import {
+  HeldProcess,
+  hasUserfaultfd,
+  isKernelThread,
+  readKvmFd,
+  readKvmFds,
+  readStatus,
+  withMemory,
+} from "../sys/proc.ts";
 import { PtraceError } from "../sys/ptrace.ts";
-import { type ForeignMachine, withStoppedVm } from "../sys/stopped-vm.ts";
+import {
+  type ForeignMachine,
+  readInTurn,
+  type StoppedWork,
+  type VmLocation,
+  withStoppedVm,
+} from "../sys/stopped-vm.ts";
 import { watchIdle } from "../sys/vcpu-runs.ts";
 import { elsewhere, processNamed } from "./checked-pid.ts";
 import { hostOf } from "./local.ts";
@@ -206,7 +220,7 @@ export class ProcessTarget implements Target {
 
   async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
     const read = (wanted: readonly ChipId[]) =>
-      this.#whenFree(wanted, (machine) => readChips(machine, wanted));
+      this.#whenFree(wanted, (location) => readInTurn(location, wanted));
     const images = await read(ids).catch(async (error) => {
       const [first] = this.#vm.vcpu_fds;
       // Without PICs and IOAPIC there may be no local APIC either.
@@ -235,15 +249,15 @@ export class ProcessTarget implements Target {
 
   async writeChips(images: readonly ChipImage[], expected: readonly ChipImage[] = []): Promise<void> {
     const ids = [...images, ...expected].map(({ id }) => id);
-    await this.#whenFree(ids, (machine) => writeChips(machine, images, expected));
+    await this.#atOnce(ids, (machine) => writeChips(machine, images, expected));
   }
 
   async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
-    return this.#whenFree([], (machine) => setIrqLines(machine, steps));
+    return this.#atOnce([], (machine) => setIrqLines(machine, steps));
   }
 
   async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
-    return this.#whenFree([], (machine) => signalMsis(machine, messages));
+    return this.#atOnce([], (machine) => signalMsis(machine, messages));
   }
 
   async setRouting(): Promise<never> {
@@ -263,12 +277,25 @@ export class ProcessTarget implements Target {
     this.#held.close();
   }
 
+  /** Does some work with all that it concerns stopped at once. */
+  #atOnce<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): Promise<T> {
+    return this.#whenFree(ids, (location, vcpus) => withStoppedVm(location, vcpus, work));
+  }
+
   /** Another of us that is attached just now is waited for; nothing has been done until then. */
-  async #whenFree<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): Promise<T> {
+  async #whenFree<T>(
+    ids: readonly ChipId[],
+    work: (location: VmLocation, vcpus: readonly number[]) => StoppedWork<T>,
+  ): Promise<T> {
+    const vcpus = this.#vcpusOf(ids);
+    this.#lastStops = [];
     const deadline = performance.now() + PATIENCE_MS;
     for (let races = 0; ; ) {
       try {
-        return this.#stopped(ids, work);
+        const { value, stops, inRun } = work(this.#locate(), vcpus);
+        this.#lastStops = stops;
+        this.#inRun = inRun;
+        return value;
       } catch (error) {
         this.#irqchip = irqchipBy(error) ?? this.#irqchip;
         const holder = holderOf(error);
@@ -295,10 +322,9 @@ export class ProcessTarget implements Target {
     throw noVm(pid, `process ${pid} has closed its VM, or runs another program now`);
   }
 
-  #stopped<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): T {
-    this.#lastStops = [];
+  /** What a stop needs to know, all of it looked up before. */
+  #locate(): VmLocation {
     const { pid, vm_fd } = this.#vm;
-    const vcpus = this.#vcpusOf(ids);
     const { id } = this.#held;
     const mappings = readMappings(id);
     const status = readStatus(withMemory(id));
@@ -308,19 +334,16 @@ export class ProcessTarget implements Target {
       throw refused(pid, `process ${pid} has no system call instruction to borrow`, "use its VMM's monitor");
     }
     const gadgets = status.shadowStack ? { ...this.#gadgets, restorer: undefined } : this.#gadgets;
-    const location = {
+    return {
       pid: id,
       vmFd: vm_fd,
       vcpuFds: new Map(this.#vm.vcpu_fds.map(({ vcpu, fd }) => [vcpu, fd])),
       timeoutMs: this.#timeoutMs,
       alarm: this.#alarm,
       mappings,
+      userfaultfd: hasUserfaultfd(id),
       gadgets,
     };
-    const { value, stops, inRun } = withStoppedVm(location, vcpus, work);
-    this.#lastStops = stops;
-    this.#inRun = inRun;
-    return value;
   }
 
   /** The vCPUs that chips belong to. @throws KvmIrqError `bad-chip` for one that the VM does not have. */

@@ -13,7 +13,8 @@
  *   exec            become sleep(1)
  *
  * Arguments: "calm" leaves out the checks, which take a whole CPU; "heap-stack" puts the main thread on a
- * stack from malloc(3); "seccomp" forbids all threads every ioctl but KVM_RUN; with "spin" and "sleep" vCPU 0
+ * stack from malloc(3), and the vCPUs' threads; "uffd-stack" on one whose
+ * lower pages userfaultfd(2) never fills; "seccomp" forbids all threads every ioctl but KVM_RUN; with "spin" and "sleep" vCPU 0
  * writes to a port all the time, and its thread is at work for milliseconds on each exit, or asleep.
  */
 #define _GNU_SOURCE
@@ -22,6 +23,7 @@
 #include <linux/filter.h>
 #include <linux/kvm.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -273,6 +275,16 @@ static void answer(const char *command) {
     fflush(stdout);
 }
 
+static int on_userfaultfd;
+
+/* Waits with little of the stack's pages left that are there. */
+static __attribute__((noinline)) int wait_deep(struct pollfd *in, const sigset_t *mask) {
+    volatile char room[12 << 10];
+    (void)room;
+    room[0] = 0;
+    return ppoll(in, 1, NULL, mask);
+}
+
 static void serve(void) {
     char line[64];
     size_t length = 0;
@@ -281,7 +293,7 @@ static void serve(void) {
         sigset_t none;
         sigemptyset(&none);
         struct pollfd in = {0, POLLIN, 0};
-        int n = ppoll(&in, 1, NULL, &none);
+        int n = on_userfaultfd ? wait_deep(&in, &none) : ppoll(&in, 1, NULL, &none);
         if (n < 0 && errno != EINTR) fail("ppoll failed");
         if (n <= 0) continue;
         char byte;
@@ -311,6 +323,21 @@ static void filter_system_calls(void) {
         die("seccomp");
 }
 
+/* With a guard below, as stacks have it; of its pages only the upper four are there. */
+static void *stack_on_userfaultfd(size_t size) {
+    uint8_t *stack = mmap(NULL, size + 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    stack += 4096;
+    mprotect(stack, size, PROT_READ | PROT_WRITE);
+    memset(stack + size - (16 << 10), 1, 16 << 10);
+    on_userfaultfd = 1;
+    int fd = syscall(SYS_userfaultfd, O_CLOEXEC);
+    struct uffdio_api api = {.api = UFFD_API};
+    if (ioctl(fd, UFFDIO_API, &api) != 0) die("UFFDIO_API");
+    struct uffdio_register range = {.range = {(uintptr_t)stack, size}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    if (ioctl(fd, UFFDIO_REGISTER, &range) != 0) die("UFFDIO_REGISTER");
+    return stack;
+}
+
 int main(int argc, char **argv) {
     const char *mode = argc > 1 ? argv[1] : "";
     on_exit_do = strcmp(mode, "spin") == 0 ? SPIN : strcmp(mode, "sleep") == 0 ? SLEEP : NONE;
@@ -328,17 +355,22 @@ int main(int argc, char **argv) {
     pthread_t thread;
     for (size_t i = 0; i < sizeof workers / sizeof *workers - calm; i++)
         pthread_create(&thread, NULL, workers[i], NULL);
-    for (intptr_t n = 0; n < VCPUS; n++)
-        pthread_create(&vcpu_threads[n], NULL, run_vcpu, (void *)n);
+    int heap = strcmp(mode, "heap-stack") == 0, uffd = strcmp(mode, "uffd-stack") == 0;
+    for (intptr_t n = 0; n < VCPUS; n++) {
+        pthread_attr_t attributes;
+        pthread_attr_init(&attributes);
+        if (heap) pthread_attr_setstack(&attributes, aligned_alloc(4096, 1 << 17), 1 << 17);
+        pthread_create(&vcpu_threads[n], &attributes, run_vcpu, (void *)n);
+    }
     struct itimerval every = {{0, 5000}, {0, 5000}};
     setitimer(ITIMER_REAL, &every, NULL);
     if (strcmp(mode, "seccomp") == 0) filter_system_calls();
     printf("ready vm_fd=%d counter=%p\n", vm, (void *)(guest + COUNTER));
     fflush(stdout);
-    if (strcmp(mode, "heap-stack") == 0) {
+    if (heap || uffd) {
         static ucontext_t here, there_context;
         getcontext(&there_context);
-        there_context.uc_stack.ss_sp = malloc(1 << 16);
+        there_context.uc_stack.ss_sp = heap ? malloc(1 << 16) : stack_on_userfaultfd(1 << 16);
         there_context.uc_stack.ss_size = 1 << 16;
         there_context.uc_link = &here;
         makecontext(&there_context, serve, 0);

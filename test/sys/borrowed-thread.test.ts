@@ -1,4 +1,9 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
+import { readRegister } from "../../src/abi/x86/user-regs.ts";
 import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { BorrowedThread } from "../../src/sys/borrowed-thread.ts";
@@ -6,7 +11,7 @@ import { HeldThreads } from "../../src/sys/held-threads.ts";
 import { listThreads, readThread } from "../../src/sys/proc.ts";
 import { Tracee } from "../../src/sys/ptrace.ts";
 import { Vm } from "../../src/sys/vm.ts";
-import { BusyVmm, haveBusyVmm, leftovers } from "../support/attach.ts";
+import { BusyVmm, compile, endOf, haveBusyVmm, leftovers, mayBuildForRoot } from "../support/attach.ts";
 
 const TIMES = 20;
 
@@ -19,6 +24,7 @@ describe.skipIf(!haveBusyVmm)("a borrowed thread (needs /dev/kvm, root and a C c
     const around = {
       pid: vmm.pid,
       mappings,
+      userfaultfd: false,
       gadgets: findGadgets(vmm.pid, mappings)!,
     };
     const own = await vmm.chips();
@@ -41,4 +47,40 @@ describe.skipIf(!haveBusyVmm)("a borrowed thread (needs /dev/kvm, root and a C c
     expect(leftovers(vmm.pid)).toEqual([]);
     await vmm.end();
   }, 60_000);
+});
+
+describe.skipIf(!mayBuildForRoot)("a thread in a restartable sequence (needs root and a C compiler)", () => {
+  it("goes on at its abort handler when it is borrowed inside of it", async () => {
+    const child = spawn(compile("rseq-spinner"), { stdio: ["ignore", "pipe", "inherit"] });
+    const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
+    const at = Object.fromEntries([...line.matchAll(/(\w+)=(\w+)/g)].map(([, name, value]) => [name, value]));
+    const [start, end, abort] = ["sequence", "end", "abort"].map((name) => BigInt(at[name]!));
+    expect(at["registered"]).toBe("1");
+    const pid = child.pid!;
+    const alarm = new Alarm(20);
+    const deadline = () => process.hrtime.bigint() + 5_000_000_000n;
+    const mappings = readMappings(pid);
+    const around = { pid, mappings, userfaultfd: false, gadgets: findGadgets(pid, mappings)! };
+    alarm.start();
+    let inside = 0;
+    for (let n = 0; n < TIMES; n++) {
+      // So that it has run since.
+      await sleep(2);
+      const held = new HeldThreads(deadline);
+      const [tracee] = held.stop([new Tracee(pid, false)]);
+      const rip = readRegister(tracee!.regs.view, "rip");
+      const thread = new BorrowedThread(tracee!, around, deadline);
+      // Of standard input, which is /dev/null: ENOTTY.
+      expect(thread.ioctl(0, 0x541b, 0)).toMatchObject({ value: -1, errno: 25 });
+      thread.giveBack();
+      const back = readRegister(tracee!.regs.view, "rip");
+      held.release();
+      const isInside = start! <= rip && rip < end!;
+      if (isInside) inside++;
+      expect(back).toBe(isInside ? abort! : rip);
+    }
+    alarm.stop();
+    expect(inside).toBeGreaterThan(0);
+    await endOf(child);
+  });
 });

@@ -45,7 +45,10 @@ describe.skipIf(!haveBusyVmm)(
       const target = await openProcess({ pid: vmm.pid });
       await target.readChips(["pic1"]);
       await vmm.ask("exec");
-      await until("it sleeps", () => readStatus(vmm.pid)?.comm === "sleep");
+      await until("it sleeps", () => {
+        const status = readStatus(vmm.pid);
+        return status?.comm === "sleep" && status.state === "S";
+      });
       await expect(target.readChips(["pic1"])).rejects.toMatchObject({
         code: "no-vm",
         message: expect.stringContaining("runs another program now"),
@@ -78,7 +81,7 @@ describe.skipIf(!haveBusyVmm)(
       const alarm = new Alarm(20);
       alarm.start();
       const [tracee] = held.stop([new Tracee(vmm.pid, false)]);
-      const around = { pid: vmm.pid, mappings, gadgets: { ...found, code: [changed] } };
+      const around = { pid: vmm.pid, mappings, userfaultfd: false, gadgets: { ...found, code: [changed] } };
       const thread = new BorrowedThread(tracee!, around, deadline);
       expect(() => thread.ioctl(vmm.vmFd, 0, 0)).toThrow(ChangedProcessError);
       thread.giveBack();

@@ -219,6 +219,22 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
     await readAndCompare(await startBusy("heap-stack"));
   });
 
+  it("is read, vCPUs on stacks from malloc too, through memory that another thread maps", async () => {
+    const vmm = await startBusy("heap-stack");
+    const target = await openProcess({ pid: vmm.pid });
+    const images = await target.readChips(["lapic[0]", "lapic[1]"]);
+    expect(images.map(({ bytes }) => bytes.length)).toEqual([1024, 1024]);
+    // Two vCPUs' threads, and for each the one that maps.
+    expect(target.lastStops.length).toBeGreaterThanOrEqual(4);
+    await target.close();
+    expect((await vmm.status())["trouble"]).toBe("ok");
+    expect(leftovers(vmm.pid)).toEqual([]);
+  });
+
+  it("is read on a stack whose pages userfaultfd never fills, without touching them", async () => {
+    await readAndCompare(await startBusy("uffd-stack"));
+  }, 10_000);
+
   it("is read while SIGSTOP holds it, and stays stopped", async () => {
     const vmm = await startBusy();
     const before = await vmm.chips();

@@ -60,7 +60,11 @@ describe.skipIf(!haveBusyVmm)("VMMs with a seccomp filter (needs /dev/kvm, root 
     const alarm = new Alarm(20);
     alarm.start();
     const [tracee] = held.stop([new Tracee(vmm.pid, true)]);
-    const thread = new BorrowedThread(tracee!, { pid: vmm.pid, mappings, gadgets }, deadline);
+    const thread = new BorrowedThread(
+      tracee!,
+      { pid: vmm.pid, mappings, userfaultfd: false, gadgets },
+      deadline,
+    );
     try {
       expect(() => new Vm(vmm.vmFd, undefined, (...call) => thread.ioctl(...call)).getIrqchip(0)).toThrow(
         UnexpectedCallError,
