@@ -166,8 +166,9 @@ export function readKvmFd(folder: ThreadId, fd: number): "vm" | number | undefin
 
 /** Whether a process has a userfaultfd(2) open. */
 export function hasUserfaultfd(pid: ProcessId): boolean {
-  const fds = listNumbers(`/proc/${pid}/fd`) ?? [];
-  return fds.some((fd) => readLink(`/proc/${pid}/fd/${fd}`) === "anon_inode:[userfaultfd]");
+  const owner = withMemory(pid);
+  const fds = listNumbers(`/proc/${owner}/fd`) ?? [];
+  return fds.some((fd) => readLink(`/proc/${owner}/fd/${fd}`) === "anon_inode:[userfaultfd]");
 }
 
 /** EI_CLASS of <elf.h>, and its value for 32-bit files (x32's too). */

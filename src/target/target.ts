@@ -35,7 +35,8 @@ export interface TargetInfo {
  * this process, or a file.
  *
  * Calls take lists, so that one round trip (a socket hop, one stop of another process) serves a whole
- * command, and what it returns is one consistent picture. What a target can't do it refuses with
+ * command, and what it returns is one consistent picture (another process's vCPUs excepted: they are read in
+ * turn). What a target can't do it refuses with
  * `unsupported` and a hint.
  */
 export interface Target {
