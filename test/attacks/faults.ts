@@ -366,7 +366,7 @@ const swappedFolders: Attack = {
 const closedStreams: Attack = {
   name: "streams",
   what: "standard streams that are closed, full, or of which the reader is gone",
-  short: 8,
+  short: 6,
   long: 200,
   async run(arena, count) {
     prepareWriters(arena);

@@ -68,7 +68,7 @@ dump --json -o ${file}`;
 const snapshots: Attack = {
   name: "snapshots",
   what: "mutated snapshots to dump, explain, expect, diff, route and run",
-  short: 300,
+  short: 200,
   long: 2000,
   async run(arena, count) {
     const honest = honestSnapshots(arena);
@@ -88,7 +88,7 @@ const snapshots: Attack = {
 const restored: Attack = {
   name: "restore",
   what: "mutated snapshots restored into a session, which is as before when that is refused",
-  short: 60,
+  short: 25,
   long: 500,
   async run(arena, count) {
     const { user, tally, random } = arena;
@@ -132,7 +132,7 @@ dump --chip ioapic --json
 const scripts: Attack = {
   name: "scripts",
   what: "mutated scripts to run",
-  short: 200,
+  short: 100,
   long: 2000,
   async run(arena, count) {
     await callEach(arena, count, (random, file) => {
@@ -155,7 +155,7 @@ const scripts: Attack = {
 const raws: Attack = {
   name: "raw",
   what: "mutated raw chips to dump, diff and explain",
-  short: 150,
+  short: 80,
   long: 1000,
   async run(arena, count) {
     const { user } = arena;
@@ -308,7 +308,7 @@ const TRACE = [
 const traces: Attack = {
   name: "traces",
   what: "mutated saved traces, in every format",
-  short: 150,
+  short: 80,
   long: 2000,
   async run(arena, count) {
     await callEach(arena, count, (random, file) => {

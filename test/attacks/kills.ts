@@ -63,7 +63,7 @@ function holdersNamed(name: string): number[] {
 const killedCreates: Attack = {
   name: "kill-create",
   what: "create and destroy killed at random points: no holder without a session, no stale socket",
-  short: 8,
+  short: 4,
   long: 150,
   async run({ user, tally, random }, count) {
     for (let n = 0; n < count; n++) {

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Attack } from "./attack.ts";
 import { mutateWords } from "./mutate.ts";
-import { call, Many, problemsOf } from "./program.ts";
+import { call, interruptedAfter, Many, problemsOf } from "./program.ts";
 
 /** Command lines that make sense, without any that reaches outside of a session. */
 const HONEST_LINES: readonly string[] = [
@@ -45,7 +45,7 @@ const HONEST_LINES: readonly string[] = [
 const commandLines: Attack = {
   name: "command-lines",
   what: "command lines with words that are wrong, missing, doubled or swapped",
-  short: 500,
+  short: 300,
   long: 4700,
   async run({ random, user, tally }, count) {
     writeFileSync(join(user.folder, "script.kvmirq"), "pulse 4\n");
@@ -65,7 +65,7 @@ const commandLines: Attack = {
         const alone = await call(argv, {
           env: user.env,
           cwd: user.folder,
-          prefix: ["timeout", "-s", "INT", "2"],
+          prefix: interruptedAfter(2),
         });
         tally.took(alone);
         tally.count(`alone: ${JSON.stringify(argv).slice(0, 300)}`, problemsOf(alone));

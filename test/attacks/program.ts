@@ -1,8 +1,9 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, renameSync, statSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { resolve } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import type { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
+import { compile } from "../support/attach.ts";
 import { PROGRAM } from "../support/cli.ts";
 
 /** What a run of the program came to. */
@@ -21,6 +22,9 @@ export interface Ran {
 const MOST_KIB = 300 * 1024;
 const MOST_CPU_MS = 15_000;
 const PATIENCE_S = 60;
+
+/** How `timeout` tells that it had to kill what it ran. */
+const SIGKILLED = 137;
 
 /** Every exit status that the README names. */
 const STATUSES: readonly (number | null)[] = [0, 1, 2, 3, 4, 5, 6, 130];
@@ -73,25 +77,17 @@ function isOneLine(stderr: string): boolean {
   return said.length === 1 && said[0] === lines.at(-1);
 }
 
-const MEASURED = ".cache/attacks/measured";
-const SOURCE = fileURLToPath(new URL("../../test/attacks/measured.c", import.meta.url));
-
-/** Compiles a program of this folder that is in C. @returns its path. */
-export function compile(source: string, made: string, ...options: string[]): string {
-  if (!existsSync(made) || statSync(made).mtimeMs < statSync(source).mtimeMs) {
-    mkdirSync(".cache/attacks", { recursive: true });
-    execFileSync("cc", ["-O2", "-o", `${made}.${process.pid}`, source, ...options]);
-    renameSync(`${made}.${process.pid}`, made);
-  }
-  return fileURLToPath(new URL(`file://${process.cwd()}/${made}`));
-}
-
 export interface CallOptions {
   env?: NodeJS.ProcessEnv | undefined;
   cwd?: string | undefined;
   input?: string | Buffer | undefined;
   /** What the program is run with, such as `sh -c 'ulimit -n 20; exec "$@"' sh`. */
   prefix?: readonly string[];
+}
+
+/** A prefix that sends what Ctrl-C does after so many seconds, and kills what does not end then. */
+export function interruptedAfter(seconds: number): string[] {
+  return ["timeout", "--preserve-status", "-k", "20", "-s", "INT", seconds.toFixed(2)];
 }
 
 /** Runs the program as a shell does, and measures it. */
@@ -104,7 +100,7 @@ export async function measure(
   command: readonly string[],
   { env, cwd, input }: CallOptions = {},
 ): Promise<Ran> {
-  const child = spawn(compile(SOURCE, MEASURED), [String(PATIENCE_S), ...command], {
+  const child = spawn(resolve(compile("measured", "attacks")), [String(PATIENCE_S), ...command], {
     env: env ?? process.env,
     cwd,
     stdio: ["pipe", "pipe", "pipe", "pipe"],

@@ -262,7 +262,7 @@ const COMMANDS: readonly string[][] = [
 const badHolders: Attack = {
   name: "bad-holders",
   what: "sessions whose holder answers with anything, with nothing or without end",
-  short: 25,
+  short: 15,
   long: 600,
   async run({ user, tally, random }, count) {
     user.ok(["create", "good"]);

@@ -1,10 +1,12 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
-import { BusyVmm, haveBusyVmm, leftovers } from "../support/attach.ts";
+import { BusyVmm, compile, haveBusyVmm, leftovers } from "../support/attach.ts";
 import { PROGRAM, until } from "../support/cli.ts";
+import { SandboxedVmm, WAYS_TO_WAIT } from "../support/sandboxed-vmm.ts";
+import { noTracing } from "../support/tracing.ts";
 import type { Attack } from "./attack.ts";
-import { call, compile, measure, problemsOf } from "./program.ts";
+import { call, interruptedAfter, Many, measure, problemsOf } from "./program.ts";
 
 const needsVmm = !haveBusyVmm && "that takes /dev/kvm, root and a C compiler";
 
@@ -25,7 +27,7 @@ const execs: Attack = {
   long: 100,
   lacking: needsVmm,
   async run({ user, tally, random }, count) {
-    const program = compile("test/attacks/exec-vmm.c", ".cache/attacks/exec-vmm", "-pthread");
+    const program = compile("exec-vmm", "attacks");
     const start = async () => {
       const vmm = spawn(program, ["0"], { stdio: ["ignore", "pipe", "inherit"] });
       await once(vmm.stdout, "data");
@@ -35,8 +37,8 @@ const execs: Attack = {
     let vmm = await start();
     for (let n = 0; n < count; n++) {
       const args = [...random.pick(ATTACHING), "--pid", String(vmm.pid)];
-      const ran = await call(args, { env: user.env, prefix: ["timeout", "-s", "INT", "2"] });
-      const problems = problemsOf(ran, [0, 1, 4, 124, 130]);
+      const ran = await call(args, { env: user.env, prefix: interruptedAfter(2) });
+      const problems = problemsOf(ran, [0, 1, 4, 130]);
       if (vmm.exitCode !== null || vmm.signalCode !== null) {
         problems.push(`the program that it became ended: ${vmm.signalCode ?? vmm.exitCode}`);
         vmm = await start();
@@ -148,5 +150,84 @@ const attachStorms: Attack = {
   },
 };
 
+const escapes: Attack = {
+  name: "seccomp-escapes",
+  what: "attaches to a VMM whose threads try a forbidden system call all the time: none goes through",
+  short: 40,
+  long: 1000,
+  lacking: needsVmm,
+  async run({ user, tally, random }, count) {
+    const vmm = await SandboxedVmm.start("forbidden");
+    const many = new Many(user.env, user.folder);
+    for (let n = 0; n < count; n++) {
+      const chip = random.pick(["pic1", "lapic", "all"]);
+      const [before, tries] = [vmm.read("escapes"), vmm.read("rounds")];
+      const ran = await many.call(["dump", "--chip", chip, "--pid", String(vmm.pid)]);
+      const problems = problemsOf(ran, [0]);
+      const through = vmm.read("escapes") - before;
+      if (through > 0) problems.push(`${through} forbidden calls went through`);
+      if (n === 0) await until("it tries", () => vmm.read("rounds") > tries);
+      tally.count(`dump --chip ${chip}`, problems);
+    }
+    many.dispose();
+    await vmm.end();
+  },
+};
+
+/** How often each VMM with a filter of its own is attached to. */
+const ATTACHES_EACH = 10;
+
+const filters: Attack = {
+  name: "seccomp-filters",
+  what: "attaches to VMMs whose filters allow their own way to wait and nothing else: they live, and wait on",
+  short: 30,
+  long: WAYS_TO_WAIT.length * 2 * 100,
+  lacking: needsVmm,
+  async run({ user, tally, random }, count) {
+    const many = new Many(user.env, user.folder);
+    for (let n = 0; n * ATTACHES_EACH < count; n++) {
+      const way = WAYS_TO_WAIT[(n + random.below(2)) % WAYS_TO_WAIT.length]!;
+      const parked = random.chance(0.5) ? ["parked"] : [];
+      const vmm = await SandboxedVmm.start(way, ...parked);
+      for (let attach = 0; attach < ATTACHES_EACH; attach++) {
+        const chip = random.pick(["pic1", "lapic"]);
+        const ran = await many.call(["dump", "--chip", chip, "--pid", String(vmm.pid)]);
+        tally.count(`dump --chip ${chip} of ${way} ${parked}`, problemsOf(ran, [0]));
+      }
+      tally.count(`${way} ${parked}`, await vmm.harm(way).catch((error) => [String(error)]));
+      await vmm.end();
+    }
+    many.dispose();
+  },
+};
+
+const storms: Attack = {
+  name: "trace-storm",
+  what: "trace of a VM that raises interrupts as fast as it can, and Ctrl-C: an end within seconds, in little memory",
+  short: 2,
+  long: 30,
+  lacking: needsVmm || noTracing,
+  async run({ user, tally, random }, count) {
+    const vmm = spawn(compile("storm-vmm"), ["0", "0"], { stdio: ["pipe", "pipe", "inherit"] });
+    await once(vmm.stdout, "data");
+    vmm.stdin.write("go\n");
+    for (let n = 0; n < count; n++) {
+      const shown = random.pick([[], ["--json"], ["--stats-only"], ["--format", "vcd", "-o", "/dev/null"]]);
+      const args = ["trace", "--pid", String(vmm.pid), ...shown];
+      const ran = await call(args, { env: user.env, prefix: interruptedAfter(0.5 + 2 * random.next()) });
+      tally.took(ran);
+      tally.count(args.join(" "), problemsOf(ran, [0, 130]));
+    }
+    vmm.kill("SIGKILL");
+  },
+};
+
 /** Processes that are not what they were, or not alone. */
-export const TRACEE_ATTACKS: readonly Attack[] = [execs, recycledPids, attachStorms];
+export const TRACEE_ATTACKS: readonly Attack[] = [
+  escapes,
+  filters,
+  execs,
+  recycledPids,
+  attachStorms,
+  storms,
+];

@@ -36,11 +36,11 @@ export function bundle(name: string): string {
   return outfile;
 }
 
-/** Compiles a C program of this folder. @returns the path of the program. */
-export function compile(name: string): string {
+/** Compiles a C program of a folder of test/. @returns the path of the program. */
+export function compile(name: string, folder = "support"): string {
   mkdirSync(CACHE, { recursive: true });
   const program = `${CACHE}/${name}`;
-  const source = `test/support/${name}.c`;
+  const source = `test/${folder}/${name}.c`;
   if (isOutdated(program, source)) {
     // Under another name first: another test may be about to start it.
     execFileSync("cc", ["-O2", "-pthread", "-o", `${program}.${process.pid}`, source]);
