@@ -49,14 +49,16 @@ function controlIn(text: string): string | undefined {
 export function problemsOf(ran: Ran, allowed: readonly number[] = []): string[] {
   const { status, signal, stdout, stderr, kib, ms } = ran;
   const problems: string[] = [];
-  if (signal !== 0)
+  if (status === SIGKILLED) problems.push("no end after Ctrl-C");
+  else if (signal !== 0)
     problems.push(signal === 9 ? `no end after ${PATIENCE_S} s` : `ended by signal ${signal}`);
   else if (!STATUSES.includes(status)) problems.push(`status ${status}`);
   else if (allowed.length > 0 && !allowed.includes(status!))
     problems.push(`status ${status}, not ${allowed}`);
   if (/\bunexpected: |"code":"internal"|--debug and report/.test(stderr)) problems.push("an internal error");
   if (/^\s+at .*[:(]|node:internal|Node\.js v\d/m.test(stderr)) problems.push("a stack trace");
-  if (status !== 0 && status !== 1 && !isOneLine(stderr)) problems.push("not one line and its hint");
+  // Who is interrupted, as early as before it listens, need not say so.
+  if (![0, 1, 130].includes(status!) && !isOneLine(stderr)) problems.push("not one line and its hint");
   const control = controlIn(stdout) ?? controlIn(stderr);
   if (control !== undefined) problems.push(`a control character U+${hex(control)}`);
   if (kib > MOST_KIB) problems.push(`${Math.round(kib / 1024)} MiB`);
