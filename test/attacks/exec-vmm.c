@@ -26,7 +26,7 @@ static void *run(void *unused) {
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    int vm = fcntl(ioctl(kvm, KVM_CREATE_VM, 0), F_DUPFD_CLOEXEC, 0);
+    int vm = ioctl(kvm, KVM_CREATE_VM, 0);
     if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP) < 0) return 3;
     vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
     uint8_t *guest = mmap(0, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -38,7 +38,7 @@ const execs: Attack = {
     for (let n = 0; n < count; n++) {
       const args = [...random.pick(ATTACHING), "--pid", String(vmm.pid)];
       const ran = await call(args, { env: user.env, prefix: interruptedAfter(2) });
-      const problems = problemsOf(ran, [0, 1, 4, 130]);
+      const problems = problemsOf(ran, [0, 1, 2, 4, 130]);
       if (vmm.exitCode !== null || vmm.signalCode !== null) {
         problems.push(`the program that it became ended: ${vmm.signalCode ?? vmm.exitCode}`);
         vmm = await start();
