@@ -14,6 +14,13 @@ if (Number(process.versions.node.split(".")[0]) < 20) {
   });
   process.stdout.write(`${require("../package.json").version}\n`);
 } else {
-  const { load } = require("./load.js");
-  load(require.resolve("../dist/cli.cjs")).main(argv);
+  let program;
+  try {
+    const { load } = require("./load.js");
+    program = load(require.resolve("../dist/cli.cjs"));
+  } catch ({ message }) {
+    process.stderr.write(`kvm-irq: the program can't be loaded: ${message.split("\n")[0]}\n`);
+    process.exit(5);
+  }
+  program.main(argv);
 }

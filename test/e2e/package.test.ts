@@ -88,6 +88,13 @@ describe("the package", () => {
     expect(run("--help").status).toBe(0);
     execFileSync("npm", ["run", "prepare"], { cwd: installed, env });
   });
+
+  it("says in one line what of it can't be loaded", () => {
+    rmSync(at("dist/cli.cjs"));
+    const { status, stderr } = run("list");
+    expect(stderr).toMatch(/^kvm-irq: the program can't be loaded: Cannot find module .*cli\.cjs'\n$/);
+    expect(status).toBe(5);
+  });
 });
 
 describe("a code cache", () => {
