@@ -6,6 +6,8 @@ const CONTROLS = "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u
 const CONTROL = new RegExp(`[${CONTROLS}]`, "g");
 /** The colours of `render/` (SGR, ECMA-48 8.3.117) are matched first, so that they stay. */
 const GUARDED = new RegExp(`\\u001b\\[[0-9;]*m|(?![\\n\\t])[${CONTROLS}]`, "g");
+/** Finds in most text, in a tenth of the time, that there is nothing to guard against. */
+const SUSPECT = new RegExp(`[${CONTROLS.replace("\\u001f", "\\u0008\\u000b-\\u001f")}]`);
 const SHORT: Record<string, string> = { "\n": "\\n", "\r": "\\r", "\t": "\\t" };
 
 /**
@@ -24,6 +26,7 @@ export function printable(text: string): string {
  * `\u009b`. In JSON text such a control can stand only inside a string (RFC 8259, 7), whose value that is.
  */
 export function guarded(text: string): string {
+  if (!SUSPECT.test(text)) return text;
   return text.replace(GUARDED, (found) => (found.length > 1 ? found : `\\u${hex(found.charCodeAt(0), 4)}`));
 }
 

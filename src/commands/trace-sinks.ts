@@ -1,8 +1,10 @@
+import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
+import { count } from "../render/format.ts";
 import type { Rows } from "../render/rows.ts";
 import { eventRows } from "../render/trace.ts";
 import { renderChains } from "../render/trace-chains.ts";
-import { outcomesOf, renderStatistics } from "../render/trace-statistics.ts";
+import { renderStatistics } from "../render/trace-statistics.ts";
 import type { View } from "../render/view.ts";
 import type { TraceEvent, TraceHeader, TraceSummary } from "../trace/event.ts";
 import { eventLine, headerLine, summaryLine } from "../trace/ndjson.ts";
@@ -11,7 +13,8 @@ import { svg } from "../trace/svg.ts";
 import { vcd } from "../trace/vcd.ts";
 import type { Chain } from "../trace/x86/chain.ts";
 import { ChainJoiner, chainsOf } from "../trace/x86/chains.ts";
-import { statisticsOf } from "../trace/x86/statistics.ts";
+import type { ChainStatistics } from "../trace/x86/statistics.ts";
+import { FirstChains, Tally } from "../trace/x86/tally.ts";
 import { wavesOf } from "../trace/x86/waves.ts";
 import type { TraceFormat } from "./trace-options.ts";
 
@@ -43,13 +46,21 @@ function ndjsonSink(write: Write): Sink {
   };
 }
 
+/** The most interrupts whose lives are listed, and the most unfinished ones in JSON. */
+const MOST_LISTED = 10_000;
+
 /** Events as they come, then the interrupts, and what they come to. */
 class TableSink implements Sink {
   readonly #view: View;
   readonly #statsOnly: boolean;
   readonly #write: Write;
   readonly #rows: Rows<TraceEvent>;
-  readonly #joiner = new ChainJoiner();
+  readonly #tally = new Tally();
+  readonly #listed = new FirstChains(MOST_LISTED);
+  readonly #joiner = new ChainJoiner((chain) => {
+    this.#tally.add(chain);
+    if (!this.#statsOnly) this.#listed.add(chain);
+  });
   #events = 0;
 
   constructor(view: View, statsOnly: boolean, write: Write) {
@@ -70,11 +81,14 @@ class TableSink implements Sink {
   }
 
   end(summary: TraceSummary | null): void {
-    const chains = this.#joiner.finish();
+    this.#joiner.finish();
     if (!this.#statsOnly) {
+      const chains = this.#joiner.numbered(this.#listed.kept);
       this.#write(chains.length === 0 ? "\n" : `\n${renderChains(chains, this.#view)}\n`);
+      const more = this.#listed.count - chains.length;
+      if (more > 0) this.#write(`${count(more, "more interrupt")} not listed\n\n`);
     }
-    this.#write(renderStatistics(chains, { events: this.#events, summary }, this.#view));
+    this.#write(renderStatistics(this.#tally, { events: this.#events, summary }, this.#view));
   }
 }
 
@@ -83,13 +97,19 @@ interface TraceStatistics {
   trace: TraceHeader;
   summary: TraceSummary | null;
   interrupts: Record<Chain["outcome"], number>;
-  statistics: ReturnType<typeof statisticsOf>;
+  statistics: ChainStatistics[];
+  /** The first {@link MOST_LISTED}; `interrupts` has the number of all. */
   unfinished: Chain[];
 }
 
 class JsonStatisticsSink implements Sink {
   readonly #write: Write;
-  readonly #joiner = new ChainJoiner();
+  readonly #tally = new Tally();
+  readonly #unfinished = new FirstChains(MOST_LISTED);
+  readonly #joiner = new ChainJoiner((chain) => {
+    this.#tally.add(chain);
+    if (chain.outcome === "unfinished") this.#unfinished.add(chain);
+  });
   #header!: TraceHeader;
 
   constructor(write: Write) {
@@ -105,13 +125,13 @@ class JsonStatisticsSink implements Sink {
   }
 
   end(summary: TraceSummary | null): void {
-    const chains = this.#joiner.finish();
+    this.#joiner.finish();
     const result: TraceStatistics = {
       trace: this.#header,
       summary,
-      interrupts: outcomesOf(chains),
-      statistics: statisticsOf(chains),
-      unfinished: chains.filter(({ outcome }) => outcome === "unfinished"),
+      interrupts: this.#tally.outcomes,
+      statistics: this.#tally.statistics(),
+      unfinished: this.#joiner.numbered(this.#unfinished.kept),
     };
     this.#write(`${JSON.stringify(result)}\n`);
   }
@@ -136,6 +156,15 @@ const PICTURES: Record<Exclude<TraceFormat, "table" | "ndjson">, Draw> = {
   ],
 };
 
+/** Pictures are made from the whole trace, which takes some 700 bytes an event. */
+const MOST_DRAWN = 1_000_000;
+
+function tooManyToDraw(): KvmIrqError {
+  return new KvmIrqError("unsupported", `a picture takes at most ${MOST_DRAWN} events`, {
+    hint: "narrow it with --gsi, --vector or --for, or use --json or --stats-only, which take any number",
+  });
+}
+
 class PictureSink implements Sink {
   readonly #draw: Draw;
   readonly #write: Write;
@@ -152,6 +181,7 @@ class PictureSink implements Sink {
   }
 
   push(event: TraceEvent): void {
+    if (this.#events.length === MOST_DRAWN) throw tooManyToDraw();
     this.#events.push(event);
   }
 

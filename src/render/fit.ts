@@ -8,7 +8,8 @@ export function width(line: string): number {
 
 /** Cuts a line to so many columns; an ellipsis says where it was cut. */
 export function crop(line: string, columns: number): string {
-  if (width(line) <= columns) return line;
+  // A colour takes letters and no columns: what has few enough letters fits, and most lines do.
+  if (line.length <= columns || width(line) <= columns) return line;
   return columns < 1 ? "" : `${sliceAnsi(line, 0, columns - 1)}…`;
 }
 

@@ -1,4 +1,5 @@
-import { beginOf, type Chain } from "../trace/x86/chain.ts";
+import { beginOf } from "../trace/x86/chain.ts";
+import type { Unfinished } from "../trace/x86/tally.ts";
 import { width } from "./fit.ts";
 import { type Column, table } from "./table.ts";
 import { stamp } from "./trace.ts";
@@ -10,15 +11,15 @@ import type { View } from "./view.ts";
  * Interrupts that never came to their end, those that stopped alike together; where the terminal is too
  * narrow, the reasons stand below.
  */
-export function renderUnfinished(chains: readonly Chain[], view: View): string {
-  const place = placeColumns(chains);
+export function renderUnfinished(unfinished: readonly Unfinished[], view: View): string {
+  const place = placeColumns(unfinished.map(({ first }) => first));
   const columns: Column[] = [
     ...place.columns,
     { head: "COUNT", align: "right" },
     { head: "FIRST (s)", align: "right", expendable: 1 },
     { head: "STOPPED AT" },
   ];
-  const rows = alike(chains).map(([first, count]) => {
+  const rows = unfinished.map(({ first, count }) => {
     const { at, why } = first.stopped!;
     const cells = [...place.cells(first), String(count), stamp(beginOf(first)), view.paint.red(at)];
     return { cells, why };
@@ -33,15 +34,4 @@ export function renderUnfinished(chains: readonly Chain[], view: View): string {
   const [heading, ...lines] = table(columns, cells, view).trimEnd().split("\n");
   const below = lines.map((line, index) => `${line}\n${wrap(rows[index]!.why, view.columns)}`);
   return `${[heading, ...below].join("\n")}\n`;
-}
-
-/** Groups what differs in time alone: the first of each, and how many. */
-function alike(chains: readonly Chain[]): [first: Chain, count: number][] {
-  const groups = new Map<string, [Chain, number]>();
-  for (const chain of chains) {
-    const { process, gsi, vector, delivery_mode, route, stopped } = chain;
-    const key = [process, gsi, vector, delivery_mode, route, stopped?.at, stopped?.why].join();
-    groups.set(key, [groups.get(key)?.[0] ?? chain, (groups.get(key)?.[1] ?? 0) + 1]);
-  }
-  return [...groups.values()];
 }

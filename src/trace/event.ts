@@ -52,30 +52,36 @@ export interface TraceSummary {
   duration: number;
 }
 
-/** A number out of a record's fields; 0 when the kernel's format has no such field. */
+/** A number out of a record's fields; 0 when the kernel's format has no such field, or it is none. */
 export function numberArg(event: TraceEvent, name: string): number {
-  return Number(event.args[name] ?? 0);
+  const value = event.args[name];
+  return typeof value === "number" ? value : Number(value ?? 0) || 0;
 }
 
 /**
- * An argument of 64 bits; zero for an event without it.
+ * The two words of an argument of 64 bits; zero for an event without it.
  *
  * @throws KvmIrqError `bad-input` for what no kernel puts there, but a file may.
  */
-export function bigintArg(event: TraceEvent, name: string): bigint {
+export function wordsArg(event: TraceEvent, name: string): [low: number, high: number] {
   const value = event.args[name] ?? 0;
-  if (typeof value === "number" || (typeof value === "string" && /^0x[0-9a-f]{1,16}$/.test(value)))
-    return BigInt(value);
+  // Most fit into a number, and a BigInt of each would take longer than all else that is done with it.
+  if (typeof value === "number" && value >= 0) return [value >>> 0, Math.floor(value / 2 ** 32) >>> 0];
+  if (typeof value === "string" && /^0x[0-9a-f]{1,16}$/.test(value)) {
+    return [Number(BigInt(value) & 0xffff_ffffn), Number(BigInt(value) >> 32n)];
+  }
   throw new KvmIrqError(
     "bad-input",
     `the trace has a ${event.event} whose ${name} is ${JSON.stringify(value)}, not a number`,
   );
 }
 
+const CONTEXT_CODES = { hardirq: 1, softirq: 2, nmi: 3 } as const;
+
 /**
  * Events of one strand follow each other in program order: those of a thread, and apart from them those of
- * the interrupts that hit it.
+ * the interrupts that hit it. All idle threads have the number 0, and are told apart by their CPUs.
  */
-export function strandOf(event: TraceEvent): string {
-  return `${event.pid}${event.context ?? ""}${event.pid === 0 ? `@${event.cpu}` : ""}`;
+export function strandOf({ pid, cpu, context }: TraceEvent): number {
+  return (pid === 0 ? -1 - cpu : pid) * 4 + (context === undefined ? 0 : CONTEXT_CODES[context]);
 }

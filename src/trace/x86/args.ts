@@ -1,5 +1,5 @@
 import { decodeRedirectionEntry, type RedirectionEntry } from "../../abi/x86/ioapic.ts";
-import { bigintArg, numberArg, type TraceEvent } from "../event.ts";
+import { numberArg, type TraceEvent, wordsArg } from "../event.ts";
 
 /** Everything that KVM tells of an interrupt's life on x86, as `events/kvm/` names it. */
 export const INTERRUPT_EVENTS = [
@@ -18,8 +18,8 @@ export const INTERRUPT_EVENTS = [
 
 /** The redirection entry that `kvm_ioapic_set_irq` and `kvm_ioapic_delayed_eoi_inj` carry as `e`. */
 export function redirectionOf(event: TraceEvent): RedirectionEntry {
-  const bits = bigintArg(event, "e");
-  return decodeRedirectionEntry(Number(bits & 0xffff_ffffn), Number(bits >> 32n));
+  const [low, high] = wordsArg(event, "e");
+  return decodeRedirectionEntry(low, high);
 }
 
 /**
@@ -40,15 +40,16 @@ export function vectorOf(event: TraceEvent): number | undefined {
     case "kvm_ioapic_delayed_eoi_inj":
       return redirectionOf(event).vector;
     case "kvm_msi_set_irq":
-      return Number(messageOf(event).data & 0xffn);
+      return messageOf(event).data & 0xff;
     default:
       return undefined;
   }
 }
 
-/** The message of a `kvm_msi_set_irq`. */
-export function messageOf(event: TraceEvent): { address: bigint; data: bigint } {
-  return { address: bigintArg(event, "address"), data: bigintArg(event, "data") };
+/** The message of a `kvm_msi_set_irq`; of the data KVM's own 32 bits. */
+export function messageOf(event: TraceEvent): { address: bigint; data: number } {
+  const [low, high] = wordsArg(event, "address");
+  return { address: (BigInt(high) << 32n) | BigInt(low), data: wordsArg(event, "data")[0] };
 }
 
 /** A vector as the manuals write it: 0x34. */

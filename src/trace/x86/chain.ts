@@ -53,3 +53,19 @@ export function stepReached({ steps }: Pick<Chain, "steps">): Step {
 export function beginOf({ steps }: Pick<Chain, "steps">): number {
   return Math.min(...Object.values(steps));
 }
+
+const ROUTES = ["pic", "ioapic", "msi", "local", "none"] as const satisfies Route[];
+
+/** What tells the interrupts of one place from others; a number where all of it fits into one, since that is faster. */
+export function placeOf({ process, gsi, vector, delivery_mode, route }: Chain): number | string {
+  if (
+    delivery_mode !== null ||
+    (gsi ?? 0) >= 2 ** 12 ||
+    (vector ?? 0) >= 2 ** 8 ||
+    (process ?? 0) > 2 ** 22
+  ) {
+    return `${process} ${gsi} ${vector} ${delivery_mode} ${route}`;
+  }
+  const line = ((process ?? -1) + 1) * 2 ** 13 + (gsi ?? -1) + 1;
+  return (line * 2 ** 10 + (vector ?? -2) + 2) * 8 + ROUTES.indexOf(route);
+}

@@ -1,6 +1,7 @@
 import { type ArgValue, numberArg, strandOf, type TraceEvent } from "../event.ts";
 import { apicOf, gsiOfAck, isIoapicAck, redirectionOf, vectorOf } from "./args.ts";
 import type { Chain } from "./chain.ts";
+import type { Life, Line } from "./life.ts";
 import { OpenChains } from "./open-chains.ts";
 import { maySendMsi, newRaise, type Raise, refusalOf } from "./raise.ts";
 import { UnansweredMsis } from "./unanswered-msis.ts";
@@ -13,9 +14,11 @@ import { vectorlessModeOf, whyNothing } from "./vectorless.ts";
  * @returns chains in the order in which they began.
  */
 export function chainsOf(events: Iterable<TraceEvent>): Chain[] {
-  const joiner = new ChainJoiner();
+  const chains: Chain[] = [];
+  const joiner = new ChainJoiner((chain) => chains.push(chain));
   for (const event of events) joiner.push(event);
-  return joiner.finish();
+  joiner.finish();
+  return joiner.numbered(chains);
 }
 
 const PENDING_IN_APIC = "pending in the local APIC already";
@@ -24,8 +27,13 @@ const PENDING_IN_APIC = "pending in the local APIC already";
 interface Strand {
   raise?: Raise | undefined;
   /** The chain whose EOI it has just told of. */
-  ended?: Chain | undefined;
+  ended?: Life | undefined;
 }
+
+/** Threads, lines and the like that are remembered at most; a host has fewer. */
+const MOST_REMEMBERED = 100_000;
+/** The most interrupts of a line that is up; its fall is the last step of each. */
+const MOST_OF_A_LINE = 10_000;
 
 /**
  * Joins events into chains, one event at a time.
@@ -35,21 +43,26 @@ interface Strand {
  * oldest interrupt that waits for it.
  */
 export class ChainJoiner {
-  readonly #chains = new OpenChains();
+  readonly #chains: OpenChains;
   readonly #unanswered = new UnansweredMsis();
-  readonly #strands = new Map<string, Strand>();
+  readonly #strands = new Map<number, Strand>();
   /** Lines that are up, with the chains that came of it. */
-  readonly #lines = new Map<string, Chain[]>();
-  readonly #lineOfChain = new WeakMap<Chain, string>();
+  readonly #lines = new Map<Line, Life[]>();
   /** The local APIC that each vCPU's thread has. */
   readonly #apicOfThread = new Map<number, number>();
   /** The vector base of each PIC that gave it away. */
   readonly #picBase = new Map<string, number>();
 
+  /**
+   * @param onChain gets each chain once it is over and {@link SETTLED_AFTER} more are, or at the end; its `id` tells
+   *   which began first. What is kept does not grow with the trace.
+   */
+  constructor(onChain: (chain: Chain) => void) {
+    this.#chains = new OpenChains(onChain, (chain) => this.#unanswered.isLook(chain));
+  }
+
   push(event: TraceEvent): void {
-    const key = strandOf(event);
-    const strand = this.#strands.get(key) ?? {};
-    this.#strands.set(key, strand);
+    const strand = this.#strandOf(event);
     const { ended } = strand;
     strand.ended = undefined;
     switch (event.event) {
@@ -92,17 +105,34 @@ export class ChainJoiner {
     }
   }
 
-  /** @returns every chain; those that are not over are `unfinished`. */
-  finish(): Chain[] {
+  #strandOf(event: TraceEvent): Strand {
+    const key = strandOf(event);
+    const known = this.#strands.get(key);
+    if (known !== undefined) return known;
+    const strand: Strand = {};
+    this.#strands.set(key, strand);
+    const forgotten = forgetOldest(this.#strands, MOST_REMEMBERED);
+    if (forgotten !== undefined) this.#settle(forgotten);
+    return strand;
+  }
+
+  /** Hands on every chain that was not yet; those that are not over are `unfinished`. */
+  finish(): void {
     for (const strand of this.#strands.values()) this.#settle(strand);
-    for (const chain of this.#unanswered.looks()) this.#chains.drop(chain);
-    return this.#chains.finish();
+    this.#chains.finish();
+  }
+
+  /** Chains that were handed on, in the order in which they began, numbered without gaps. */
+  numbered(chains: readonly Chain[]): Chain[] {
+    return this.#chains.numbered(chains);
   }
 
   #raise(event: TraceEvent, strand: Strand): void {
     const line = lineOf(event);
     strand.raise = newRaise(event, numberArg(event, "gsi"), this.#lines.has(line));
-    if (!strand.raise.wasUp) this.#lines.set(line, []);
+    if (strand.raise.wasUp) return;
+    this.#lines.set(line, []);
+    forgetOldest(this.#lines, MOST_REMEMBERED);
   }
 
   #lower(event: TraceEvent): void {
@@ -134,7 +164,7 @@ export class ChainJoiner {
   }
 
   /** Begins a chain that came of a rise. */
-  #begin(raise: Raise, known: Pick<Chain, "route"> & Partial<Chain>): Chain {
+  #begin(raise: Raise, known: Pick<Chain, "route"> & Partial<Chain>): Life {
     const { process, time } = raise.event;
     const steps = { raised: time, ...known.steps };
     const chain = this.#chains.begin({ process, gsi: raise.gsi, ...known, steps });
@@ -143,7 +173,7 @@ export class ChainJoiner {
   }
 
   /** A local APIC's interrupt that came between a rise and its end was not the rise's after all. */
-  #disown(chain: Chain, raise: Raise): void {
+  #disown(chain: Life, raise: Raise): void {
     raise.accepted.splice(raise.accepted.indexOf(chain), 1);
     if (chain.delivery_mode !== null) this.#chains.drop(chain);
     delete chain.steps.raised;
@@ -151,8 +181,8 @@ export class ChainJoiner {
     chain.route = "local";
     chain.gsi = null;
     const line = this.#lines.get(lineOf(raise.event));
-    line?.splice(line.indexOf(chain), 1);
-    this.#lineOfChain.delete(chain);
+    if (line?.includes(chain)) line.splice(line.indexOf(chain), 1);
+    chain.line = undefined;
   }
 
   #picAnswers(event: TraceEvent, raise: Raise): void {
@@ -184,7 +214,7 @@ export class ChainJoiner {
       else if (coalesced)
         this.#chains.end(chain, "unfinished", "refused: the local APIC is software-disabled");
     }
-    if (!coalesced && own.length === 1) this.#chains.isTaken(own[0]!);
+    if (!coalesced && own.length === 1) own[0]!.isTaken = true;
     if (own.length > 0) return;
     raise.coalesced ||= coalesced;
     if (entry.mask) raise.refusals.push("masked in the IOAPIC");
@@ -194,7 +224,7 @@ export class ChainJoiner {
       raise.refusals.push("not delivered by the IOAPIC: remote IRR set, or no local APIC at the destination");
   }
 
-  #apicAccepts(event: TraceEvent, strand: Strand, ended: Chain | undefined): void {
+  #apicAccepts(event: TraceEvent, strand: Strand, ended: Life | undefined): void {
     const { raise } = strand;
     const vector = vectorOf(event)!;
     const delivery_mode = vectorlessModeOf(event);
@@ -207,7 +237,7 @@ export class ChainJoiner {
       trigger: numberArg(event, "tm") === 0 ? ("edge" as const) : ("level" as const),
       steps: { accepted: event.time },
     };
-    let chain: Chain;
+    let chain: Life;
     if (raise !== undefined && raise.msi?.vector === vector) {
       chain = this.#begin(raise, { ...known, route: "msi" });
       raise.accepted.push(chain);
@@ -226,7 +256,7 @@ export class ChainJoiner {
   }
 
   /** What has no vector is over once a local APIC has taken it: KVM tells no more of it. */
-  #endVectorless(chain: Chain, isRefused = false): void {
+  #endVectorless(chain: Life, isRefused = false): void {
     const refusal = isRefused ? "refused by the local APIC" : undefined;
     const why = whyNothing(chain.delivery_mode!) ?? refusal;
     this.#chains.end(chain, why === undefined ? "complete" : "unfinished", why);
@@ -236,8 +266,8 @@ export class ChainJoiner {
   #acceptAlone(
     event: TraceEvent,
     known: Partial<Chain> & Pick<Chain, "steps">,
-    ended: Chain | undefined,
-  ): Chain {
+    ended: Life | undefined,
+  ): Life {
     const again = ended?.vector === known.vector && ended?.trigger === "level";
     const chain = this.#chains.begin({
       process: event.process,
@@ -251,15 +281,16 @@ export class ChainJoiner {
   }
 
   /** The fall of the line will be the chain's. */
-  #tie(chain: Chain, line: string): void {
-    this.#lines.get(line)?.push(chain);
-    this.#lineOfChain.set(chain, line);
+  #tie(chain: Life, line: Line): void {
+    const tied = this.#lines.get(line);
+    tied?.push(chain);
+    if (tied !== undefined && tied.length > MOST_OF_A_LINE) tied.shift();
+    chain.line = line;
   }
 
   /** What will lower the line of one chain will lower that of its successor. */
-  #follow(chain: Chain, successor: Chain): void {
-    const line = this.#lineOfChain.get(chain);
-    if (line !== undefined && chain.steps.lowered === undefined) this.#tie(successor, line);
+  #follow(chain: Life, successor: Life): void {
+    if (chain.line !== undefined && chain.steps.lowered === undefined) this.#tie(successor, chain.line);
   }
 
   #handToCpu(event: TraceEvent): void {
@@ -282,7 +313,14 @@ export class ChainJoiner {
     chain.steps.injected = time;
     chain.vector = vector;
     chain.process = process;
-    if (chain.apic !== null) this.#apicOfThread.set(pid, chain.apic);
+    this.#chains.place(chain);
+    if (chain.apic !== null) this.#isThreadOf(pid, chain.apic);
+  }
+
+  #isThreadOf(pid: number, apic: number): void {
+    if (this.#apicOfThread.get(pid) === apic) return;
+    this.#apicOfThread.set(pid, apic);
+    forgetOldest(this.#apicOfThread, MOST_REMEMBERED);
   }
 
   #runsVcpu(event: TraceEvent): void {
@@ -290,37 +328,26 @@ export class ChainJoiner {
     this.#unanswered.isVcpu(event);
   }
 
-  #waitingFor(vector: number, { process, pid }: TraceEvent): Chain | undefined {
-    const apic = this.#apicOfThread.get(pid);
-    const waits = (chain: Chain) => chain.steps.accepted !== undefined && chain.steps.injected === undefined;
+  #waitingFor(vector: number, { process, pid }: TraceEvent): Life | undefined {
+    const fromPin = ({ route, gsi, steps }: Life) => {
+      if (steps.accepted === undefined || steps.injected !== undefined || route !== "pic") return false;
+      const base = this.#picBase.get(picOf(process, gsi!));
+      return base === undefined || base === vector - (vector % 8);
+    };
     return (
-      this.#chains.find(
-        process,
-        (chain) => waits(chain) && chain.vector === vector && (apic === undefined || chain.apic === apic),
-      ) ??
-      this.#chains.find(process, (chain) => {
-        if (!waits(chain) || chain.route !== "pic" || chain.gsi! % 8 !== vector % 8) return false;
-        const base = this.#picBase.get(picOf(process, chain.gsi!));
-        return base === undefined || base === vector - (vector % 8);
-      })
+      this.#chains.waitingFor(process, vector, this.#apicOfThread.get(pid)) ??
+      this.#chains.ofPic(process, vector, fromPin)
     );
   }
 
-  #endOfInterrupt(event: TraceEvent): Chain | undefined {
+  #endOfInterrupt(event: TraceEvent): Life | undefined {
     const { process, pid, time } = event;
     const vector = vectorOf(event)!;
     const apic = apicOf(event);
     this.#runsVcpu(event);
-    this.#apicOfThread.set(pid, apic);
-    const inService = (chain: Chain) =>
-      chain.route !== "pic" && chain.vector === vector && (chain.apic === null || chain.apic === apic);
+    this.#isThreadOf(pid, apic);
     const chain =
-      this.#chains.find(
-        process,
-        (candidate) => inService(candidate) && candidate.steps.injected !== undefined,
-      ) ??
-      this.#chains.find(process, inService) ??
-      this.#chains.unmerge({ process, vector, apic });
+      this.#chains.endedBy(process, vector, apic) ?? this.#chains.unmerge({ process, vector, apic });
     if (chain === undefined) return undefined;
     chain.steps.eoi = time;
     chain.apic = apic;
@@ -333,8 +360,8 @@ export class ChainJoiner {
     const { process, time } = event;
     const gsi = gsiOfAck(event);
     const chain =
-      this.#chains.find(process, (candidate) => candidate.route === "pic" && candidate.gsi === gsi) ??
-      this.#chains.find(process, (candidate) => wasTakenFromPin(candidate, gsi));
+      this.#chains.ofPic(process, gsi, (candidate) => candidate.gsi === gsi) ??
+      this.#chains.injectedFrom(process, gsi);
     if (chain === undefined) return;
     chain.steps.acknowledged = time;
     chain.route = "pic";
@@ -342,11 +369,12 @@ export class ChainJoiner {
     this.#chains.isVmm(process);
     this.#chains.end(chain);
     if (chain.vector !== null) this.#picBase.set(picOf(process, gsi), chain.vector - (chain.vector % 8));
-    const isUp = this.#lineOfChain.has(chain) && chain.steps.lowered === undefined;
+    forgetOldest(this.#picBase, MOST_REMEMBERED);
+    const isUp = chain.line !== undefined && chain.steps.lowered === undefined;
     if (chain.trigger === "level" && isUp) this.#presentAgain(chain, time);
   }
 
-  #presentAgain(chain: Chain, time: number): void {
+  #presentAgain(chain: Life, time: number): void {
     const { process, gsi } = chain;
     const steps = { accepted: time };
     this.#follow(
@@ -356,19 +384,24 @@ export class ChainJoiner {
   }
 }
 
-function ioapicAcknowledges(event: TraceEvent, ended: Chain | undefined): Chain | undefined {
+function ioapicAcknowledges(event: TraceEvent, ended: Life | undefined): Life | undefined {
   if (ended !== undefined) ended.steps.acknowledged ??= event.time;
   return ended;
 }
 
-/** Whether a vCPU took this chain's vector without anything seen of its line, and it may be this pin's. */
-function wasTakenFromPin({ route, apic, vector, steps }: Chain, gsi: number): boolean {
-  return route === "local" && apic === null && steps.injected !== undefined && vector! % 8 === gsi % 8;
+/** Forgets what a map has had longest, when it holds more than so much. @returns what was forgotten. */
+function forgetOldest<K, V>(map: Map<K, V>, most: number): V | undefined {
+  if (map.size <= most) return undefined;
+  const [key, value] = map.entries().next().value!;
+  map.delete(key);
+  return value;
 }
 
 /** A line is a VM's, a GSI's and a source's: the levels of all sources together make the GSI's. */
-function lineOf(event: TraceEvent): string {
-  return `${event.process} ${numberArg(event, "gsi")} ${numberArg(event, "irq_source_id")}`;
+function lineOf(event: TraceEvent): Line {
+  const [gsi, source] = [numberArg(event, "gsi"), numberArg(event, "irq_source_id")];
+  if (gsi >= 2 ** 12 || source >= 2 ** 8) return `${event.process} ${gsi} ${source}`;
+  return (((event.process ?? -1) + 1) * 2 ** 12 + gsi) * 2 ** 8 + source;
 }
 
 function picOf(process: number | null, gsi: number): string {

@@ -26,7 +26,7 @@ export function detailOf(event: TraceEvent): string {
     }
     case "kvm_msi_set_irq": {
       const { address, data } = messageOf(event);
-      return `vector ${vectorText(vectorOf(event)!)} address ${hex(address)} data ${hex(data)}${modeText(event)}`;
+      return `vector ${vectorText(vectorOf(event)!)} address ${hex(address)} data ${hex(BigInt(data))}${modeText(event)}`;
     }
     case "kvm_apic_accept_irq":
     case "kvm_apicv_accept_irq":

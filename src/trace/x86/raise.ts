@@ -1,5 +1,5 @@
 import type { TraceEvent } from "../event.ts";
-import type { Chain } from "./chain.ts";
+import type { Life } from "./life.ts";
 import type { VectorlessMode } from "./vectorless.ts";
 
 /**
@@ -15,9 +15,9 @@ export interface Raise {
   /** The line was up already. */
   wasUp: boolean;
   /** The chains that came of it. */
-  accepted: Chain[];
+  accepted: Life[];
   /** Those of them that a local APIC accepted and the IOAPIC has not spoken of yet, by what vector. */
-  unclaimed: Map<Chain, number>;
+  unclaimed: Map<Life, number>;
   /** Whether a PIC has spoken, and whether the IOAPIC has. */
   picAnswered: boolean;
   ioapicAnswered: boolean;

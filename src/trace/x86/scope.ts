@@ -70,7 +70,7 @@ export class ScopeFilter {
   readonly #gsis: Set<number>;
   readonly #vectors: Set<number>;
   /** The GSI that each strand is raising or lowering. */
-  readonly #raising = new Map<string, number>();
+  readonly #raising = new Map<number, number>();
 
   constructor(scope: Scope) {
     this.#scope = scope;
@@ -82,9 +82,9 @@ export class ScopeFilter {
    * @param events in the order of time. What one batch teaches holds for the whole of it and for later ones.
    * @returns those that belong to the scope.
    */
-  filter(events: readonly TraceEvent[]): TraceEvent[] {
+  filter(events: readonly TraceEvent[]): readonly TraceEvent[] {
     const { gsis, vectors } = this.#scope;
-    if (gsis.length === 0 && vectors.length === 0) return [...events];
+    if (gsis.length === 0 && vectors.length === 0) return events;
     const lines = events.map((event) => this.#lineOf(event));
     events.forEach((event, index) => {
       this.#learn(event, lines[index]);

@@ -1,10 +1,10 @@
-import { beginOf, type Chain, type Route, STEPS, type Step } from "./chain.ts";
+import { beginOf, type Chain, placeOf, type Route, STEPS, type Step } from "./chain.ts";
 
 /** How a number of durations is spread, in nanoseconds. */
 export interface Distribution {
   count: number;
   min: number;
-  /** The nearest rank, as `p99` is: a duration that occurred. */
+  /** The nearest rank, as `p99` is: a duration that occurred, or one that is at most 0.4 % from it (see {@link Spread}). */
   median: number;
   p99: number;
   max: number;
@@ -31,16 +31,74 @@ export interface ChainStatistics {
 }
 
 /** What the times of chains say, for each VM, GSI, vector and route, in that order. */
-export function statisticsOf(chains: readonly Chain[]): ChainStatistics[] {
-  const groups = new Map<string, Chain[]>();
-  for (const chain of chains) {
-    const { process, gsi, vector, delivery_mode, route } = chain;
-    const place = [process, gsi, vector, delivery_mode, route].join();
-    const group = groups.get(place);
-    if (group === undefined) groups.set(place, [chain]);
-    else group.push(chain);
+export function statisticsOf(chains: Iterable<Chain>): ChainStatistics[] {
+  const collector = new StatisticsCollector();
+  for (const chain of chains) collector.add(chain);
+  return collector.result();
+}
+
+/** What is known of the chains of one place. */
+type Group = Omit<ChainStatistics, "between" | "total"> & {
+  between: Map<number, { from: Step; to: Step; times: Spread }>;
+  total: Spread;
+};
+
+/** Collects what the times of chains say; what it keeps does not grow with their number. */
+export class StatisticsCollector {
+  readonly #groups = new Map<number | string, Group>();
+
+  add(chain: Chain): void {
+    const group = this.#groupOf(chain);
+    group[chain.outcome]++;
+    if (chain.outcome === "complete") group.total.add(durationOf(chain));
+    let from: Step | undefined;
+    for (const to of WAY) {
+      if (chain.steps[to] === undefined) continue;
+      if (from !== undefined) intervalOf(group, from, to).add(chain.steps[to] - chain.steps[from]!);
+      from = to;
+    }
   }
-  return [...groups.values()].map(statisticsOfGroup).sort(byPlace);
+
+  #groupOf(chain: Chain): Group {
+    const place = placeOf(chain);
+    const known = this.#groups.get(place);
+    if (known !== undefined) return known;
+    const { process, gsi, vector, delivery_mode, route } = chain;
+    const counts = { complete: 0, coalesced: 0, posted: 0, unfinished: 0 };
+    const group = {
+      process,
+      gsi,
+      vector,
+      delivery_mode,
+      route,
+      ...counts,
+      between: new Map(),
+      total: new Spread(),
+    };
+    this.#groups.set(place, group);
+    return group;
+  }
+
+  result(): ChainStatistics[] {
+    return [...this.#groups.values()]
+      .map(({ between, total, ...group }) => ({
+        ...group,
+        between: [...between]
+          .sort(([one], [other]) => one - other)
+          .map(([, { from, to, times }]) => ({ from, to, times: times.distribution() })),
+        total: total.count === 0 ? null : total.distribution(),
+      }))
+      .sort(byPlace);
+  }
+}
+
+function intervalOf({ between }: Group, from: Step, to: Step): Spread {
+  const key = STEPS.indexOf(from) * STEPS.length + STEPS.indexOf(to);
+  const known = between.get(key);
+  if (known !== undefined) return known.times;
+  const times = new Spread();
+  between.set(key, { from, to, times });
+  return times;
 }
 
 function byPlace(one: ChainStatistics, other: ChainStatistics): number {
@@ -53,25 +111,6 @@ function byPlace(one: ChainStatistics, other: ChainStatistics): number {
   );
 }
 
-function statisticsOfGroup(chains: readonly Chain[]): ChainStatistics {
-  const [{ process, gsi, vector, delivery_mode, route }] = chains as [Chain];
-  const having = (outcome: Chain["outcome"]) => chains.filter((chain) => chain.outcome === outcome);
-  const complete = having("complete");
-  return {
-    process,
-    gsi,
-    vector,
-    delivery_mode,
-    route,
-    complete: complete.length,
-    coalesced: having("coalesced").length,
-    posted: having("posted").length,
-    unfinished: having("unfinished").length,
-    between: intervalsOf(chains),
-    total: complete.length === 0 ? null : distributionOf(complete.map(durationOf)),
-  };
-}
-
 /** The steps that make up the interrupt's own way; `lowered` is the line's and comes when it likes. */
 const WAY = STEPS.filter((step) => step !== "lowered");
 
@@ -80,47 +119,96 @@ function durationOf(chain: Chain): number {
   return Math.max(...WAY.map((step) => chain.steps[step] ?? 0)) - beginOf(chain);
 }
 
-function intervalsOf(chains: readonly Chain[]): ChainStatistics["between"] {
-  const times = new Map<string, { from: Step; to: Step; times: number[] }>();
-  for (const { steps } of chains) {
-    const taken = WAY.filter((step) => steps[step] !== undefined);
-    taken.slice(1).forEach((to, index) => {
-      const from = taken[index]!;
-      const key = `${WAY.indexOf(from)} ${WAY.indexOf(to)}`;
-      if (!times.has(key)) times.set(key, { from, to, times: [] });
-      times.get(key)!.times.push(steps[to]! - steps[from]!);
-    });
-  }
-  return [...times.keys()].sort().map((key) => {
-    const interval = times.get(key)!;
-    return { ...interval, times: distributionOf(interval.times) };
-  });
-}
-
 /**
  * How durations are spread.
  *
  * @param durations in nanoseconds, at least one.
  */
 export function distributionOf(durations: readonly number[]): Distribution {
-  const sorted = [...durations].sort((one, other) => one - other);
-  const rank = (share: number) => sorted[Math.max(Math.ceil(share * sorted.length) - 1, 0)]!;
-  return {
-    count: sorted.length,
-    min: sorted[0]!,
-    median: rank(0.5),
-    p99: rank(0.99),
-    max: sorted.at(-1)!,
-    histogram: histogramOf(sorted),
-  };
+  const spread = new Spread();
+  for (const duration of durations) spread.add(duration);
+  return spread.distribution();
 }
 
-function histogramOf(sorted: readonly number[]): Distribution["histogram"] {
-  const power = (duration: number) => Math.max(Math.floor(Math.log2(Math.max(duration, 1))), 0);
-  const first = power(sorted[0]!);
-  const counts = new Array<number>(power(sorted.at(-1)!) - first + 1).fill(0);
-  for (const duration of sorted) counts[power(duration) - first]!++;
-  return counts.map((count, index) => ({ from: 2 ** (first + index), count }));
+/** So many durations are kept as they are. */
+const MOST_EXACT = 1000;
+/** Of more, each power of two is divided into so many buckets; a bucket's middle is at most 0.4 % from what is in it. */
+const BUCKETS_OF_POWER = 128;
+
+/**
+ * Durations, counted in buckets that grow with them (log-linear, as in HdrHistogram): the first 1000 as they are,
+ * more in buckets of at most 1/128 of their durations.
+ */
+class Spread {
+  count = 0;
+  #min = Number.POSITIVE_INFINITY;
+  #max = Number.NEGATIVE_INFINITY;
+  /** How many there are of each duration, or in each bucket, by the least that it takes. */
+  #counts = new Map<number, number>();
+
+  add(duration: number): void {
+    this.count++;
+    if (duration < this.#min) this.#min = duration;
+    if (duration > this.#max) this.#max = duration;
+    if (this.count === MOST_EXACT + 1) this.#makeCoarse();
+    this.#put(this.count > MOST_EXACT ? bucketOf(duration) : duration, 1);
+  }
+
+  #put(value: number, count: number): void {
+    this.#counts.set(value, (this.#counts.get(value) ?? 0) + count);
+  }
+
+  #makeCoarse(): void {
+    const exact = this.#counts;
+    this.#counts = new Map();
+    for (const [duration, count] of exact) this.#put(bucketOf(duration), count);
+  }
+
+  distribution(): Distribution {
+    const sorted = [...this.#counts].sort(([one], [other]) => one - other);
+    return {
+      count: this.count,
+      min: this.#min,
+      median: this.#rank(sorted, 0.5),
+      p99: this.#rank(sorted, 0.99),
+      max: this.#max,
+      histogram: this.#histogram(sorted),
+    };
+  }
+
+  /** The nearest rank. */
+  #rank(sorted: readonly [value: number, count: number][], share: number): number {
+    let left = Math.max(Math.ceil(share * this.count), 1);
+    const [value] = sorted.find(([, count]) => {
+      left -= count;
+      return left <= 0;
+    })!;
+    if (this.count <= MOST_EXACT) return value;
+    const middle = Math.floor(value + (sizeOfBucket(value) - 1) / 2);
+    return Math.min(Math.max(middle, this.#min), this.#max);
+  }
+
+  #histogram(sorted: readonly [value: number, count: number][]): Distribution["histogram"] {
+    const first = powerOf(this.#min);
+    const counts = new Array<number>(powerOf(this.#max) - first + 1).fill(0);
+    for (const [value, count] of sorted) counts[powerOf(value) - first]! += count;
+    return counts.map((count, index) => ({ from: 2 ** (first + index), count }));
+  }
+}
+
+/** The power of two that a duration is at or above; 0 for those below 1. */
+function powerOf(duration: number): number {
+  return Math.max(Math.floor(Math.log2(Math.max(duration, 1))), 0);
+}
+
+/** The bucket of a duration, by the least that it takes. A power of two begins one. */
+function bucketOf(duration: number): number {
+  const size = sizeOfBucket(duration);
+  return Math.floor(duration / size) * size;
+}
+
+function sizeOfBucket(duration: number): number {
+  return Math.max(2 ** powerOf(duration) / BUCKETS_OF_POWER, 1);
 }
 
 const BARS = " ▁▂▃▄▅▆▇█";

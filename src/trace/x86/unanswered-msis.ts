@@ -20,8 +20,8 @@ interface Unanswered {
  * vectors' EOIs the VMM wants to hear of.
  */
 export class UnansweredMsis {
-  readonly #all: Unanswered[] = [];
-  readonly #lastOfStrand = new Map<string, Unanswered>();
+  readonly #all = new Map<Chain, Unanswered>();
+  readonly #lastOfStrand = new Map<number, Unanswered>();
   readonly #vcpuThreads = new Set<number>();
 
   /** Remembers that the thread of this event runs a vCPU. */
@@ -38,13 +38,15 @@ export class UnansweredMsis {
       now.isLook = true;
     }
     this.#lastOfStrand.set(strandOf(event), now);
-    this.#all.push(now);
+    this.#all.set(chain, now);
   }
 
-  /** @returns the chains of those that were not sent, as far as can be told when all events are known. */
-  looks(): Chain[] {
-    const looks = this.#all.filter(({ event, isLook }) => isLook || this.#vcpuThreads.has(event.pid));
-    return looks.map(({ chain }) => chain);
+  /** Whether a chain is one of those that were not sent, as far as can be told now. It is asked for once. */
+  isLook(chain: Chain): boolean {
+    const unanswered = this.#all.get(chain);
+    if (unanswered === undefined) return false;
+    this.#all.delete(chain);
+    return unanswered.isLook || this.#vcpuThreads.has(unanswered.event.pid);
   }
 }
 

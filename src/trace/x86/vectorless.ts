@@ -13,8 +13,7 @@ export type VectorlessMode = "smi" | "reserved-3" | "nmi" | "init" | "sipi" | "e
  * vector; else `null`. Message data and `dm` have the mode in the same bits, 8 to 10.
  */
 export function vectorlessModeOf(event: TraceEvent): VectorlessMode | null {
-  const bits =
-    event.event === "kvm_msi_set_irq" ? Number(messageOf(event).data & 0xfffn) : numberArg(event, "dm");
+  const bits = event.event === "kvm_msi_set_irq" ? messageOf(event).data : numberArg(event, "dm");
   const word = DELIVERY_MODES[(bits >> 8) & 7]!;
   const mode = word === "reserved-6" ? "sipi" : word;
   return mode === "fixed" || mode === "lowest-priority" ? null : mode;

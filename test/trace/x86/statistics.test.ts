@@ -33,6 +33,26 @@ describe("a distribution", () => {
     );
   });
 
+  test("of many durations is counted in all, exact at its ends, and its ranks are within 0.4 %", () => {
+    const random = fc.sample(fc.integer({ min: 1, max: 2 ** 40 }), { numRuns: 20_000, seed: 10 });
+    for (const durations of [random, random.map((duration) => duration % 5000)]) {
+      const sorted = [...durations].sort((one, other) => one - other);
+      const { count, min, median, p99, max, histogram } = distributionOf(durations);
+      expect([count, min, max]).toEqual([20_000, sorted[0], sorted.at(-1)]);
+      for (const [found, exact] of [
+        [median, sorted[9999]!],
+        [p99, sorted[19_799]!],
+      ] as const) {
+        expect(Math.abs(found - exact)).toBeLessThanOrEqual(exact * 0.004);
+      }
+      expect(histogram.reduce((sum, bucket) => sum + bucket.count, 0)).toBe(20_000);
+      for (const { from, count } of histogram) {
+        const least = from === 1 ? 0 : from;
+        expect(count).toBe(sorted.filter((one) => one >= least && one < 2 * from).length);
+      }
+    }
+  });
+
   test("is a row of bars as text, blank where there is none", () => {
     expect(histogramText(distributionOf([1, 2, 2, 8, 8, 8, 8]).histogram)).toBe("▂▄ █");
   });
