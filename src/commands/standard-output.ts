@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { fstatSync, writeSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
 import { guarded, printable } from "../abi/printable.ts";
@@ -47,6 +48,11 @@ export async function endWithoutReader(): Promise<void> {
     if (isAbandoned(STDOUT))
       process.stdout.emit("error", Object.assign(new Error("EPIPE"), { code: "EPIPE" }));
   }, LOOK_EVERY_MS).unref();
+}
+
+/** Resolves once standard output has taken what was written: a reader may be slow. */
+export async function stdoutTaken(): Promise<void> {
+  if (process.stdout.writableNeedDrain) await once(process.stdout, "drain");
 }
 
 /** What is said when standard output takes no more. */

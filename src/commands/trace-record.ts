@@ -27,7 +27,7 @@ const SETTLE_MS = 50;
  * Records into a sink: for a time, around a command, or until the signal or the end of the traced process.
  *
  * @param command none means no command.
- * @param commandStdout where the command's output goes.
+ * @param commandStdout where the command's output goes. @param onBatch called after each batch of events.
  * @returns the exit status: the command's, 130 when interrupted, else 0.
  * @throws KvmIrqError `trace-unavailable`, `no-process`, `no-session`; `usage` for a command that can't be
  *   started. The sink is then not to be used.
@@ -35,7 +35,11 @@ const SETTLE_MS = 50;
 export async function recordInto(
   sink: Sink,
   options: TraceOptions,
-  { command, commandStdout }: { command: readonly string[]; commandStdout: 1 | 2 },
+  {
+    command,
+    commandStdout,
+    onBatch,
+  }: { command: readonly string[]; commandStdout: 1 | 2; onBatch: () => Promise<void> },
   context: Context,
 ): Promise<number> {
   const subject = await subjectOf(options, context);
@@ -57,7 +61,7 @@ export async function recordInto(
   };
   try {
     const summary = await record(
-      { ...recordOptions(subject, options), signal: end.signal, onStart },
+      { ...recordOptions(subject, options), signal: end.signal, onStart, onBatch },
       (event) => {
         if (begun) sink.push(event);
       },

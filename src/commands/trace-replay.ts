@@ -1,34 +1,103 @@
-import { readInput } from "../target/input.ts";
-import { readTrace, type Trace } from "../trace/ndjson.ts";
-import { type Scope, ScopeFilter } from "../trace/x86/scope.ts";
+import { addAbortSignal } from "node:stream";
+import { KvmIrqError } from "../abi/error.ts";
+import { openInput, unreadable } from "../target/input.ts";
+import type { TraceEvent } from "../trace/event.ts";
+import { TraceParser } from "../trace/ndjson.ts";
+import { type Learned, type Scope, ScopeFilter } from "../trace/x86/scope.ts";
 import type { Sink } from "./trace-sinks.ts";
 
-/** Traces of hours are large. */
-const MOST_BYTES = 2 ** 31;
+/** How many events are read before those before them are shown. */
+const LOOK_AHEAD = 8192;
 
 /**
- * Reads a saved trace.
+ * Opens a saved trace.
  *
  * @param path `-` for stdin.
- * @throws KvmIrqError `no-file`, `bad-input`.
+ * @returns reads it into a sink; resolves to the exit status: 130 when interrupted, else 0.
+ * @throws KvmIrqError `no-file`, and when read `bad-input`.
  */
-export async function readSaved(path: string): Promise<Trace> {
-  return readTrace(linesOf(readInput(path, MOST_BYTES)));
+export function openSaved(
+  path: string,
+  signal: AbortSignal,
+): (sink: Sink, scope: Scope, onBatch: () => Promise<void>) => Promise<number> {
+  const chunks = openInput(path);
+  addAbortSignal(signal, chunks);
+  return async (sink, scope, onBatch) => {
+    const replay = new Replay(sink, new ScopeFilter(scope));
+    try {
+      for await (const lines of linesOf(chunks, (bytes) => replay.parser.checkLength(bytes))) {
+        for (const line of lines) replay.parser.push(line);
+        if (replay.handOn()) await onBatch();
+        if (signal.aborted) return 130;
+      }
+    } catch (error) {
+      if (signal.aborted) return 130;
+      throw error instanceof KvmIrqError ? error : unreadable(path, error);
+    }
+    await replay.end();
+    return 0;
+  };
 }
 
-/** Puts a saved trace into a sink. */
-export async function replay(sink: Sink, { header, events, summary }: Trace, scope: Scope): Promise<void> {
-  sink.begin(header);
-  for (const event of new ScopeFilter(scope).filter(events)) sink.push(event);
-  await sink.end(summary);
-}
+/** Puts events into a sink once those that come a little later were seen: they may tell what an event is about. */
+class Replay {
+  readonly parser = new TraceParser((event) => this.#read.push(event));
+  readonly #sink: Sink;
+  readonly #filter: ScopeFilter;
+  #read: TraceEvent[] = [];
+  #learned: Learned | undefined;
+  #begun = false;
 
-/** Line by line, since a long trace as one string would be longer than strings can be. */
-function* linesOf(bytes: Buffer): Generator<string> {
-  for (let start = 0; start < bytes.length; ) {
-    const newline = bytes.indexOf("\n", start);
-    const end = newline === -1 ? bytes.length : newline;
-    yield bytes.toString("utf8", start, end);
-    start = end + 1;
+  constructor(sink: Sink, filter: ScopeFilter) {
+    this.#sink = sink;
+    this.#filter = filter;
   }
+
+  /** @returns whether there was enough to hand on. */
+  handOn(): boolean {
+    if (this.#read.length < LOOK_AHEAD) return false;
+    this.#learn();
+    return true;
+  }
+
+  async end(): Promise<void> {
+    this.#learn();
+    this.#learn();
+    await this.#sink.end(this.parser.summary);
+  }
+
+  #learn(): void {
+    const before = this.#learned;
+    this.#learned = this.#filter.learn(this.#read);
+    this.#read = [];
+    if (before === undefined) return;
+    if (!this.#begun) this.#sink.begin(this.parser.header);
+    this.#begun = true;
+    for (const event of this.#filter.pick(before)) this.#sink.push(event);
+  }
+}
+
+/** Lines in lists, since one by one they would take longer. @param checkRest gets how long a line without end is. */
+async function* linesOf(
+  chunks: AsyncIterable<Buffer>,
+  checkRest: (bytes: number) => void,
+): AsyncGenerator<string[]> {
+  let rest: Buffer = Buffer.alloc(0);
+  let isFirst = true;
+  for await (const chunk of chunks) {
+    const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
+    const end = bytes.lastIndexOf("\n") + 1;
+    rest = bytes.subarray(end);
+    checkRest(rest.length);
+    if (end === 0) continue;
+    yield textOf(bytes.subarray(0, end - 1), isFirst).split("\n");
+    isFirst = false;
+  }
+  if (rest.length > 0) yield [textOf(rest, isFirst)];
+}
+
+/** Some editors and shells begin every file with a byte order mark. */
+function textOf(bytes: Buffer, isFirst: boolean): string {
+  const text = bytes.toString("utf8");
+  return isFirst ? text.replace(/^\ufeff/, "") : text;
 }

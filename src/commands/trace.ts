@@ -1,12 +1,11 @@
 import { type Command, Option } from "commander";
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import type { Trace } from "../trace/ndjson.ts";
 import { chooseFormat } from "./choose-format.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
 import { duration, gsis, integer, namedFile, outputOption, wholeNumber } from "./parsers.ts";
+import { endWithoutReader, stdoutTaken } from "./standard-output.ts";
 import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";
-import type { Sink } from "./trace-sinks.ts";
 
 /** `trace`: record the kernel's interrupt events, draw them. */
 export const trace: CommandSpec = {
@@ -51,33 +50,63 @@ export const trace: CommandSpec = {
     const { sinkFor } = await import("./trace-sinks.ts");
     const { from, statsOnly = false } = options;
     const output = namedFile(options.output);
-    // Before the draft, since whoever gives up waiting for a pipe ends this process as it is.
-    const saved = from === undefined ? undefined : await (await import("./trace-replay.ts")).readSaved(from);
+    const saved =
+      from === undefined ? undefined : (await import("./trace-replay.ts")).openSaved(from, context.signal);
     const draft = output === undefined ? undefined : new (await import("./draft.ts")).Draft(output);
     const view = draft === undefined ? await context.view() : (await import("../render/view.ts")).plainView();
-    const sink = sinkFor(format, statsOnly, view, (piece) => (draft ?? context).write(piece));
+    const out = new Batches((piece) => (draft ?? context).write(piece));
+    const sink = sinkFor(format, statsOnly, view, (piece) => out.write(piece));
+    const onBatch = async () => {
+      out.flush();
+      if (draft === undefined) await stdoutTaken();
+    };
     try {
-      const status = saved === undefined ? await live(sink) : await readBack(sink, saved);
-      draft?.commit();
+      const status = await (saved === undefined ? live() : readBack(saved));
+      await onBatch();
+      if (from === undefined || status === 0) draft?.commit();
       return { status };
     } finally {
       draft?.discard();
     }
 
-    async function live(sink: Sink): Promise<number> {
+    async function live(): Promise<number> {
       const { recordInto } = await import("./trace-record.ts");
-      if (output === undefined) await (await import("./standard-output.ts")).endWithoutReader();
+      if (output === undefined) await endWithoutReader();
       const mixes = output === undefined && format !== "table";
-      return recordInto(sink, options, { command, commandStdout: mixes ? 2 : 1 }, context);
+      return recordInto(sink, options, { command, commandStdout: mixes ? 2 : 1, onBatch }, context);
     }
 
-    async function readBack(sink: Sink, saved: Trace): Promise<number> {
-      const { replay } = await import("./trace-replay.ts");
-      await replay(sink, saved, { gsis: options.gsi ?? [], vectors: options.vector ?? [] });
-      return 0;
+    async function readBack(read: NonNullable<typeof saved>): Promise<number> {
+      return read(sink, { gsis: options.gsi ?? [], vectors: options.vector ?? [] }, onBatch);
     }
   },
 };
+
+/** A write for each line would take longer than the line. */
+const BATCH = 64 * 1024;
+
+/** Joins pieces of output into larger ones. */
+class Batches {
+  readonly #write: (piece: string) => void;
+  #pieces: string[] = [];
+  #length = 0;
+
+  constructor(write: (piece: string) => void) {
+    this.#write = write;
+  }
+
+  write(piece: string): void {
+    this.#pieces.push(piece);
+    this.#length += piece.length;
+    if (this.#length > BATCH) this.flush();
+  }
+
+  flush(): void {
+    if (this.#length > 0) this.#write(this.#pieces.join(""));
+    this.#pieces = [];
+    this.#length = 0;
+  }
+}
 
 function formatOf({ format, statsOnly }: TraceOptions, { globals }: Context): TraceFormat {
   const chosen = chooseFormat({ json: globals.json, format }, { machine: "ndjson", people: "table" });

@@ -1,4 +1,15 @@
-import { accessSync, closeSync, constants, openSync, readSync, statSync } from "node:fs";
+import {
+  accessSync,
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  openSync,
+  readSync,
+  statSync,
+} from "node:fs";
+import { Socket } from "node:net";
+import type { Readable } from "node:stream";
 import { KvmIrqError } from "../abi/error.ts";
 import { reasonOf } from "../abi/system-error.ts";
 import { interruptibly } from "./signal-guard.ts";
@@ -24,6 +35,26 @@ export function readInput(path: string, most: number = MOST_BYTES): Buffer {
     return marked ? bytes.subarray(BYTE_ORDER_MARK.length) : bytes;
   } catch (error) {
     throw error instanceof KvmIrqError ? error : unreadable(path, error);
+  }
+}
+
+/**
+ * Opens a file to be read piece by piece, each of which the event loop waits for.
+ *
+ * @param path a file's path, or `-` for standard input.
+ * @returns its bytes; what fails on the way is for {@link unreadable}.
+ * @throws KvmIrqError `no-file`.
+ */
+export function openInput(path: string): Readable {
+  try {
+    if (path === "-") return process.stdin;
+    // A pipe opens once it has a writer.
+    const fd = interruptibly(() => openSync(path, "r"));
+    return fstatSync(fd).isFIFO()
+      ? new Socket({ fd, readable: true, writable: false })
+      : createReadStream(path, { fd, highWaterMark: MIB });
+  } catch (error) {
+    throw unreadable(path, error);
   }
 }
 
@@ -67,7 +98,8 @@ export function canReadAgain(path: string): boolean {
   }
 }
 
-function unreadable(path: string, error: unknown): KvmIrqError {
+/** The error for a file that can't be read. */
+export function unreadable(path: string, error: unknown): KvmIrqError {
   const { code } = error as NodeJS.ErrnoException;
   const hints: Record<string, string> = {
     ENOENT: "paths start at the current folder; - is standard input",

@@ -7,7 +7,7 @@ import type { TraceInstance } from "./tracefs.ts";
 /** What one turn reads at most, of all CPUs together: some 10,000 events. */
 const PAGES_A_TURN = 128;
 /** A CPU that is so many events ahead of the others waits for them. */
-const MOST_AHEAD = 20_000;
+const MOST_AHEAD = 10_000;
 /** An event carries the time at which its writing began; it can be read once written. */
 const WRITING_TAKES_NS = 1_000_000;
 

@@ -49,7 +49,7 @@ export function summaryLine(summary: TraceSummary): string {
   return `${JSON.stringify({ summary })}\n`;
 }
 
-const count = v.pipe(v.number(), v.integer(), v.minValue(0));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const u64 = v.union([v.pipe(v.number(), v.safeInteger()), v.pipe(v.string(), v.regex(/^0x[0-9a-f]{1,16}$/))]);
 const header = v.object({
   format: v.literal(TRACE_FORMAT),
@@ -62,7 +62,7 @@ const header = v.object({
   missing: v.array(v.string()),
 });
 const event = v.object({
-  time: v.pipe(v.number(), v.finite()),
+  time: v.pipe(v.number(), v.safeInteger()),
   cpu: count,
   pid: count,
   comm: v.string(),
@@ -80,25 +80,93 @@ const summary = v.object({ summary: v.object({ events: count, lost: count, durat
  * @throws KvmIrqError `bad-input` that names the line, for anything that no trace has.
  */
 export async function readTrace(lines: Iterable<string> | AsyncIterable<string>): Promise<Trace> {
-  let first: TraceHeader | undefined;
-  let last: TraceSummary | null = null;
   const events: TraceEvent[] = [];
-  let number = 0;
-  for await (const line of lines) {
-    number++;
-    if (line.trim() === "") continue;
+  const parser = new TraceParser((event) => events.push(event));
+  for await (const line of lines) parser.push(line);
+  return { header: parser.header, events, summary: parser.summary };
+}
+
+/** A line of a trace is some 200 bytes; how deep a longer one nests, or what it takes once parsed, nobody wants to know. */
+const LONGEST_LINE = 64 * 1024;
+
+/** Reads a saved trace line by line, and keeps none of its events. */
+export class TraceParser {
+  /** `null` when the trace was cut off before its end. */
+  summary: TraceSummary | null = null;
+  readonly #onEvent: (event: TraceEvent) => void;
+  #header: TraceHeader | undefined;
+  #lines = 0;
+
+  constructor(onEvent: (event: TraceEvent) => void) {
+    this.#onEvent = onEvent;
+  }
+
+  /** What the first line says. @throws KvmIrqError `bad-input` where there was none. */
+  get header(): TraceHeader {
+    if (this.#header === undefined) throw notATrace(1, "it is empty");
+    return this.#header;
+  }
+
+  /** @throws KvmIrqError `bad-input` that names the line. */
+  push(line: string): void {
+    const number = ++this.#lines;
+    if (line.length > LONGEST_LINE) throw this.#tooLong(number);
+    if (line.trim() === "") return;
     const value = parseLine(line, number);
-    if (first === undefined) {
+    if (this.#header === undefined) {
       const { format: _format, version: _version, ...rest } = check(header, value, number);
-      first = rest;
+      this.#header = rest;
+    } else if (isEvent(value)) {
+      this.#onEvent(value);
     } else if (typeof value === "object" && value !== null && "summary" in value) {
-      last = check(summary, value, number).summary;
+      this.summary = check(summary, value, number).summary;
     } else {
-      events.push(check(event, value, number) as TraceEvent);
+      this.#onEvent(check(event, value, number) as TraceEvent);
     }
   }
-  if (first === undefined) throw notATrace(1, "it is empty");
-  return { header: first, events, summary: last };
+
+  /** @param bytes what has come of a line that has not ended. @throws KvmIrqError `bad-input` when it is too long. */
+  checkLength(bytes: number): void {
+    if (bytes > LONGEST_LINE) throw this.#tooLong(this.#lines + 1);
+  }
+
+  #tooLong(number: number): KvmIrqError {
+    return notATrace(number, `it is longer than ${LONGEST_LINE / 1024} KiB`);
+  }
+}
+
+const CONTEXTS: readonly unknown[] = [undefined, "hardirq", "softirq", "nmi"];
+
+/**
+ * Whether a value is for certain an event as it was saved, in a tenth of the time that the schema takes. What is
+ * not, the schema judges: it takes more, and says what is wrong.
+ */
+function isEvent(value: unknown): value is TraceEvent {
+  if (typeof value !== "object" || value === null || "summary" in value) return false;
+  const { time, cpu, pid, comm, process, context, event, args } = value as Record<string, unknown>;
+  const isPlain =
+    Object.keys(value).length === (context === undefined ? 7 : 8) &&
+    Number.isSafeInteger(time) &&
+    isCount(cpu) &&
+    isCount(pid) &&
+    typeof comm === "string" &&
+    (process === null || isCount(process)) &&
+    CONTEXTS.includes(context) &&
+    typeof event === "string" &&
+    typeof args === "object" &&
+    args !== null &&
+    !Array.isArray(args);
+  if (!isPlain) return false;
+  for (const name in args) if (!isArg((args as Record<string, unknown>)[name])) return false;
+  return true;
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && (value as number) >= 0;
+}
+
+function isArg(value: unknown): boolean {
+  return Number.isSafeInteger(value) || typeof value === "boolean" || typeof value === "string";
 }
 
 function parseLine(line: string, number: number): unknown {

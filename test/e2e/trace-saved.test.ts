@@ -100,6 +100,43 @@ describe("a saved trace", () => {
     expect(readdirSync(folder).filter((name) => name.startsWith("bad.out"))).toEqual([]);
   });
 
+  it.each([
+    ["a line without an end", `${saved("msi")}${"[".repeat(200_000)}`, "it is longer than 64 KiB"],
+    ["a line that is long", `${saved("msi")}"${"x".repeat(70_000)}"\n`, "it is longer than 64 KiB"],
+    [
+      "a number that no event has",
+      `${saved("msi")}${saved("msi").split("\n")[1]!.replace(/\d+/, "1e400")}\n`,
+      "time: ",
+    ],
+  ])("with %s is refused with status 6 in one line", (_, input, why) => {
+    const { status, stdout, stderr } = user.run(["trace", "--from", "-"], { input });
+    expect({ status, stdout }).toEqual({ status: 6, stdout: "" });
+    const number = saved("msi").split("\n").length;
+    expect(stderr).toMatch(
+      new RegExp(`^kvm-irq: line ${number} is not of a kvm-irq trace: ${why}.*\nhint: .*\n$`),
+    );
+  });
+
+  it("of many interrupts is read in little memory, and has each of them", { timeout: 120_000 }, () => {
+    const [header, ...rest] = saved("ioapic-edge").trimEnd().split("\n");
+    const events = rest.slice(0, -1);
+    const times = 6000;
+    const body = `${events.join("\n")}\n`.repeat(times);
+    writeFileSync(file("many.ndjson"), `${header}\n${body}`);
+    const env = { NODE_OPTIONS: "--max-old-space-size=40" };
+    const argv = ["trace", "--from", file("many.ndjson")];
+    const { interrupts, statistics } = JSON.parse(user.ok([...argv, "--stats-only", "--json"], { env }));
+    expect(interrupts).toEqual({ complete: 2 * times, coalesced: 0, posted: 0, unfinished: 0 });
+    expect(statistics).toMatchObject([{ gsi: 4, complete: 2 * times, total: { count: 2 * times } }]);
+    user.ok([...argv, "--json", "-o", file("again.ndjson")], { env });
+    expect(readFileSync(file("again.ndjson"), "utf8")).toBe(readFileSync(file("many.ndjson"), "utf8"));
+    user.ok([...argv, "-o", file("many.txt")], { env });
+    const table = readFileSync(file("many.txt"), "utf8");
+    expect(table).toMatch(/^2000 more interrupts not listed$/m);
+    expect(table.match(/^ *\d+ .* complete +raised, /gm)).toHaveLength(10_000);
+    expect(table).toMatch(/; 12000 interrupts: 12000 complete\n$/);
+  });
+
   it("goes to standard output where that is named as the file", () => {
     expect(show("ioapic-edge", "-o", "-")).toBe(show("ioapic-edge"));
   });

@@ -163,14 +163,14 @@ describe.skipIf(noTracing !== undefined)(`recording (${noTracing ?? "on this ker
       taken = 0;
     };
     const onStart = () => {
-      for (let count = 0; count < 10_000; count++) pulse(23);
+      for (let count = 0; count < 20_000; count++) pulse(23);
     };
     const options = { pids: [process.pid], gsis: [23], durationMs: 1, onStart, onBatch };
     const { events, lost } = await record(options, () => taken++);
     expect({ taken, lost }).toEqual({ taken: 0, lost: 0 });
-    expect(events).toBe(40_000);
-    expect(batches.reduce((sum, batch) => sum + batch)).toBe(40_000);
-    expect(Math.max(...batches)).toBeLessThan(20_000);
+    expect(events).toBe(80_000);
+    expect(batches.reduce((sum, batch) => sum + batch)).toBe(80_000);
+    expect(Math.max(...batches)).toBeLessThan(40_000);
   });
 
   test.each([

@@ -7,7 +7,6 @@ export const SETTLED_AFTER = 10_000;
 const MOST_OPEN = 50_000;
 /** How many are looked at in search of the one that an event goes on with. */
 const MOST_LOOKED_AT = 1000;
-const MOST_BUCKETS = 4096;
 
 /** Lives that events find by a number. */
 type Index = Map<number, Set<Life>>;
@@ -244,14 +243,9 @@ function put(life: Life, index: Index, key: number): void {
   life.bucket = bucket.add(life);
 }
 
-/** Empty buckets stay, since most are soon filled again; they go once there are more of them than of others. */
+/** Empty buckets stay, since most are soon filled again, until there are more of all than of lives. */
 function newBucket(index: Index, key: number): Set<Life> {
-  if (
-    index.size > MOST_BUCKETS &&
-    index.size > 2 * [...index.values()].filter(({ size }) => size > 0).length
-  ) {
-    for (const [key, { size }] of index) if (size === 0) index.delete(key);
-  }
+  if (index.size > 2 * MOST_OPEN) for (const [key, { size }] of index) if (size === 0) index.delete(key);
   const bucket = new Set<Life>();
   index.set(key, bucket);
   return bucket;

@@ -61,6 +61,12 @@ function picPins(gsis: readonly number[]): string {
     .join("||");
 }
 
+/** Events, and the line that each is about; without lines all of them belong to the scope. */
+export interface Learned {
+  events: readonly TraceEvent[];
+  lines?: readonly (number | undefined)[];
+}
+
 /**
  * Sorts out events that are not about the interrupts asked for, learning on the way which vectors the
  * lines asked for have, and which lines the vectors.
@@ -83,13 +89,23 @@ export class ScopeFilter {
    * @returns those that belong to the scope.
    */
   filter(events: readonly TraceEvent[]): readonly TraceEvent[] {
+    return this.pick(this.learn(events));
+  }
+
+  /** Learns from events in the order of time, those of earlier calls included. */
+  learn(events: readonly TraceEvent[]): Learned {
     const { gsis, vectors } = this.#scope;
-    if (gsis.length === 0 && vectors.length === 0) return events;
+    if (gsis.length === 0 && vectors.length === 0) return { events };
     const lines = events.map((event) => this.#lineOf(event));
     events.forEach((event, index) => {
       this.#learn(event, lines[index]);
     });
-    return events.filter((event, index) => this.#holds(event, lines[index]));
+    return { events, lines };
+  }
+
+  /** Those that belong to the scope, as far as has been learned until now. */
+  pick({ events, lines }: Learned): readonly TraceEvent[] {
+    return lines === undefined ? events : events.filter((event, index) => this.#holds(event, lines[index]));
   }
 
   /** The GSI an event is about, as far as it is about a line. */
