@@ -13,8 +13,8 @@ import {
 } from "./borrowed-thread.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { HeldThreads, type ThreadStop } from "./held-threads.ts";
-import { type ProcessId, readKvmFd, type ThreadState } from "./proc.ts";
-import { StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
+import { type ProcessId, readKvmFd, readStatus, type ThreadState } from "./proc.ts";
+import { PtraceError, StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
 import { Vcpu } from "./vcpu.ts";
 import { isKvmRun, sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
 import { Vm } from "./vm.ts";
@@ -203,6 +203,38 @@ function findMapper(
     if (thread.stackWillDo()) return thread;
   }
   return undefined;
+}
+
+/**
+ * The vCPU descriptors that threads are in KVM_RUN with. Each thread is stopped by itself, until its registers are
+ * read; those that can't be are left out.
+ */
+export function fdsInKvmRun(tids: readonly number[], timeoutMs: number, alarm: Alarm): Map<number, number> {
+  const found = new Map<number, number>();
+  alarm.start();
+  try {
+    for (const tid of tids) {
+      const fd = fdInKvmRun(tid, () => process.hrtime.bigint() + BigInt(timeoutMs) * 1_000_000n);
+      if (fd !== undefined) found.set(tid, fd);
+    }
+  } finally {
+    alarm.stop();
+  }
+  return found;
+}
+
+function fdInKvmRun(tid: number, deadline: () => bigint): number | undefined {
+  const held = new HeldThreads(deadline);
+  try {
+    const filtered = readStatus(tid)?.seccomp !== 0;
+    const [tracee] = held.stop([new Tracee(tid, filtered)]);
+    return tracee && stoppedInKvmRun(tracee);
+  } catch (error) {
+    if (error instanceof PtraceError || error instanceof StopTimeoutError) return undefined;
+    throw error;
+  } finally {
+    held.release();
+  }
 }
 
 /** Throws unless the descriptors of a VM and of vCPUs are still what they were. */

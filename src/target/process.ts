@@ -31,6 +31,7 @@ import {
 import { PtraceError } from "../sys/ptrace.ts";
 import {
   type ForeignMachine,
+  fdsInKvmRun,
   readInTurn,
   type StoppedWork,
   type VmLocation,
@@ -60,7 +61,8 @@ const DEFAULT_TIMEOUT_MS = 1000;
 
 /**
  * Opens the VM inside another process. Nothing is stopped yet: that happens in each call that reads or
- * writes, once for all it was asked for.
+ * writes, once for all it was asked for. Only of a process with several VMs threads that never sleep are stopped,
+ * each for a moment, to learn which vCPU they run.
  *
  * @throws KvmIrqError `no-process`, `no-vm`, `attach-refused`; `usage` when there are several VMs and no
  *   `vmFd`.
@@ -70,11 +72,18 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
   try {
     await insistOnAccess(pid);
     const vm = chooseVm(pid, vmFd, await findVmsOf(pid));
-    return new ProcessTarget(vm, held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    return new ProcessTarget(await withVcpus(vm), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
   } catch (error) {
     held.close();
     throw error;
   }
+}
+
+/** Of several VMs whose guests never halt, which vCPU is whose is read from their threads' registers. */
+async function withVcpus(vm: VmProcess): Promise<VmProcess> {
+  if (vm.vcpus !== null) return vm;
+  const stop = (tids: readonly number[]) => fdsInKvmRun(tids, DEFAULT_TIMEOUT_MS, new Alarm(ALARM_MS));
+  return (await findVmsOf(vm.pid, stop)).find(({ vm_fd }) => vm_fd === vm.vm_fd) ?? vm;
 }
 
 function holdProcess(pid: number): HeldProcess {

@@ -11,7 +11,7 @@ import {
   readStatus,
 } from "../sys/proc.ts";
 import { type Permission, permissionToAttach } from "./permission.ts";
-import type { VcpuFd } from "./vm-owners.ts";
+import type { StopThreads, VcpuFd } from "./vm-owners.ts";
 
 /** A VM inside a process of this host. */
 export interface VmProcess {
@@ -73,13 +73,22 @@ function isUnseen(pid: number): boolean {
   return state !== undefined && state !== "Z" && !isKernelThread(pid);
 }
 
-/** The VMs of one process; none when it holds none, is gone or can't be looked into. */
-export async function findVmsOf(pid: number): Promise<VmProcess[]> {
+/**
+ * The VMs of one process; none when it holds none, is gone or can't be looked into.
+ *
+ * @param stop where threads of it may be stopped to tell apart the vCPUs of several VMs.
+ */
+export async function findVmsOf(pid: number, stop?: StopThreads): Promise<VmProcess[]> {
   const fds = readKvmFds(pid);
-  return fds === undefined ? [] : vmsOf(pid, fds, readUsers());
+  return fds === undefined ? [] : vmsOf(pid, fds, readUsers(), stop);
 }
 
-async function vmsOf(pid: number, fds: KvmFds, users: ReadonlyMap<number, string>): Promise<VmProcess[]> {
+async function vmsOf(
+  pid: number,
+  fds: KvmFds,
+  users: ReadonlyMap<number, string>,
+  stop?: StopThreads,
+): Promise<VmProcess[]> {
   const status = readStatus(pid);
   if (status === undefined || isKernelThread(pid)) return [];
   const args = readCommandLine(pid);
@@ -87,7 +96,7 @@ async function vmsOf(pid: number, fds: KvmFds, users: ReadonlyMap<number, string
   const uid = status.uids[0] ?? 0;
   const user = users.get(uid);
   const vms = await distinctVms(pid, fds.vms);
-  const vcpus = await vcpusOf(pid, vms, fds.vcpus);
+  const vcpus = await vcpusOf(pid, vms, fds.vcpus, stop);
   const attachable = permissionToAttach(pid, status);
   return vms.map((vm_fd) => ({
     pid,
@@ -109,9 +118,10 @@ async function vcpusOf(
   pid: number,
   vms: readonly number[],
   vcpus: readonly VcpuFd[],
+  stop: StopThreads | undefined,
 ): Promise<Map<number, VcpuFd[]> | undefined> {
   if (vms.length === 1) return new Map([[vms[0]!, vcpus.filter(isFirstOfItsNumber)]]);
-  return (await import("./vm-owners.ts")).vcpusByVm(pid, vms, vcpus);
+  return (await import("./vm-owners.ts")).vcpusByVm(pid, vms, vcpus, stop);
 }
 
 /** In a process with one VM, two descriptors of the same vCPU are one vCPU. */

@@ -10,6 +10,9 @@ export interface VcpuFd {
   fd: number;
 }
 
+/** Stops threads, each for a moment. @returns the vCPU descriptors of those that were in KVM_RUN. */
+export type StopThreads = (tids: readonly number[]) => ReadonlyMap<number, number>;
+
 /**
  * The VMs of a process as KVM's debugfs has them, by their descriptors.
  *
@@ -41,16 +44,18 @@ const PAUSE_MS = 2;
  * no thread.
  *
  * @param vcpuFds descriptors of vCPUs, by number.
+ * @param stop tells the descriptors of threads that never sleep, by stopping them for a moment.
  * @returns `undefined` unless that tells it of all.
  */
 export async function vcpusByVm(
   pid: number,
   vmFds: readonly number[],
   vcpuFds: readonly VcpuFd[],
+  stop?: StopThreads,
 ): Promise<Map<number, VcpuFd[]> | undefined> {
   const vms = debugVmsOf(pid, vmFds);
   if (vms === undefined) return undefined;
-  const numbers = [...new Set(vcpuFds.map(({ vcpu }) => vcpu))].map((vcpu) => ({
+  const numbers: SameNumber[] = [...new Set(vcpuFds.map(({ vcpu }) => vcpu))].map((vcpu) => ({
     vcpu,
     fds: distinctFiles(
       pid,
@@ -62,21 +67,44 @@ export async function vcpusByVm(
   }));
   if (numbers.some(({ fds, owners }) => fds.length !== owners.length)) return undefined;
   const byThread = new Map<number, number | undefined>();
-  for (let look = 0; ; look++) {
+  for (let look = 0; look <= LOOKS; look++) {
+    if (look > 0) await sleep(PAUSE_MS * (0.5 + Math.random()));
     for (const thread of userThreads(pid)) {
       byThread.set(thread.tid, sleepsInKvmRun(thread) ?? byThread.get(thread.tid));
     }
-    const found = new Map(vmFds.map((vm) => [vm, [] as VcpuFd[]]));
-    const open = numbers.filter(({ vcpu, fds, owners }) => {
-      const known = owners.filter(({ tid }) => fds.includes(byThread.get(tid!) ?? -1));
-      for (const { vm, tid } of known) found.get(vm)!.push({ vcpu, fd: byThread.get(tid!)! });
-      const [last, ...others] = owners.filter((owner) => !known.includes(owner));
-      const left = fds.filter((fd) => !known.some(({ tid }) => byThread.get(tid!) === fd));
-      if (last !== undefined && left.length === 1) found.get(last.vm)!.push({ vcpu, fd: left[0]! });
-      return left.length !== (last === undefined ? 0 : 1) || others.length > 0;
-    });
-    if (open.length === 0) return found;
-    if (look === LOOKS) return undefined;
-    await sleep(PAUSE_MS * (0.5 + Math.random()));
+    const found = assign(vmFds, numbers, byThread);
+    if (found !== undefined) return found;
   }
+  const awake = numbers.flatMap(({ owners }) =>
+    owners.flatMap(({ tid = 0 }) => (byThread.has(tid) && byThread.get(tid) === undefined ? [tid] : [])),
+  );
+  if (stop === undefined || awake.length === 0) return undefined;
+  return assign(vmFds, numbers, new Map([...byThread, ...stop(awake)]));
+}
+
+/** The descriptors of the vCPUs of one number, and the VMs that have one, with the thread that was last in KVM_RUN for it. */
+interface SameNumber extends Pick<VcpuFd, "vcpu"> {
+  fds: readonly number[];
+  owners: readonly { vm: number; tid: number | undefined }[];
+}
+
+/** @returns `undefined` when a descriptor is left open. */
+function assign(
+  vmFds: readonly number[],
+  numbers: readonly SameNumber[],
+  byThread: ReadonlyMap<number, number | undefined>,
+): Map<number, VcpuFd[]> | undefined {
+  const found = new Map(vmFds.map((vm) => [vm, [] as VcpuFd[]]));
+  for (const { vcpu, fds, owners } of numbers) {
+    const known = owners.flatMap(({ vm, tid }) => {
+      const fd = byThread.get(tid ?? 0);
+      return fd !== undefined && fds.includes(fd) ? [{ vm, fd }] : [];
+    });
+    const left = fds.filter((fd) => !known.some((one) => one.fd === fd));
+    const [last, ...others] = owners.filter(({ vm }) => !known.some((one) => one.vm === vm));
+    if (others.length > 0 || left.length !== (last === undefined ? 0 : 1)) return undefined;
+    if (last !== undefined) known.push({ vm: last.vm, fd: left[0]! });
+    for (const { vm, fd } of known) found.get(vm)!.push({ vcpu, fd });
+  }
+  return found;
 }

@@ -32,16 +32,29 @@ async function snapshotOf(pid: number, vmFd?: number) {
   }
 }
 
+/** The pages that the vCPUs of a VM run in, each of which has a local APIC. */
+async function pagesOf(pid: number, vmFd: number): Promise<number[]> {
+  const { chips, vcpus } = await snapshotOf(pid, vmFd);
+  expect(chips.lapic!.map(({ vcpu }) => vcpu)).toEqual(vcpus!.map(({ vcpu }) => vcpu));
+  return vcpus!.map(({ rip }) => Number(rip) >> 12);
+}
+
 describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root and a C compiler)", () => {
+  it("with two VMs whose guests never halt has their threads stopped to tell vCPUs apart, by --pid alone", async () => {
+    const { pid, fds } = await start("two-busy");
+    expect((await findVmsOf(pid)).map(({ vcpus }) => vcpus)).toEqual([null, null]);
+    expect(await pagesOf(pid, fds[0]!)).toEqual([1, 1]);
+    expect(await pagesOf(pid, fds[1]!)).toEqual([2]);
+  });
+
   it("with two VMs has the vCPUs of each told apart by the threads that run them", async () => {
     const { pid, fds } = await start("two");
     expect((await findVmsOf(pid)).map(({ vm_fd, vcpus }) => [vm_fd, vcpus])).toEqual([
       [fds[0], 2],
       [fds[1], 1],
     ]);
-    const lapics = async (fd: number) => (await snapshotOf(pid, fd)).chips.lapic?.map(({ vcpu }) => vcpu);
-    expect(await lapics(fds[0]!)).toEqual([0, 1]);
-    expect(await lapics(fds[1]!)).toEqual([0]);
+    expect(await pagesOf(pid, fds[0]!)).toEqual([1, 1]);
+    expect(await pagesOf(pid, fds[1]!)).toEqual([2]);
     expect((await snapshotOf(pid, fds[1])).vcpus).toMatchObject([{ mp_state: "halted", run: true }]);
   });
 
