@@ -228,6 +228,13 @@ describe("explain", () => {
     "says the same of a session's process, and that `-s` is the better way there (skipped without /dev/kvm)",
     () => {
       const [{ pid }] = user.json(["list"]).sessions;
+      user.ok(["route", "set", "default", "24=msi:0xfee00000/0x51"]);
+      const routed = user.run(["explain", "24", "--pid", String(pid)]);
+      expect(routed.status).toBe(0);
+      expect(routed.stdout).toMatch(/^GSI 24 can't be followed: where it goes is not known; /m);
+      expect(user.run(["explain", "24", "--pid", String(pid), "--strict"]).status).toBe(1);
+      expect(user.run(["explain", "24", "--pid", String(pid), "--routing", "default"]).status).toBe(1);
+      user.ok(["route", "reset"]);
       const { status, stdout, stderr } = user.run(["explain", "4", "--pid", String(pid)]);
       expect(status).toBe(0);
       expect(stdout).toMatch(/GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC/);

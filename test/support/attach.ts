@@ -71,6 +71,39 @@ export class Conversation {
   }
 }
 
+/** The VMM of healthy-vmm.c, which says there what it takes and answers. */
+export class HealthyVmm {
+  readonly pid: number;
+  readonly #talk: Conversation;
+
+  private constructor(talk: Conversation) {
+    this.#talk = talk;
+    this.pid = talk.child.pid!;
+  }
+
+  static async start(kind: string, vcpus: number, rate: number): Promise<HealthyVmm> {
+    const args = [kind, `${vcpus}`, `${rate}`];
+    const talk = new Conversation(
+      spawn(compile("healthy-vmm"), args, { stdio: ["pipe", "pipe", "inherit"] }),
+    );
+    await talk.nextLine();
+    return new HealthyVmm(talk);
+  }
+
+  /** @returns the interrupts that its guest has handled, and "ok", or what went wrong. */
+  ask(command: "count" | "pause"): Promise<string> {
+    return this.#talk.ask(command);
+  }
+
+  /** Ends it. @returns "ok", or what went wrong in it. */
+  async end(): Promise<string> {
+    const [, state] = /^\d+ (.*)$/.exec(await this.ask("count")) ?? [];
+    this.#talk.child.kill("SIGKILL");
+    await once(this.#talk.child, "exit");
+    return state ?? "it says nothing";
+  }
+}
+
 /** The VMM of busy-vmm.c, which says there what it answers. */
 export class BusyVmm {
   readonly pid: number;
