@@ -4,6 +4,8 @@ import { KvmIrqError } from "../abi/error.ts";
 
 /** How long a command that should end is left to do so by itself. */
 const GRACE_MS = 500;
+/** And how long before it is killed: one that ignores SIGTERM must not keep a trace from its end. */
+const KILL_AFTER_MS = 3000;
 
 /** A command of the user's that runs beside this one. */
 export interface ChildCommand {
@@ -33,8 +35,11 @@ export function startCommand(argv: readonly string[], stdout: 1 | 2): ChildComma
     ended,
     end() {
       if (child.exitCode !== null || child.signalCode !== null) return;
-      const timer = setTimeout(() => child.kill("SIGTERM"), GRACE_MS);
-      child.once("exit", () => clearTimeout(timer));
+      const timers = [
+        setTimeout(() => child.kill("SIGTERM"), GRACE_MS),
+        setTimeout(() => child.kill("SIGKILL"), KILL_AFTER_MS),
+      ];
+      child.once("exit", () => timers.forEach(clearTimeout));
     },
   };
 }

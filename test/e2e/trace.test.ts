@@ -2,6 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { isAlive } from "../../src/sys/alive.ts";
 import type { TraceEvent } from "../../src/trace/event.ts";
 import { readTrace, type Trace } from "../../src/trace/ndjson.ts";
 import type { Chain } from "../../src/trace/x86/chain.ts";
@@ -165,6 +166,19 @@ describe.skipIf(noTracing !== undefined)(`trace (${noTracing ?? "on this kernel"
     const json = user.run(["trace", "--json", "--", "echo", "hello"]);
     expect(json.stderr).toBe("hello\n");
     expect(json.stdout).toMatch(/^\{"format":"kvm-irq.trace"/);
+  });
+
+  it("ends a command that ignores signals when it is interrupted itself", async () => {
+    const child = user.start(["trace", "--", "sh", "-c", "trap '' INT TERM; echo $$; exec sleep 600"]);
+    let said = "";
+    child.stdout!.on("data", (chunk) => {
+      said += chunk;
+    });
+    await until("the command runs", () => /^\d+$/m.test(said));
+    const pid = Number(/^\d+$/m.exec(said)![0]);
+    child.kill("SIGTERM");
+    expect((await finished(child)).status).toBe(130);
+    expect(isAlive(pid)).toBe(false);
   });
 
   it("refuses a command that can't be started, with status 2, and leaves nothing", async () => {
