@@ -2,8 +2,10 @@ import { KvmIrqError } from "../abi/error.ts";
 import { count, time } from "../render/format.ts";
 import { isAlive } from "../sys/alive.ts";
 import { processNamed } from "../target/checked-pid.ts";
+import { onlyACopy } from "../target/process-errors.ts";
 import { findVmsOf } from "../target/processes.ts";
 import type { Target } from "../target/target.ts";
+import { hasNoVmOfItsOwn, otherHolders } from "../target/vm-holders.ts";
 import type { TraceHeader, TraceSummary } from "../trace/event.ts";
 import { type RecordOptions, record } from "../trace/record.ts";
 import { type ChildCommand, startCommand } from "./child-command.ts";
@@ -97,7 +99,11 @@ async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subje
     for (const pid of pids) {
       // Of a thread's id, or a pid of another namespace, nothing would ever be recorded.
       if (isAlive(pid)) processNamed(pid);
-      if (isAlive(pid) && (await findVmsOf(pid)).length === 0) {
+      const [vm] = isAlive(pid) ? await findVmsOf(pid) : [];
+      if (vm !== undefined && hasNoVmOfItsOwn(pid) && otherHolders(pid, vm.vm_fd).length > 0) {
+        throw onlyACopy(pid, vm.vm_fd);
+      }
+      if (vm === undefined && isAlive(pid)) {
         context.notice(`process ${pid} has no VM: there is nothing to record until it makes one`);
       }
     }

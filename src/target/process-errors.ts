@@ -1,5 +1,5 @@
 import { errnoName } from "../abi/errno.ts";
-import { KvmIrqError } from "../abi/error.ts";
+import { type ErrorOptions, KvmIrqError } from "../abi/error.ts";
 import { isEnding } from "../sys/address-space.ts";
 import { KvmError } from "../sys/kvm-error.ts";
 import { readStatus, readThread } from "../sys/proc.ts";
@@ -91,17 +91,18 @@ function explainKvmError({ pid, vm_fd }: Pick<FoundVm, "pid" | "vm_fd">, error: 
     );
   }
   if (name === "EIO") {
-    return new KvmIrqError(
-      "no-vm",
-      `process ${pid} only holds a copy of the descriptor: the VM belongs to another process`,
-      {
-        hint: hintAtMaker(otherHolders(pid, vm_fd)),
-        details,
-        cause: error,
-      },
-    );
+    return onlyACopy(pid, vm_fd, { details, cause: error });
   }
   return error;
+}
+
+/** The error for a process that was handed the descriptor of another's VM. */
+export function onlyACopy(pid: number, vm_fd: number, options: ErrorOptions = {}): KvmIrqError {
+  return new KvmIrqError(
+    "no-vm",
+    `process ${pid} only holds a copy of the descriptor: the VM belongs to another process`,
+    { hint: hintAtMaker(otherHolders(pid, vm_fd)), ...options },
+  );
 }
 
 function hintAtMaker(holders: readonly number[]): string {

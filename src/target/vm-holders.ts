@@ -1,6 +1,17 @@
 import { sameFile } from "../sys/kcmp.ts";
 import { debugVms } from "../sys/kvm-debugfs.ts";
-import { listPids, readKvmFds, readNamespace, readStatus } from "../sys/proc.ts";
+import { listPids, listThreads, readKvmFds, readNamespace, readStatus } from "../sys/proc.ts";
+
+/**
+ * Whether KVM knows a process by no VM: neither made nor run by a thread of it. Its descriptors are then copies.
+ * `false` where debugfs does not tell.
+ */
+export function hasNoVmOfItsOwn(pid: number): boolean {
+  const threads = new Set(listThreads(pid));
+  const vms = debugVms(readNamespace("pid"));
+  if (vms === undefined || vms.length === 0) return false;
+  return !vms.some((vm) => [vm.creator, ...vm.threads.values()].some((tid) => threads.has(tid)));
+}
 
 /**
  * The other processes that have a VM, of which a process has a copy of the descriptor: one of them may have made

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
 import { isAlive } from "../../src/sys/alive.ts";
@@ -7,8 +7,9 @@ import { sleepsInKvmRun } from "../../src/sys/vcpu-runs.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { findVms, findVmsOf } from "../../src/target/processes.ts";
 import { readTarget } from "../../src/target/take-snapshot.ts";
+import { hasNoVmOfItsOwn } from "../../src/target/vm-holders.ts";
 import { haveBusyVmm, leftovers } from "../support/attach.ts";
-import { until } from "../support/cli.ts";
+import { PROGRAM, until } from "../support/cli.ts";
 import { OddVmm } from "../support/odd-vmm.ts";
 
 const vmms: OddVmm[] = [];
@@ -97,6 +98,16 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
       hint: `use the process that made it: \`--pid ${vmm.starter}\``,
     });
     await target.close();
+  });
+
+  it("that has a copy of a descriptor alone is not traced for nothing", async () => {
+    const vmm = await start("forked");
+    expect(hasNoVmOfItsOwn(vmm.pid)).toBe(true);
+    expect(hasNoVmOfItsOwn(Number(vmm.starter))).toBe(false);
+    const argv = [PROGRAM, "trace", "--pid", String(vmm.pid), "--for", "10ms"];
+    const { status, stderr } = spawnSync(process.execPath, argv, { encoding: "utf8" });
+    expect(stderr).toContain(`use the process that made it: \`--pid ${vmm.starter}\``);
+    expect(status).toBe(4);
   });
 
   it("that has ended, and left a copy of the descriptor, can't be reached by anybody", async () => {
