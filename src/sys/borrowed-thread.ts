@@ -9,10 +9,11 @@ import {
   writeRegister,
 } from "../abi/x86/user-regs.ts";
 import { arePagesThere, type Gadgets, hasStackRoom, type Mapping } from "./address-space.ts";
+import { HeldThreads } from "./held-threads.ts";
 import type { LibcResult } from "./libc.ts";
 import { NativeBuffer } from "./libc.ts";
 import type { ProcessId } from "./proc.ts";
-import { rehearsePtrace, type Tracee } from "./ptrace.ts";
+import { onStage, Tracee } from "./ptrace.ts";
 import { RemoteMemory } from "./remote-memory.ts";
 
 /**
@@ -257,14 +258,39 @@ function topOf(stackPointer: bigint): bigint {
   return (stackPointer - BigInt(RED_ZONE)) & ~63n;
 }
 
-/** Does what borrowing does before and after its stops, to no effect: what is done first is slow. */
-export function rehearseBorrowing(): void {
-  rehearsePtrace();
-  const memory = new RemoteMemory("self", process.pid);
+/**
+ * Borrows a thread that is not there, with memory of this process's for its stack: what is done first is slow, and
+ * so has been done before a thread is stopped.
+ *
+ * @param work what will be done with a borrowed thread.
+ */
+export function rehearseBorrowing(work: (thread: BorrowedThread, tracee: Tracee) => void): void {
+  const stack = new NativeBuffer(SAVED_ROOM);
+  const start = BigInt(stack.address);
+  const end = start + BigInt(SAVED_ROOM);
   const regs = new NativeBuffer(USER_REGS_SIZE);
-  memory.read(BigInt(regs.address), regs, USER_REGS_SIZE);
-  memory.write(BigInt(regs.address), regs, USER_REGS_SIZE);
-  buildSigframe(0n, regs.view, new Uint8Array(8), new Uint8Array(REHEARSED_XSTATE));
+  writeRegister(regs.view, "cs", USER_CS_64);
+  writeRegister(regs.view, "rsp", end);
+  const mappings: Mapping[] = [
+    { start: 0n, end: start, perms: "---p", name: "" },
+    { start, end: end + 1n, perms: "rw-p", name: "" },
+  ];
+  const code = [{ address: start, bytes: Buffer.alloc(3) }];
+  const around: Surroundings = {
+    pid: "self",
+    mappings,
+    userfaultfd: false,
+    gadgets: { syscall: start, restorer: start, code },
+  };
+  onStage(regs, REHEARSED_XSTATE, () => {
+    const deadline = () => process.hrtime.bigint();
+    const held = new HeldThreads(deadline);
+    const [tracee] = held.stop([new Tracee(process.pid, false)]);
+    const thread = new BorrowedThread(tracee!, around, deadline);
+    work(thread, tracee!);
+    thread.giveBack();
+    held.release();
+  });
 }
 
 /** The size of the extended state with AVX-512. */

@@ -58,6 +58,7 @@ const XSTATE_ROOM = 16 * 1024;
 
 const ptraceCall = bindLibc("ptrace", [I64, I64, I64, I64], I64);
 const waitpidCall = bindLibc("waitpid", [I32, I64, I32]);
+const copy = bindLibc("memmove", [I64, I64, I64], I64);
 
 /** A ptrace(2) request that the kernel refused. */
 export class PtraceError extends Error {
@@ -93,17 +94,54 @@ const FILTER = new NativeBuffer(MOST_INSTRUCTIONS * SOCK_FILTER_SIZE);
 const ALL_SIGNALS = new NativeBuffer(SIGSET_SIZE);
 ALL_SIGNALS.bytes.fill(0xff);
 
-/** Makes the calls that a stop makes, where they come to nothing: the first of each kind is the slow one. */
-export function rehearsePtrace(): void {
+/** The system calls that tracing is made of. {@link onStage} puts others in their place. */
+let calls = { ptrace: ptraceCall, waitpid: waitpidCall };
+
+/**
+ * Runs something in which one thread is stopped and made to run system calls, with no thread there: as for real, but
+ * that the kernel's part is played. What a process does first is slow; this is how it can have been done before.
+ *
+ * @param regs the registers that the thread is said to have; changed as they are set.
+ * @param xstateSize bytes of its extended state.
+ */
+export function onStage(regs: NativeBuffer, xstateSize: number, run: () => void): void {
   const self = process.pid;
-  for (let times = 0; times < REHEARSALS; times++) {
-    // Nobody traces itself (ESRCH), nor is its own child (ECHILD).
-    ptraceCall(PTRACE_GETREGS, self, 0, REGS_AT_ENTRY.address);
-    waitpidCall(self, STATUS.address, WNOHANG | WALL);
+  let stops = 0;
+  calls = {
+    ptrace: (request, _tid, _address, data) => {
+      // For the sake of the call itself: nobody traces itself (ESRCH).
+      ptraceCall(PTRACE_GETREGS, self, 0, REGS_AT_ENTRY.address);
+      if (request === PTRACE_GETREGS) copy(data!, regs.address, USER_REGS_SIZE);
+      if (request === PTRACE_SETREGS) copy(regs.address, data!, USER_REGS_SIZE);
+      if (request === PTRACE_GETREGSET) IOVEC.view.setBigUint64(8, BigInt(xstateSize), true);
+      if (request === PTRACE_GET_SYSCALL_INFO) playSyscall(regs.view, stops % 2 === 0);
+      return { value: 0, errno: 0 };
+    },
+    waitpid: (tid) => {
+      waitpidCall(self, STATUS.address, WNOHANG | WALL);
+      const event = stops++ === 0 ? PTRACE_EVENT_STOP << 16 : SYSCALL_STOP << 8;
+      STATUS.view.setInt32(0, event | STOPPED, true);
+      return { value: tid!, errno: 0 };
+    },
+  };
+  try {
+    run();
+  } finally {
+    calls = { ptrace: ptraceCall, waitpid: waitpidCall };
   }
 }
 
-const REHEARSALS = 3;
+/** Fills in what PTRACE_GET_SYSCALL_INFO says at the entry of the call that registers are set up for, and after it. */
+function playSyscall(regs: DataView, entry: boolean): void {
+  const { view } = SYSCALL_INFO;
+  view.setUint8(0, entry ? PTRACE_SYSCALL_INFO_ENTRY : 0);
+  view.setUint32(4, AUDIT_ARCH_X86_64, true);
+  view.setBigUint64(8, readRegister(regs, "rip") + SYSCALL_INSTRUCTION_SIZE, true);
+  view.setBigUint64(24, entry ? readRegister(regs, "rax") : 0n, true);
+  ARGUMENTS.forEach((name, place) => {
+    view.setBigUint64(32 + place * 8, readRegister(regs, name), true);
+  });
+}
 
 /**
  * One thread of another process under ptrace(2), made with PTRACE_SEIZE, so that neither attaching nor
@@ -201,7 +239,7 @@ export class Tracee {
     const filters: Uint8Array[] = [];
     for (;;) {
       const at = filters.length;
-      const { value, errno } = ptraceCall(PTRACE_SECCOMP_GET_FILTER, this.tid, at, FILTER.address);
+      const { value, errno } = calls.ptrace(PTRACE_SECCOMP_GET_FILTER, this.tid, at, FILTER.address);
       if (value > 0) filters.push(FILTER.bytes.slice(0, value * SOCK_FILTER_SIZE));
       else return errno === ERRNO.ENOENT && filtersAllow(filters, call);
     }
@@ -230,7 +268,7 @@ export class Tracee {
    */
   rseqAddress(): bigint {
     const request = PTRACE_GET_RSEQ_CONFIGURATION;
-    const { value } = ptraceCall(request, this.tid, RSEQ_CONFIGURATION_SIZE, RSEQ_CONFIGURATION.address);
+    const { value } = calls.ptrace(request, this.tid, RSEQ_CONFIGURATION_SIZE, RSEQ_CONFIGURATION.address);
     return value > 0 ? RSEQ_CONFIGURATION.view.getBigUint64(0, true) : 0n;
   }
 
@@ -342,8 +380,8 @@ export class Tracee {
   #detachLater(): void {
     const look = () => {
       // A stop may have been waited for by somebody else, as by Node when the process is its child.
-      const detached = ptraceCall(PTRACE_DETACH, this.tid, 0, 0).value === 0;
-      if (!detached && waitpidCall(this.tid, STATUS.address, WNOHANG | WALL).value === 0) return;
+      const detached = calls.ptrace(PTRACE_DETACH, this.tid, 0, 0).value === 0;
+      if (!detached && calls.waitpid(this.tid, STATUS.address, WNOHANG | WALL).value === 0) return;
       if (!detached && (STATUS.view.getInt32(0, true) & 0xff) === STOPPED) return;
       clearInterval(timer);
       this.#attached = false;
@@ -376,7 +414,7 @@ export class Tracee {
   /** Waits for the next stop. An {@link Alarm} must be on: it is what ends a wait that lasts. */
   #wait(deadline: bigint): number {
     for (;;) {
-      const { value, errno } = waitpidCall(this.tid, STATUS.address, WALL);
+      const { value, errno } = calls.waitpid(this.tid, STATUS.address, WALL);
       if (value === this.tid) break;
       if (errno !== ERRNO.EINTR) throw new PtraceError("waitpid", this.tid, errno);
       if (process.hrtime.bigint() > deadline) {
@@ -393,7 +431,7 @@ export class Tracee {
   }
 
   #request(name: string, request: number, address: number, data: number): void {
-    const { value, errno } = ptraceCall(request, this.tid, address, data);
+    const { value, errno } = calls.ptrace(request, this.tid, address, data);
     if (value !== -1) return;
     if (errno === ERRNO.ESRCH && this.#attached) {
       this.#stopped = false;
