@@ -6,6 +6,7 @@ export default defineConfig({
     globalSetup: "test/support/say-skipped.ts",
     // The e2e tests start many processes; two cores take no more than this at once.
     maxWorkers: 2,
+    maxConcurrency: 3,
     testTimeout: 30_000,
     hookTimeout: 30_000,
   },

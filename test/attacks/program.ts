@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { createInterface, type Interface } from "node:readline";
 import type { Readable } from "node:stream";
@@ -129,6 +130,12 @@ async function textOf(stream: Readable): Promise<string> {
   return Buffer.concat(pieces).toString("utf8");
 }
 
+/** What a process that hangs is doing: its state, and its system call with the arguments. */
+function whereabouts(pid: number): string {
+  const [state] = /^State:.*/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+  return `it hung: ${state}, in system call ${readFileSync(`/proc/${pid}/syscall`, "utf8").trim()}\n`;
+}
+
 /** How long a call of many may take before it gets what Ctrl-C sends. */
 const INTERRUPT_MS = 400;
 
@@ -148,7 +155,10 @@ export class Many {
     this.#child ??= this.#start();
     const { kib: before = 0 } = { kib: this.#lastKib };
     this.#child.stdin!.write(`${JSON.stringify({ argv, env })}\n`);
-    const late = setTimeout(() => this.#child!.kill("SIGKILL"), PATIENCE_S * 1000);
+    const late = setTimeout(() => {
+      this.#hung = whereabouts(this.#child!.pid!);
+      this.#child!.kill("SIGKILL");
+    }, PATIENCE_S * 1000);
     const { value, done } = await this.#answers!.next();
     clearTimeout(late);
     if (done) return this.#died();
@@ -159,6 +169,7 @@ export class Many {
   }
 
   #lastKib = 0;
+  #hung = "";
 
   #start(): ChildProcess {
     const many = fileURLToPath(new URL("../../test/attacks/many.js", import.meta.url));
@@ -185,7 +196,14 @@ export class Many {
       await new Promise((resolve) => child.once("exit", resolve));
     }
     const signal = child.signalCode === "SIGKILL" ? 9 : child.signalCode === null ? 0 : 6;
-    return { status: child.exitCode, signal, stdout: "", stderr: await this.#stderr, kib: 0, ms: 0 };
+    return {
+      status: child.exitCode,
+      signal,
+      stdout: "",
+      stderr: this.#hung + (await this.#stderr),
+      kib: 0,
+      ms: 0,
+    };
   }
 
   dispose(): void {

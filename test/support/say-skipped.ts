@@ -1,4 +1,5 @@
 import { haveQemu, mayBuildForRoot } from "./attach.ts";
+import { has } from "./commands.ts";
 import { noKvm } from "./kvm.ts";
 import { haveTmux } from "./terminal.ts";
 import { noTracing } from "./tracing.ts";
@@ -13,6 +14,7 @@ const NEEDS: readonly { tests: string; lacking: string | false | undefined }[] =
     lacking: noKvm ?? (!mayBuildForRoot && "that takes root and a C compiler"),
   },
   { tests: "threads that can't be stopped", lacking: !mayBuildForRoot && "that takes root and a C compiler" },
+  { tests: "attacks on the built program", lacking: !has("cc") && "there is no C compiler" },
   { tests: "the live view", lacking: !haveTmux && "there is no tmux" },
 ];
 
