@@ -52,7 +52,7 @@ const commandLines: Attack = {
     writeFileSync(join(user.folder, "trace.ndjson"), "{}\n");
     user.ok(["create", "--backend", "model"]);
     user.ok(["dump", "--json", "-o", join(user.folder, "honest.json")]);
-    const many = new Many(user.env, user.folder);
+    const many = new Many(user.env, user.folder, 400);
     try {
       for (let n = 0; n < count; n++) {
         const argv = mutateWords(random, random.pick(HONEST_LINES).split(" "));

@@ -61,7 +61,7 @@ const foreignTexts: Attack = {
   async run({ random, user, tally }, count) {
     user.ok(["create", "--backend", "model"]);
     const snapshot = JSON.parse(user.ok(["dump", "--json"]));
-    const many = new Many(user.env, user.folder);
+    const many = new Many(user.env, user.folder, 400);
     try {
       for (let n = 0; n < count; n++) {
         const text = random.pick(TERMINAL_TEXTS);

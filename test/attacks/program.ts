@@ -136,8 +136,8 @@ function whereabouts(pid: number): string {
   return `it hung: ${state}, in system call ${readFileSync(`/proc/${pid}/syscall`, "utf8").trim()}\n`;
 }
 
-/** How long a call of many may take before it gets what Ctrl-C sends. */
-const INTERRUPT_MS = 400;
+/** How long a call of many may take before it gets what Ctrl-C sends, where none is meant to wait. */
+const INTERRUPT_MS = 20_000;
 
 /** Calls of the program in one process, one after the other. Dispose of it at the end. */
 export class Many {
@@ -146,7 +146,10 @@ export class Many {
   #child: ChildProcess | undefined;
   #answers: AsyncIterator<string> | undefined;
 
-  constructor(env: NodeJS.ProcessEnv, cwd: string) {
+  readonly #interruptMs: number;
+
+  constructor(env: NodeJS.ProcessEnv, cwd: string, interruptMs = INTERRUPT_MS) {
+    this.#interruptMs = interruptMs;
     this.#env = env;
     this.#cwd = cwd;
   }
@@ -174,7 +177,7 @@ export class Many {
   #start(): ChildProcess {
     const many = fileURLToPath(new URL("../../test/attacks/many.js", import.meta.url));
     const program = fileURLToPath(new URL("../../dist/cli.cjs", import.meta.url));
-    const child = spawn(process.execPath, [many, program, String(INTERRUPT_MS)], {
+    const child = spawn(process.execPath, [many, program, String(this.#interruptMs)], {
       env: this.#env,
       cwd: this.#cwd,
       stdio: ["pipe", "ignore", "pipe", "pipe"],
