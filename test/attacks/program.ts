@@ -72,8 +72,9 @@ function hex(character: string): string {
   return character.codePointAt(0)!.toString(16).padStart(4, "0");
 }
 
-/** One sentence and its hint; notices may come before them, and JSON is one line. */
+/** One sentence and its hint; notices may come before them, and JSON is one line. Without any word it is the help. */
 function isOneLine(stderr: string): boolean {
+  if (stderr.startsWith("Usage: kvm-irq [options] <command>")) return true;
   const lines = stderr.trimEnd().split("\n");
   if (lines.at(-1)?.startsWith("hint: ")) lines.pop();
   const said = lines.filter((line) => /^kvm-irq: |^\{"error"/.test(line));
