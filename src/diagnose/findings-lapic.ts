@@ -1,6 +1,6 @@
-import { type Cpu, cpusOf, outranks, softwareEnabled } from "./apic-logic.ts";
-import { bitsOf, hasBit, hex, listed } from "./bits.ts";
-import { IF_BIT, takesInterrupts } from "./explain-vcpu.ts";
+import { cpusOf, outranks, softwareEnabled } from "./apic-logic.ts";
+import { bitsOf, hex, listed } from "./bits.ts";
+import { interruptible, takesInterrupts } from "./explain-vcpu.ts";
 import type { FindingKind } from "./finding.ts";
 
 /**
@@ -8,14 +8,6 @@ import type { FindingKind } from "./finding.ts";
  * vCPU is held is not taken: a halted vCPU with something pending is the reader's own doing.
  */
 const STOPPED_TO_READ: readonly string[] = ["process", "session", "scratch"];
-
-/** Whether a vCPU is out of use: not started, taken offline (halted with interrupts off), or not being run. */
-function isParked({ state }: Cpu): boolean {
-  if (state === undefined) return false;
-  const { mp_state, rflags, run } = state;
-  if (mp_state === "halted") return run === false || !hasBit(rflags, IF_BIT);
-  return run === false || mp_state !== "runnable";
-}
 
 /** What to look for at the local APICs and vCPUs. */
 export const LAPIC_FINDINGS: readonly FindingKind[] = [
@@ -27,7 +19,8 @@ export const LAPIC_FINDINGS: readonly FindingKind[] = [
         const off = cpu.mode === "disabled" ? "off" : softwareEnabled(cpu) ? undefined : "software-disabled";
         if (off === undefined || cpu.lapic.irr.length === 0) continue;
         yield {
-          ...(guest && isParked(cpu) ? { severity: "info" as const } : {}),
+          // Out of use, or in a transition such as a kexec: nothing is lost while interrupts are off.
+          ...(guest && cpu.state !== undefined && !interruptible(cpu) ? { severity: "info" as const } : {}),
           sentence: `the local APIC of vCPU ${cpu.vcpu} is ${off} and has vector ${listed(cpu.lapic.irr.map(hex))} pending`,
           evidence: `lapic[${cpu.vcpu}].irr = [${cpu.lapic.irr.map(hex).join(", ")}], ${off === "off" ? `vcpus[${cpu.vcpu}].apic_base bit 11 clear` : `lapic[${cpu.vcpu}].svr bit 8 clear`}`,
           remedy:

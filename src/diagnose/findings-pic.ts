@@ -1,5 +1,5 @@
 import type { PicState } from "../abi/x86/pic.ts";
-import { intrTarget, lint0, softwareEnabled } from "./apic-logic.ts";
+import { intrTarget, LVT_MASK_BIT, lint0, softwareEnabled } from "./apic-logic.ts";
 import { bitsOf, hasBit, hex, listed } from "./bits.ts";
 import { destinationOf } from "./destination.ts";
 import { FIRST_LEGAL_VECTOR } from "./explain-lapic.ts";
@@ -21,13 +21,11 @@ function pairOf({ snapshot: { chips } }: FindingContext): PicPair | undefined {
   return pic1 && pic2 && { pic1, pic2 };
 }
 
-function chipsOf(pics: PicPair | undefined): ["pic1" | "pic2", PicState][] {
-  return pics === undefined
-    ? []
-    : [
-        ["pic1", pics.pic1],
-        ["pic2", pics.pic2],
-      ];
+function chipsOf({ pic1, pic2 }: PicPair): ["pic1" | "pic2", PicState][] {
+  return [
+    ["pic1", pic1],
+    ["pic2", pic2],
+  ];
 }
 
 /** GSIs that both a PIC and the IOAPIC would deliver, with what each makes of them. */
@@ -53,6 +51,19 @@ function mildUnlessTaken({ guest, cpus }: FindingContext): { severity?: "info" }
   return guest && !cpus.some(interruptible) ? { severity: "info" } : {};
 }
 
+/**
+ * Whether a guest has left the PICs behind: it has an IOAPIC pin open, or a local APIC's timer on. What firmware left
+ * unmasked in the PICs is then latched for good, and nobody waits for it.
+ */
+function usesApics({ snapshot, cpus, guest }: FindingContext): boolean {
+  const pins = snapshot.chips.ioapic?.redirtbl ?? [];
+  return (
+    guest &&
+    (pins.some(({ mask, delivery_mode }) => !mask && hasVector(delivery_mode)) ||
+      cpus.some((cpu) => softwareEnabled(cpu) && !hasBit(cpu.lapic.lvt_timer, LVT_MASK_BIT)))
+  );
+}
+
 /** Whether the GSI of a PIC's input may be open at the IOAPIC, which then takes care of its device. */
 function servedByIoapic({ snapshot, possibleRoutes }: FindingContext, chip: string, pin: number): boolean {
   const gsis = possibleRoutes.filter((route) => route.chip === chip && route.pin === pin);
@@ -71,10 +82,9 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
     severity: "error",
     *find(context) {
       const pics = pairOf(context);
+      if (pics === undefined || (context.hasLapics && intrTarget(context.cpus) === undefined)) return;
       for (const [chip, pic] of chipsOf(pics)) {
-        const waiting = bitsOf(pic.irr & ~pic.imr).filter(
-          (pin) => lacksBase(pic) && !(chip === "pic1" && pin === CASCADE_PIN),
-        );
+        const waiting = bitsOf(pic.irr).filter((pin) => lacksBase(pic) && isUnmasked(pics, chip, pin));
         if (waiting.length === 0) continue;
         const vectors = listed(waiting.map((pin) => hex(vectorOf(pic, pin))));
         yield {
@@ -114,7 +124,7 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
       if (servedByIoapic(context, answer.chip, answer.pin)) return;
       const why = lint0(first) === "masked" ? "masked" : "not in ExtINT mode";
       yield {
-        ...mildUnlessTaken(context),
+        ...(usesApics(context) ? { severity: "info" as const } : mildUnlessTaken(context)),
         sentence: `the PICs request pin ${answer.pin} of ${answer.chip}, and LINT0 is ${why}: no PIC interrupt reaches a vCPU`,
         evidence: `${answer.chip}.irr bit ${answer.pin} set, lapic[${first.vcpu}].lvt_lint0 = 0x${first.lapic.lvt_lint0.toString(16)}`,
         remedy:
@@ -130,7 +140,7 @@ export const PIC_FINDINGS: readonly FindingKind[] = [
       if (pics === undefined || !hasBit(pics.pic1.irr & ~pics.pic1.imr, CASCADE_PIN)) return;
       if (requested(pics.pic2, false) !== undefined || intrTarget(context.cpus) === undefined) return;
       yield {
-        ...(context.paused ? { severity: "info" as const } : {}),
+        ...mildUnlessTaken(context),
         sentence: `pic1 has the slave's request latched and pic2 has none: an acknowledge answers a spurious IRQ 15 (vector ${hex(vectorOf(pics.pic2, 7))})`,
         evidence: `pic1.irr bit ${CASCADE_PIN} set, pic2.irr & ~pic2.imr = ${hex(pics.pic2.irr & ~pics.pic2.imr & 0xff)}`,
         remedy: "the guest's IRQ 15 handler has to read the slave's ISR, and send an EOI to the master alone",

@@ -85,6 +85,41 @@ describe("what the reader's own stop makes, or a pause,", () => {
     expect(severities(waiting({ run: false }, lint0))).toEqual([[code, "info"]]);
   });
 
+  it("is no exception that comes where LINT0, or the cascade, is masked", () => {
+    const snapshot = waiting({}, 0x700);
+    snapshot.chips.lapic![0]!.lvt_lint0 = 0x1_0000;
+    expect(codes(snapshot)).toEqual(["intr-goes-nowhere"]);
+    Object.assign(snapshot.chips.ioapic!.redirtbl[4]!, { vector: 0x34, mask: false });
+    expect(codes(snapshot)).toEqual([]);
+    const slave = waiting({});
+    Object.assign(slave.chips.pic1!, { irr: 0, imr: 4 });
+    Object.assign(slave.chips.pic2!, { irr: 0x10 });
+    expect(codes(slave)).toEqual([]);
+  });
+
+  it("is no error of what firmware left in the PICs, once the guest uses an APIC", () => {
+    const byIoapic = waiting({}, 0x1_0000);
+    Object.assign(byIoapic.chips.ioapic!.redirtbl[11]!, { vector: 0x3b, mask: false });
+    expect(severities(byIoapic)).toEqual([["intr-goes-nowhere", "info"]]);
+    const byTimer = waiting({}, 0x1_0000);
+    byTimer.chips.lapic![0]!.lvt_timer = 0x2_00ec;
+    byTimer.chips.lapic![0]!.svr = 0x1ff;
+    expect(severities(byTimer)).toEqual([["intr-goes-nowhere", "info"]]);
+  });
+
+  it("is no warning of a spurious IRQ 15 while interrupts are off", () => {
+    const withdrawn = (change: Partial<VcpuState>) => ({
+      ...snapshotWith(({ pic1, pic2 }) => {
+        pic1.irr = 4;
+        pic2.imr = 0xff;
+      }),
+      vcpus: [runningVcpu(0, change)],
+    });
+    expect(severities(withdrawn({}))).toEqual([["spurious-irq15", "warning"]]);
+    expect(severities(withdrawn({ rflags: 2 }))).toEqual([["spurious-irq15", "info"]]);
+    expect(severities(withdrawn({ run: false }))).toEqual([["spurious-irq15", "info"]]);
+  });
+
   it("is no request that goes nowhere where the IOAPIC has the GSI", () => {
     const snapshot = waiting({}, 0x1_0000);
     Object.assign(snapshot.chips.ioapic!.redirtbl[4]!, { vector: 0x34, mask: false });
@@ -135,6 +170,8 @@ describe("what the reader's own stop makes, or a pause,", () => {
     expect(off({})).toEqual([["apic-off-with-pending", "error"]]);
     expect(off({ rflags: 2 })).toEqual([["apic-off-with-pending", "info"]]);
     expect(off({ mp_state: "init_received" })).toEqual([["apic-off-with-pending", "info"]]);
+    // A kexec: the old kernel has turned it off, and the new one is unpacked with interrupts off.
+    expect(off({ mp_state: "runnable", rflags: 2 })).toEqual([["apic-off-with-pending", "info"]]);
   });
 
   it("double-delivery is no warning where it takes a routing that is not known", () => {
