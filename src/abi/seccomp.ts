@@ -19,19 +19,20 @@ const SECCOMP_RET_ALLOW = 0x7fff_0000;
 /** Instruction classes, the low three bits of a code. */
 const BPF = { LD: 0, LDX: 1, ST: 2, STX: 3, ALU: 4, JMP: 5, RET: 6, MISC: 7 } as const;
 const BPF_X = 0x08;
+const BPF_DIV = 0x30;
 const BPF_RET_A = 0x10;
 const BPF_TXA = 0x80;
 
-/** ALU operations by their bits of the code. Shifts are unsigned, as all is. */
+/** ALU operations by their bits of the code. Shifts are unsigned, as all is, and by the low five bits (kernel/bpf/core.c). */
 const ALU: Readonly<Record<number, (a: number, b: number) => number>> = {
   0: (a, b) => a + b,
   16: (a, b) => a - b,
   32: (a, b) => Math.imul(a, b),
-  48: (a, b) => (b === 0 ? 0 : Math.floor(a / b)),
+  48: (a, b) => Math.floor(a / b),
   64: (a, b) => a | b,
   80: (a, b) => a & b,
-  96: (a, b) => (b > 31 ? 0 : a << b),
-  112: (a, b) => (b > 31 ? 0 : a >>> b),
+  96: (a, b) => a << b,
+  112: (a, b) => a >>> b,
   128: (a) => -a,
   160: (a, b) => a ^ b,
 };
@@ -89,6 +90,8 @@ function run(program: DataView, data: DataView): number {
         memory[k] = x;
         break;
       case BPF.ALU:
+        // net/core/filter.c, bpf_convert_filter: a division by zero ends the program.
+        if ((code & 0xf0) === BPF_DIV && operand === 0) return 0;
         a = (ALU[code & 0xf0]?.(a, operand) ?? 0) >>> 0;
         break;
       case BPF.JMP: {

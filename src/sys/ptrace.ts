@@ -229,7 +229,8 @@ export class Tracee {
     this.setRegs(this.regs);
     if (ifStoppedCallMadeAgain(view) === "exact") return;
     const instructionPointer = readRegister(view, "rip");
-    if (!this.#mayCall({ number: NR_RESTART_SYSCALL, instructionPointer, args: [] })) return;
+    const args = ARGUMENTS.map((name) => readRegister(view, name));
+    if (!this.#mayCall({ number: NR_RESTART_SYSCALL, instructionPointer, args })) return;
     writeRegister(view, "rax", ERESTART_RESTARTBLOCK);
     this.setRegs(this.regs);
   }
