@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { haveQemu } from "../support/attach.ts";
 import { finished, User, until } from "../support/cli.ts";
@@ -73,3 +76,43 @@ describe.skipIf(!haveQemu).each([
     });
   },
 );
+
+describe.skipIf(!haveQemu)("QEMU without an irqchip in the kernel, its guest halted", () => {
+  const user = new User({ NO_COLOR: "1" });
+  const folder = mkdtempSync(join(tmpdir(), "boot-"));
+  let qemu: Qemu;
+
+  beforeAll(async () => {
+    const disk = Buffer.alloc(512);
+    // cli; hlt; jmp: and what makes a boot sector of it.
+    disk.set([0xfa, 0xf4, 0xeb, 0xfd]);
+    disk.set([0x55, 0xaa], 510);
+    writeFileSync(join(folder, "disk"), disk);
+    qemu = await Qemu.start(
+      "-machine",
+      "kernel-irqchip=off",
+      "-drive",
+      `file=${join(folder, "disk")},format=raw`,
+    );
+  }, 60_000);
+  afterAll(async () => {
+    await qemu?.end();
+    rmSync(folder, { recursive: true });
+    expect(user.dispose()).toEqual([]);
+  });
+
+  it("is not said to be paused", async () => {
+    let vcpus: object[] = [];
+    // Of a vCPU that is in KVM_RUN, or at work on an exit, it is known that it runs.
+    await until(
+      "the vCPU is halted",
+      () => {
+        ({ vcpus } = user.json(["--pid", String(qemu.pid), "dump"]));
+        return !vcpus.some((vcpu) => "run" in vcpu && vcpu.run === true);
+      },
+      50_000,
+    );
+    expect(vcpus).toHaveLength(1);
+    expect(vcpus[0]).not.toHaveProperty("run");
+  }, 60_000);
+});
