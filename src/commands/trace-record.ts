@@ -63,7 +63,7 @@ export async function recordInto(
   };
   try {
     const summary = await record(
-      { ...recordOptions(subject, options), signal: end.signal, onStart, onBatch },
+      { ...recordOptions(subject, options), signal: end.signal, hurry: context.signal, onStart, onBatch },
       (event) => {
         if (begun) sink.push(event);
       },

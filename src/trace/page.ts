@@ -1,3 +1,4 @@
+import { viewOf } from "../abi/u64.ts";
 import { badFormat, type Field, parseFields } from "./format.ts";
 
 /**
@@ -97,4 +98,13 @@ export function scanPage(view: DataView, layout: PageLayout, origin: bigint, onR
       offset = next;
     }
   }
+}
+
+/** How many records a page has. */
+export function countRecords(page: Uint8Array, layout: PageLayout): number {
+  let count = 0;
+  scanPage(viewOf(page), layout, 0n, () => {
+    count++;
+  });
+  return count;
 }

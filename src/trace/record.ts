@@ -25,6 +25,8 @@ export interface RecordOptions {
   durationMs?: number;
   /** Ends the trace when it fires; what was recorded until then is still handed on. */
   signal?: AbortSignal;
+  /** Somebody waits for the end: once this fires, what a storm left is gone through for {@link PATIENCE_MS} at most. */
+  hurry?: AbortSignal;
   /** The size of the kernel's buffer for each CPU, in KiB; without it {@link defaultBufferKb} of them. */
   bufferKb?: number;
   /** Called after each batch of events; the next is read once it is done, so that whoever is slow is not buried. */
@@ -92,11 +94,21 @@ async function recordIn(
   // At once, whatever is being waited for: what comes after is not asked for.
   const stop = () => instance.tryWrite("tracing_on", "0");
   options.signal?.addEventListener("abort", stop);
-  const events = await pump(instance, buffers, decoder, new ScopeFilter(scope), options, onEvent).finally(
-    () => options.signal?.removeEventListener("abort", stop),
-  );
-  const duration = Number(process.hrtime.bigint() - decoder.origin);
-  return { events, lost: buffers.lost(), duration };
+  try {
+    const { events, discarded } = await pump(
+      instance,
+      buffers,
+      decoder,
+      new ScopeFilter(scope),
+      options,
+      onEvent,
+    );
+    const duration = Number(process.hrtime.bigint() - decoder.origin);
+    return { events, lost: buffers.lost() + discarded, duration };
+  } finally {
+    options.signal?.removeEventListener("abort", stop);
+    buffers.close();
+  }
 }
 
 /** What all buffers may take together, in KiB, where a CPU's own is larger than the kernel's default. */
@@ -151,15 +163,17 @@ const CLOCK = "mono";
 /** How long to wait between looks at the buffers, in milliseconds: soon after events, longer when idle. */
 const SHORTEST_WAIT = 10;
 const LONGEST_WAIT = 80;
+/** How long an interrupted trace goes on with what a storm left; the rest counts as lost. */
+const PATIENCE_MS = 1500;
 
 async function pump(
   instance: TraceInstance,
   buffers: CpuBuffers,
   decoder: RecordDecoder,
   scope: ScopeFilter,
-  { durationMs, signal, onBatch }: RecordOptions,
+  { durationMs, signal, hurry, onBatch }: RecordOptions,
   onEvent: (event: TraceEvent) => void,
-): Promise<number> {
+): Promise<{ events: number; discarded: number }> {
   const until = durationMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + durationMs;
   const hasEnded = () => signal?.aborted === true || performance.now() >= until;
   let count = 0;
@@ -171,21 +185,29 @@ async function pump(
     }
     await onBatch?.();
   };
-  while (!hasEnded()) {
-    const events = buffers.take(decoder, Number(process.hrtime.bigint() - decoder.origin));
+  const now = () => Number(process.hrtime.bigint() - decoder.origin);
+  const turn = async () => {
+    buffers.fill(now());
+    const events = buffers.take(decoder);
     await handOn(events);
-    wait = events.length > 0 ? SHORTEST_WAIT : Math.min(wait * 2, LONGEST_WAIT);
+    return events.length;
+  };
+  while (!hasEnded()) {
+    wait = (await turn()) > 0 ? SHORTEST_WAIT : Math.min(wait * 2, LONGEST_WAIT);
     if (buffers.isDry) await pause(Math.min(wait, until - performance.now()), signal);
     // Signals and what waits to be written get their turn, however fast events come.
     else await nextTurn();
   }
   instance.write("tracing_on", "0");
+  let giveUpAt = Number.POSITIVE_INFINITY;
   do {
-    await handOn(buffers.take(decoder, Number(process.hrtime.bigint() - decoder.origin)));
+    await turn();
     await nextTurn();
-  } while (!buffers.isDry);
+    if (hurry?.aborted) giveUpAt = Math.min(giveUpAt, performance.now() + PATIENCE_MS);
+  } while (!buffers.isDry && performance.now() < giveUpAt);
+  const discarded = buffers.discard();
   await handOn(buffers.rest());
-  return count;
+  return { events: count, discarded };
 }
 
 async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
