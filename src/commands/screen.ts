@@ -81,8 +81,9 @@ export class Screen {
   };
 
   #enter(): void {
-    process.stdout.write(ENTER);
+    // First what stops a process in the background (SIGTTOU): it has no business on the shell's screen.
     if (process.stdin.isTTY) process.stdin.setRawMode(true).resume();
+    process.stdout.write(ENTER);
     this.#events.onResize();
   }
 

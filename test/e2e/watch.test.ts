@@ -247,6 +247,18 @@ describe.skipIf(!haveTmux)("watch on a terminal (of tmux)", () => {
     expect(screen).toMatch(/lapic\[0\] .*\n(.+\n)*kvm-irq: session 'brief' is gone/);
     expect(screen).toMatch(/^status 4$/m);
   });
+
+  it("leaves the terminal as it is while the shell has it in the background", async () => {
+    const watch = `"${process.execPath}" "${PROGRAM}" watch --interval 50ms`;
+    const stopped = "until ps -o stat= -p $! | grep -q T; do sleep 0.1; done; echo stopped";
+    writeFileSync(join(folder, "watch.sh"), `set -m; ${watch} & ${stopped}; read -r _; kill -KILL $!\n`);
+    terminal.run("sh watch.sh; echo ended", user.env, folder);
+    await until("watch is stopped", () => /stopped/.test(terminal.history()) || !terminal.isRestored());
+    const restored = terminal.isRestored();
+    terminal.type("Enter");
+    await terminal.shows(/ended/);
+    expect(restored).toBe(true);
+  });
 });
 
 describe.skipIf(!haveTmux)("watch whose terminal is gone (of tmux)", () => {
