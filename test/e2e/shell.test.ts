@@ -12,11 +12,16 @@ beforeAll(() => {
 afterAll(() => expect(user.dispose()).toEqual([]));
 
 /** Whether a process is in the middle of a read(2) of its standard input, or of an openat(2), and stays there. */
-async function waitsForPipe({ pid }: ChildProcess): Promise<boolean> {
+async function waitsForPipe(child: ChildProcess): Promise<boolean> {
+  return waitsIn(child, /^(0 0x0|257) /);
+}
+
+/** Whether a process stays in such a system call, told by number and arguments as /proc/PID/syscall has them. */
+async function waitsIn({ pid }: ChildProcess, wanted: RegExp): Promise<boolean> {
   const call = () => readFileSync(`/proc/${pid}/syscall`, "latin1");
   const before = call();
   await sleep(100);
-  return /^(0 0x0|257) /.test(before) && call() === before;
+  return wanted.test(before) && call() === before;
 }
 
 const sh = (script: string) =>
@@ -232,7 +237,6 @@ describe("in a shell script", () => {
     ["dump", "--snapshot", "PIPE"],
     ["create", "fed", "--from", "-"],
     ["dump", "-o", "PIPE"],
-    ["trace", "--from", "-", "--format", "svg", "-o", "never.json"],
   ])("`%s %s` that waits for the other end of a pipe is ended by Ctrl-C", async (...words) => {
     const pipe = join(user.folder, "pipe");
     execFileSync("mkfifo", [pipe]);
@@ -243,6 +247,14 @@ describe("in a shell script", () => {
     await finished(child);
     expect(child.signalCode).toBe("SIGINT");
     rmSync(pipe);
+    expect(readdirSync(".").filter((name) => name.startsWith("never"))).toEqual([]);
+  });
+
+  it("`trace --from -` that waits for the other end of a pipe is ended by Ctrl-C, and writes no file", async () => {
+    const child = user.start(["trace", "--from", "-", "--format", "svg", "-o", "never.json"]);
+    await until("it waits", () => waitsIn(child, /^(232|281) /));
+    child.kill("SIGINT");
+    expect((await finished(child)).status).toBe(130);
     expect(readdirSync(".").filter((name) => name.startsWith("never"))).toEqual([]);
   });
 

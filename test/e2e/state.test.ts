@@ -362,10 +362,10 @@ describe("restore", () => {
       },
     ]);
     const endless = changed(({ chips }) => {
-      chips.lapic = Array(1_000_000).fill({});
+      chips.lapic = Array(10_000).fill({});
     });
     expect(user.run(["restore", "-"], { input: endless }).stderr).toMatch(
-      /chips.lapic: it has 1000000 elements, and should have at most 4096\n/,
+      /chips.lapic: it has 10000 elements, and should have at most 4096\n/,
     );
     expect(user.run(["set", "ioapic.redirtbl[4].polarity=up"]).stderr).toContain(
       'ioapic.redirtbl[4].polarity: "up" is not one of "high", "low"',
