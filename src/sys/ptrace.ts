@@ -53,6 +53,8 @@ const WNOHANG = 1;
 const WALL = 0x4000_0000;
 /** Milliseconds between two looks at a thread that is to be let go and has not stopped. */
 const LOOK_MS = 5;
+/** How often a wait is still interrupted after its deadline before it is given up: 200 ms by the {@link Alarm}. */
+const LOOKS_AFTER_DEADLINE = 10;
 /** Room for the extended state of any CPU: AMX's tiles bring it to some 11 KiB. */
 const XSTATE_ROOM = 16 * 1024;
 
@@ -414,11 +416,13 @@ export class Tracee {
 
   /** Waits for the next stop. An {@link Alarm} must be on: it is what ends a wait that lasts. */
   #wait(deadline: bigint): number {
-    for (;;) {
+    // Where this process itself stood still, the deadline passes before the thread had its time: so it is not the
+    // clock alone that ends the wait, but some more looks after it.
+    for (let looks = 0; ; ) {
       const { value, errno } = calls.waitpid(this.tid, STATUS.address, WALL);
       if (value === this.tid) break;
       if (errno !== ERRNO.EINTR) throw new PtraceError("waitpid", this.tid, errno);
-      if (process.hrtime.bigint() > deadline) {
+      if (process.hrtime.bigint() > deadline && ++looks > LOOKS_AFTER_DEADLINE) {
         throw new StopTimeoutError(`thread ${this.tid} did not stop in time`);
       }
     }
