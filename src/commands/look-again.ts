@@ -3,8 +3,11 @@ import type { Snapshot } from "../abi/snapshot.ts";
 import { isPaused, mayRun } from "../diagnose/explain.ts";
 import { isGrave, type Observation, observe, type WatchOptions } from "../diagnose/watch.ts";
 
-/** Between the looks of one reading: longer than a handler takes, shorter than a person notices. */
-const PAUSES_MS = [10, 20, 40];
+/**
+ * Between the looks of one reading: longer than a handler takes, together shorter than a person notices, and in no
+ * step with what happens at regular intervals, such as a timer's interrupt and the mask of its handler.
+ */
+const PAUSES_MS = [7, 11, 19, 29, 41];
 
 /** How one reading is taken. */
 export interface Looking extends WatchOptions {

@@ -38,7 +38,7 @@ function renderSessions(sessions: readonly SessionEntry[], view: View): string {
   );
   const reasons = sessions.flatMap((entry) =>
     "unusable" in entry
-      ? [printable(`${entry.unusable.reason}: \`kvm-irq destroy ${entry.unusable.name}\` ends it`) + "\n"]
+      ? [`${printable(`${entry.unusable.reason}: \`kvm-irq destroy ${entry.unusable.name}\` ends it`)}\n`]
       : [],
   );
   return rows + reasons.join("");

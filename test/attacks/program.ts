@@ -59,7 +59,10 @@ export function problemsOf(ran: Ran, allowed: readonly number[] = []): string[] 
   if (/\bunexpected: |"code":"internal"|--debug and report/.test(stderr)) problems.push("an internal error");
   if (/^\s+at .*[:(]|node:internal|Node\.js v\d/m.test(stderr)) problems.push("a stack trace");
   // Who is interrupted, as early as before it listens, need not say so.
-  if (![0, 1, 130].includes(status!) && !isOneLine(stderr)) problems.push("not one line and its hint");
+  // The answer of `doctor` is its table, also where the host can't be used.
+  const answers = status === 3 && stdout.startsWith("CHECK ");
+  if (![0, 1, 130].includes(status!) && !answers && !isOneLine(stderr))
+    problems.push("not one line and its hint");
   const control = controlIn(stdout) ?? controlIn(stderr);
   if (control !== undefined) problems.push(`a control character U+${hex(control)}`);
   if (kib > MOST_KIB) problems.push(`${Math.round(kib / 1024)} MiB`);

@@ -40,7 +40,7 @@ describe("a reading of a VM that runs", () => {
 
   it("keeps what is there in each look", async () => {
     const reading = await takeReading(looking(eoiOnItsWay(20)), {});
-    expect([codes(reading), reading.looks]).toEqual([["remote-irr-stuck"], 4]);
+    expect([codes(reading), reading.looks]).toEqual([["remote-irr-stuck"], 6]);
   });
 
   it("believes a finding that the reading before had at once", async () => {
