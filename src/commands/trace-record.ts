@@ -48,6 +48,8 @@ export async function recordInto(
   const end = new AbortController();
   const stop = () => end.abort();
   context.signal.addEventListener("abort", stop);
+  // A signal that came before there was a listener fires no more.
+  if (context.signal.aborted) stop();
   const watcher = command.length === 0 ? watchEnd(subject, stop, context) : undefined;
   let child: ChildCommand | undefined;
   let begun = false;

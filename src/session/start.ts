@@ -117,6 +117,7 @@ async function readyMessage(child: ChildProcess, signal: AbortSignal | undefined
       };
       timer = setTimeout(late, READY_TIMEOUT_MS);
       signal?.addEventListener("abort", giveUp);
+      if (signal?.aborted) giveUp();
       child.on("error", ({ message }) => fail("kernel-refused", `the holder can't be started: ${message}`));
       child.stderr?.on("data", (chunk) => {
         complaint = (complaint + chunk).slice(-4096);
