@@ -157,7 +157,7 @@ const PICTURES: Record<Exclude<TraceFormat, "table" | "ndjson">, Draw> = {
 };
 
 /** Pictures are made from the whole trace, which takes some 700 bytes an event. */
-const MOST_DRAWN = 1_000_000;
+const MOST_DRAWN = 500_000;
 
 function tooManyToDraw(): KvmIrqError {
   return new KvmIrqError("unsupported", `a picture takes at most ${MOST_DRAWN} events`, {
