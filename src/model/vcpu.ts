@@ -1,6 +1,6 @@
 import { viewOf } from "../abi/u64.ts";
 import type { RedirectionEntry } from "../abi/x86/ioapic.ts";
-import { decodeVcpu, mpStateNumber, putVcpu, VCPU_IMAGE, type VcpuState } from "../abi/x86/vcpu.ts";
+import { decodeVcpu, putVcpu, VCPU, VCPU_IMAGE, type VcpuState } from "../abi/x86/vcpu.ts";
 import type { Behaviour } from "./behaviour.ts";
 import { Lapic } from "./lapic.ts";
 
@@ -103,7 +103,7 @@ export class VcpuModel {
     writeEvents(image, { nmis, smi: this.#smi, init: this.#init });
     const reset = this.#takeInit();
     this.#takeSipi();
-    viewOf(image).setUint32(VCPU_IMAGE.mp_state, mpStateNumber(this.#shownMpState()), true);
+    VCPU.fields.mp_state.write(viewOf(image), 0, this.#shownMpState());
     return { image, reset };
   }
 

@@ -83,9 +83,3 @@ export function decodeVcpu(bytes: Uint8Array, vcpu: number): VcpuState {
 export const encodeVcpu: (state: VcpuState) => Uint8Array = VCPU.encode;
 /** Writes decoded state into a vCPU image. What {@link VcpuState} does not name stays as it is. */
 export const putVcpu: (bytes: Uint8Array, state: VcpuState) => void = VCPU.put;
-
-/** The number of a state as KVM_GET_MP_STATE gives it. */
-export function mpStateNumber(state: VcpuState["mp_state"]): number {
-  const known = MP_STATES.indexOf(state as (typeof MP_STATES)[number]);
-  return known === -1 ? Number(state.slice("unknown-".length)) : known;
-}
