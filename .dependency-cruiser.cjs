@@ -4,15 +4,15 @@
  */
 const FLOORS = [
   "cli|commands",
-  "render",
-  "diagnose",
-  "target",
-  "session",
-  "model",
-  "trace",
-  "sys",
-  "machine",
-  "abi|registers",
+  "render|text",
+  "operations",
+  "rules",
+  "sources|target",
+  "sys|trace",
+  "kvm",
+  "vm",
+  "registers|os",
+  "abi",
 ];
 
 const path = (floors) => `^src/(${floors.join("|")})(/|\\.ts$)`;
@@ -26,16 +26,28 @@ module.exports = {
       to: { path: path(FLOORS.slice(0, index + 1)) },
     })),
     {
-      name: "only-sys-knows-the-ffi",
+      name: "only-os-kvm-and-attach-know-the-ffi",
       severity: "error",
-      from: { pathNot: "^src/sys/" },
+      from: { pathNot: "^src/(os|kvm|sys)/" },
       to: { path: "ffi-rs" },
     },
     {
       name: "abi-does-no-io",
       severity: "error",
-      from: { path: "^src/abi/" },
+      from: { path: "^src/(abi|registers|vm|rules)/" },
       to: { path: "^(node:)?(fs|net|child_process|worker_threads)" },
+    },
+    {
+      name: "the-model-and-the-diagnosis-read-the-manual-apart",
+      severity: "error",
+      from: { path: "^src/arch/[^/]+/.*(/model/|/(model|bus|destination-map|rtc-eois)\\.ts$)" },
+      to: { path: "/(explain|findings|logic|destination|remote-irr)\\.ts$|/explain/|^src/rules/" },
+    },
+    {
+      name: "the-diagnosis-and-the-model-read-the-manual-apart",
+      severity: "error",
+      from: { path: "/(explain|findings|logic|destination|remote-irr)\\.ts$|/explain/|^src/rules/" },
+      to: { path: "^src/arch/[^/]+/.*(/model/|/(model|bus|destination-map|rtc-eois)\\.ts$)" },
     },
     {
       name: "nothing-imports-the-library-entry",

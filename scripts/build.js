@@ -163,7 +163,7 @@ async function writeSchema() {
   const { outputFiles } = await build({
     ...common,
     format: "esm",
-    entryPoints: ["src/abi/schema.ts"],
+    entryPoints: ["src/vm/schema.ts"],
     packages: "external",
     write: false,
   });

@@ -13,7 +13,7 @@ const CACHE = join(PROJECT, "node_modules", ".cache", "kvm-irq");
 
 /**
  * @param {{ name: string, file: string, find: string, replace: string }} [mutant] a change to one file of
- *   src/model; `find` must be there exactly once.
+ *   src/arch/x86; `find` must be there exactly once.
  * @returns {Promise<typeof import("../test/support/differential-run.ts")>}
  */
 export async function loadDifferential(mutant) {
@@ -35,11 +35,11 @@ export async function loadDifferential(mutant) {
 }
 
 function mutation({ name, file, find, replace }) {
-  const path = join(PROJECT, "src", "model", file);
+  const path = join(PROJECT, "src", "arch", "x86", file);
   return {
     name: "mutation",
     setup(builder) {
-      builder.onLoad({ filter: /\/src\/model\/[^/]+\.ts$/ }, ({ path: loaded }) => {
+      builder.onLoad({ filter: /\/src\/arch\/x86\/.*\.ts$/ }, ({ path: loaded }) => {
         if (loaded !== path) return undefined;
         const parts = readFileSync(path, "utf8").split(find);
         if (parts.length !== 2) {

@@ -1,10 +1,10 @@
 import { closeSync } from "node:fs";
 import { guarded } from "./abi/printable.ts";
-import { asKnown } from "./abi/system-error.ts";
-import { ProcessContext } from "./commands/process-context.ts";
-import { makeProgram, withAddress, withHint } from "./commands/program.ts";
-import { show } from "./commands/show.ts";
-import { stdoutFailed, writeToStderr, writeToStdout } from "./commands/standard-output.ts";
+import { ProcessContext } from "./cli/process-context.ts";
+import { makeProgram, withAddress, withHint } from "./cli/program.ts";
+import { show } from "./cli/show.ts";
+import { stdoutFailed, writeToStderr, writeToStdout } from "./cli/standard-output.ts";
+import { asKnown } from "./os/system-error.ts";
 
 /** Put in by the build, from package.json. */
 declare const KVM_IRQ_VERSION: string;

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { isatty } from "node:tty";
-import { runHolder } from "./session/holder.ts";
+import { runHolder } from "./sources/session/holder.ts";
 
 /** The holder's program: its stdin is its configuration, in JSON. */
 export function main(): void {

@@ -17,8 +17,8 @@ const E2E = ["kernel", "printed-script", "inject", "examples", "trace-lives"];
 
 /** @type {Payload[]} */
 export const PAYLOADS = [
-  vitest("contract", "test/machine"),
-  vitest("differential", "test/model", { environment: "KVM_IRQ_DIFFERENTIAL_STEPS=2000" }),
+  vitest("contract", "test/vm"),
+  vitest("differential", "test/arch/x86/model", { environment: "KVM_IRQ_DIFFERENTIAL_STEPS=2000" }),
   vitest("e2e", E2E.map((name) => `test/e2e/${name}.test.ts`).join(" "), { limit: 1200 }),
 ];
 

@@ -4,7 +4,7 @@
  */
 const CONTROLS = "\\u0000-\\u001f\\u007f-\\u009f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069";
 const CONTROL = new RegExp(`[${CONTROLS}]`, "g");
-/** The colours of `render/` (SGR, ECMA-48 8.3.117) are matched first, so that they stay. */
+/** The colours of `text/` (SGR, ECMA-48 8.3.117) are matched first, so that they stay. */
 const GUARDED = new RegExp(`\\u001b\\[[0-9;]*m|(?![\\n\\t])[${CONTROLS}]`, "g");
 /** Finds in most text, in a tenth of the time, that there is nothing to guard against. */
 const SUSPECT = new RegExp(`[${CONTROLS.replace("\\u001f", "\\u0008\\u000b-\\u001f")}]`);

@@ -1,15 +1,15 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { count, time } from "../render/format.ts";
-import { isAlive } from "../sys/alive.ts";
+import type { Context } from "../cli/command.ts";
+import { isAlive } from "../os/alive.ts";
 import { processNamed } from "../target/checked-pid.ts";
 import { onlyACopy } from "../target/process-errors.ts";
 import { findVmsOf } from "../target/processes.ts";
-import type { Target } from "../target/target.ts";
 import { hasNoVmOfItsOwn, otherHolders } from "../target/vm-holders.ts";
+import { count, time } from "../text/format.ts";
 import type { TraceHeader, TraceSummary } from "../trace/event.ts";
 import { type RecordOptions, record } from "../trace/record.ts";
+import type { Target } from "../vm/source.ts";
 import { type ChildCommand, startCommand } from "./child-command.ts";
-import type { Context } from "./command.ts";
 import type { TraceOptions } from "./trace-options.ts";
 import type { Sink } from "./trace-sinks.ts";
 

@@ -1,6 +1,6 @@
 import { addAbortSignal } from "node:stream";
 import { KvmIrqError } from "../abi/error.ts";
-import { openInput, unreadable } from "../target/input.ts";
+import { openInput, unreadable } from "../os/input.ts";
 import type { TraceEvent } from "../trace/event.ts";
 import { TraceParser } from "../trace/ndjson.ts";
 import { type Learned, type Scope, ScopeFilter } from "../trace/x86/scope.ts";

@@ -1,11 +1,11 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
-import { count } from "../render/format.ts";
-import type { Rows } from "../render/rows.ts";
 import { eventRows } from "../render/trace.ts";
 import { renderChains } from "../render/trace-chains.ts";
 import { renderStatistics } from "../render/trace-statistics.ts";
-import type { View } from "../render/view.ts";
+import { count } from "../text/format.ts";
+import type { Rows } from "../text/rows.ts";
+import type { View } from "../text/view.ts";
 import type { TraceEvent, TraceHeader, TraceSummary } from "../trace/event.ts";
 import { eventLine, headerLine, summaryLine } from "../trace/ndjson.ts";
 import { perfetto } from "../trace/perfetto.ts";

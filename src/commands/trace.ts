@@ -1,10 +1,10 @@
 import { type Command, Option } from "commander";
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { chooseFormat } from "./choose-format.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "./command.ts";
-import { duration, gsis, integer, namedFile, outputOption, wholeNumber } from "./parsers.ts";
-import { endWithoutReader, stdoutTaken } from "./standard-output.ts";
+import { chooseFormat } from "../cli/choose-format.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "../cli/command.ts";
+import { duration, gsis, integer, namedFile, outputOption, wholeNumber } from "../cli/parsers.ts";
+import { endWithoutReader, stdoutTaken } from "../cli/standard-output.ts";
 import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";
 
 /** `trace`: record the kernel's interrupt events, draw them. */
@@ -52,8 +52,8 @@ export const trace: CommandSpec = {
     const output = namedFile(options.output);
     const saved =
       from === undefined ? undefined : (await import("./trace-replay.ts")).openSaved(from, context.signal);
-    const draft = output === undefined ? undefined : new (await import("./draft.ts")).Draft(output);
-    const view = draft === undefined ? await context.view() : (await import("../render/view.ts")).plainView();
+    const draft = output === undefined ? undefined : new (await import("../cli/draft.ts")).Draft(output);
+    const view = draft === undefined ? await context.view() : (await import("../text/view.ts")).plainView();
     const out = new Batches((piece) => (draft ?? context).write(piece));
     const sink = sinkFor(format, statsOnly, view, (piece) => out.write(piece));
     const onBatch = async () => {

@@ -1,10 +1,10 @@
+import { width } from "../text/fit.ts";
+import { type FixedColumn, Rows } from "../text/rows.ts";
+import type { View } from "../text/view.ts";
 import { durationText } from "../trace/duration.ts";
 import { beginOf, type Chain, type Step } from "../trace/x86/chain.ts";
-import { width } from "./fit.ts";
-import { type FixedColumn, Rows } from "./rows.ts";
 import { stamp } from "./trace.ts";
 import { gsiText, processText, severalProcesses, vectorText } from "./trace-place.ts";
-import type { View } from "./view.ts";
 
 /** The life of each interrupt, a row each; where the terminal is too narrow, its steps stand below it. */
 export function renderChains(chains: readonly Chain[], view: View): string {

@@ -1,9 +1,9 @@
+import { crop } from "../text/fit.ts";
+import { type Column, table } from "../text/table.ts";
+import type { View } from "../text/view.ts";
 import { durationText } from "../trace/duration.ts";
 import { type ChainStatistics, type Distribution, histogramText } from "../trace/x86/statistics.ts";
-import { crop } from "./fit.ts";
-import { type Column, table } from "./table.ts";
 import { placeColumns } from "./trace-place.ts";
-import type { View } from "./view.ts";
 
 const SPREAD_COLUMNS: readonly Column[] = [
   { head: "COUNT", align: "right" },

@@ -1,6 +1,6 @@
+import { hex } from "../text/format.ts";
+import type { Column } from "../text/table.ts";
 import type { Chain } from "../trace/x86/chain.ts";
-import { hex } from "./format.ts";
-import type { Column } from "./table.ts";
 
 /** What tells interrupts apart in every table: VM, line, vector, way. */
 type Place = Pick<Chain, "process" | "gsi" | "vector" | "delivery_mode" | "route">;

@@ -1,10 +1,10 @@
+import { count } from "../text/format.ts";
+import type { View } from "../text/view.ts";
 import { durationText } from "../trace/duration.ts";
 import type { TraceSummary } from "../trace/event.ts";
 import type { Tally } from "../trace/x86/tally.ts";
-import { count } from "./format.ts";
 import { renderLatencies } from "./trace-latencies.ts";
 import { renderUnfinished } from "./trace-unfinished.ts";
-import type { View } from "./view.ts";
 
 /**
  * What a trace comes to: latencies, what is unfinished, and one line over all.

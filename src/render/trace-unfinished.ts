@@ -1,11 +1,11 @@
+import { width } from "../text/fit.ts";
+import { type Column, table } from "../text/table.ts";
+import type { View } from "../text/view.ts";
 import { beginOf } from "../trace/x86/chain.ts";
 import type { Unfinished } from "../trace/x86/tally.ts";
-import { width } from "./fit.ts";
-import { type Column, table } from "./table.ts";
 import { stamp } from "./trace.ts";
 import { wrap } from "./trace-chains.ts";
 import { placeColumns } from "./trace-place.ts";
-import type { View } from "./view.ts";
 
 /**
  * Interrupts that never came to their end, those that stopped alike together; where the terminal is too

@@ -1,8 +1,8 @@
 import { printable } from "../abi/printable.ts";
+import { type FixedColumn, Rows } from "../text/rows.ts";
+import type { View } from "../text/view.ts";
 import type { TraceEvent } from "../trace/event.ts";
 import { detailOf } from "../trace/x86/detail.ts";
-import { type FixedColumn, Rows } from "./rows.ts";
-import type { View } from "./view.ts";
 
 /** Seconds with microseconds, as other tools for the kernel's traces show time stamps. */
 export function stamp(nanoseconds: number): string {

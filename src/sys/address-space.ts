@@ -1,5 +1,5 @@
 import { closeSync, openSync, readFileSync, readSync } from "node:fs";
-import { type ProcessId, withMemory } from "./proc.ts";
+import { type ProcessId, withMemory } from "../os/proc.ts";
 
 /** One line of `/proc/PID/maps`. */
 export interface Mapping {

@@ -1,4 +1,4 @@
-import { bindLibc, I64, NativeBuffer } from "./libc.ts";
+import { bindLibc, I64, NativeBuffer } from "../os/libc.ts";
 
 /**
  * A time limit for system calls that have none, such as waitpid(2): a signal to this very thread, whose

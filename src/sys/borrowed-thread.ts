@@ -8,11 +8,11 @@ import {
   USER_REGS_SIZE,
   writeRegister,
 } from "../abi/x86/user-regs.ts";
+import type { LibcResult } from "../os/libc.ts";
+import { NativeBuffer } from "../os/libc.ts";
+import type { ProcessId } from "../os/proc.ts";
 import { arePagesThere, type Gadgets, hasStackRoom, type Mapping } from "./address-space.ts";
 import { HeldThreads } from "./held-threads.ts";
-import type { LibcResult } from "./libc.ts";
-import { NativeBuffer } from "./libc.ts";
-import type { ProcessId } from "./proc.ts";
 import { onStage, Tracee } from "./ptrace.ts";
 import { RemoteMemory } from "./remote-memory.ts";
 

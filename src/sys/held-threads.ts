@@ -1,11 +1,6 @@
 import { ERRNO } from "../abi/errno.ts";
+import type { ThreadStop } from "../vm/source.ts";
 import { PtraceError, ThreadGoneError, type Tracee } from "./ptrace.ts";
-
-/** How long a thread was held: from asking it to stop until it was let go. */
-export interface ThreadStop {
-  tid: number;
-  ns: number;
-}
 
 /** Threads of one process, held under ptrace until {@link release}. */
 export class HeldThreads {

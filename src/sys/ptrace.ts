@@ -13,7 +13,7 @@ import {
   USER_REGS_SIZE,
   writeRegister,
 } from "../abi/x86/user-regs.ts";
-import { bindLibc, I32, I64, NativeBuffer } from "./libc.ts";
+import { bindLibc, I32, I64, NativeBuffer } from "../os/libc.ts";
 
 /** Requests, options and events of <linux/ptrace.h>. */
 const PTRACE_CONT = 7;

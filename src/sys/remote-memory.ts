@@ -1,6 +1,6 @@
 import { closeSync, openSync, readSync, writeSync } from "node:fs";
-import type { NativeBuffer } from "./libc.ts";
-import type { ProcessId } from "./proc.ts";
+import type { NativeBuffer } from "../os/libc.ts";
+import type { ProcessId } from "../os/proc.ts";
 import { ThreadGoneError } from "./ptrace.ts";
 
 /**

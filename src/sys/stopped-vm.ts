@@ -1,8 +1,13 @@
-import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../abi/chip.ts";
-import type { MsiMessage } from "../abi/x86/msi.ts";
 import { ifMadeAgain } from "../abi/x86/restart.ts";
 import { readRegister } from "../abi/x86/user-regs.ts";
-import { type Machine, readChips } from "../machine/machine.ts";
+import type { MsiMessage } from "../arch/x86/msi.ts";
+import { readChip, writeChip } from "../kvm/chips.ts";
+import { Vcpu } from "../kvm/vcpu.ts";
+import { Vm } from "../kvm/vm.ts";
+import { type ProcessId, readKvmFd, readStatus, type ThreadState } from "../os/proc.ts";
+import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../vm/chip.ts";
+import { type Machine, readChips } from "../vm/machine.ts";
+import type { ThreadStop } from "../vm/source.ts";
 import type { Alarm } from "./alarm.ts";
 import {
   BorrowedThread,
@@ -11,13 +16,9 @@ import {
   type Surroundings,
   stackWillDo,
 } from "./borrowed-thread.ts";
-import { readChip, writeChip } from "./chips.ts";
-import { HeldThreads, type ThreadStop } from "./held-threads.ts";
-import { type ProcessId, readKvmFd, readStatus, type ThreadState } from "./proc.ts";
+import { HeldThreads } from "./held-threads.ts";
 import { PtraceError, StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
-import { Vcpu } from "./vcpu.ts";
 import { isKvmRun, sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
-import { Vm } from "./vm.ts";
 
 /**
  * A machine of another process. What its irqchip and routing are can't be told, so the routing is not to be

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { IOCTL } from "../abi/ioctl.ts";
 import { NR } from "../abi/x86/user-regs.ts";
-import { listThreads, type ProcessId, readSchedstat, readThread, type ThreadState } from "./proc.ts";
+import { listThreads, type ProcessId, readSchedstat, readThread, type ThreadState } from "../os/proc.ts";
 
 /** Whether a system call is KVM_RUN. */
 export function isKvmRun(syscall: number, request: number | undefined): boolean {

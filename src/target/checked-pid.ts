@@ -1,5 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { listPids, type ProcessStatus, readKvmFds, readStatus } from "../sys/proc.ts";
+import { listPids, type ProcessStatus, readKvmFds, readStatus } from "../os/proc.ts";
 
 /**
  * The status of the process that a number is the pid of.

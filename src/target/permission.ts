@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { printable } from "../abi/printable.ts";
-import { hasSeccomp, is32Bit, type ProcessStatus, readCommandLine, readStatus } from "../sys/proc.ts";
+import { hasSeccomp, is32Bit, type ProcessStatus, readCommandLine, readStatus } from "../os/proc.ts";
 
 /** Whether this user may attach to a process; if not, why, and what would help. */
 export type Permission =

@@ -1,8 +1,8 @@
 import { errnoName } from "../abi/errno.ts";
 import { type ErrorOptions, KvmIrqError } from "../abi/error.ts";
+import { KvmError } from "../kvm/kvm-error.ts";
+import { readStatus, readThread } from "../os/proc.ts";
 import { isEnding } from "../sys/address-space.ts";
-import { KvmError } from "../sys/kvm-error.ts";
-import { readStatus, readThread } from "../sys/proc.ts";
 import { PtraceError, StopTimeoutError, ThreadGoneError, UnexpectedCallError } from "../sys/ptrace.ts";
 import { sleepsInKvmRun } from "../sys/vcpu-runs.ts";
 import { permissionToAttach, tracedBy } from "./permission.ts";

@@ -1,24 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { HOST_ARCH } from "../abi/arches.ts";
-import {
-  type ChipId,
-  type ChipImage,
-  type InjectionStatus,
-  type LineStep,
-  parseChipId,
-} from "../abi/chip.ts";
 import { ERRNO } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
-import type { MsiMessage } from "../abi/x86/msi.ts";
-import { setIrqLines, signalMsis } from "../machine/machine.ts";
-import { writeChips } from "../machine/write.ts";
-import { findGadgets, type Gadgets, isEnding, readMappings } from "../sys/address-space.ts";
-import { Alarm } from "../sys/alarm.ts";
-import { ChangedProcessError } from "../sys/borrowed-thread.ts";
-import type { ThreadStop } from "../sys/held-threads.ts";
-import { sameFile } from "../sys/kcmp.ts";
-import { KvmError } from "../sys/kvm-error.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
+import type { MsiMessage } from "../arch/x86/msi.ts";
+import { KvmError } from "../kvm/kvm-error.ts";
+import { sameFile } from "../os/kcmp.ts";
 import {
   HeldProcess,
   hasUserfaultfd,
@@ -27,7 +14,12 @@ import {
   readKvmFds,
   readStatus,
   withMemory,
-} from "../sys/proc.ts";
+} from "../os/proc.ts";
+import { guardSignals } from "../os/signal-guard.ts";
+import { hostOf } from "../sources/local/source.ts";
+import { findGadgets, type Gadgets, isEnding, readMappings } from "../sys/address-space.ts";
+import { Alarm } from "../sys/alarm.ts";
+import { ChangedProcessError } from "../sys/borrowed-thread.ts";
 import { PtraceError } from "../sys/ptrace.ts";
 import {
   type ForeignMachine,
@@ -38,13 +30,14 @@ import {
   withStoppedVm,
 } from "../sys/stopped-vm.ts";
 import { watchIdle } from "../sys/vcpu-runs.ts";
+import { type ChipId, type ChipImage, type InjectionStatus, type LineStep, parseChipId } from "../vm/chip.ts";
+import { setIrqLines, signalMsis } from "../vm/machine.ts";
+import type { Target, TargetInfo, ThreadStop } from "../vm/source.ts";
+import { writeChips } from "../vm/write.ts";
 import { elsewhere, processNamed } from "./checked-pid.ts";
-import { hostOf } from "./local.ts";
 import { letsGoSoon, type Permission, permissionToAttach } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
 import { debugVmOf, findVmsOf, programName, type VmProcess } from "./processes.ts";
-import { guardSignals } from "./signal-guard.ts";
-import type { Target, TargetInfo } from "./target.ts";
 
 export interface ProcessOptions {
   pid: number;

@@ -1,7 +1,6 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
-import { HOLDER_PROGRAM } from "../session/protocol.ts";
-import type { DebugVm } from "../sys/kvm-debugfs.ts";
+import type { DebugVm } from "../kvm/kvm-debugfs.ts";
 import {
   isKernelThread,
   type KvmFds,
@@ -9,7 +8,8 @@ import {
   readCommandLine,
   readKvmFds,
   readStatus,
-} from "../sys/proc.ts";
+} from "../os/proc.ts";
+import { HOLDER_PROGRAM } from "../sources/session/protocol.ts";
 import { type Permission, permissionToAttach } from "./permission.ts";
 import type { StopThreads, VcpuFd } from "./vm-owners.ts";
 
@@ -132,7 +132,7 @@ function isFirstOfItsNumber({ vcpu }: VcpuFd, index: number, all: readonly VcpuF
 /** One descriptor for each VM: some VMMs hold copies. */
 async function distinctVms(pid: number, fds: readonly number[]): Promise<number[]> {
   if (fds.length < 2) return [...fds];
-  return (await import("../sys/kcmp.ts")).distinctFiles(pid, fds);
+  return (await import("../os/kcmp.ts")).distinctFiles(pid, fds);
 }
 
 /** What KVM's debugfs shows of a VM; `undefined` where it can't be told which of those there it is. */

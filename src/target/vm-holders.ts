@@ -1,6 +1,6 @@
-import { sameFile } from "../sys/kcmp.ts";
-import { debugVms } from "../sys/kvm-debugfs.ts";
-import { listPids, listThreads, readKvmFds, readNamespace, readStatus } from "../sys/proc.ts";
+import { debugVms } from "../kvm/kvm-debugfs.ts";
+import { sameFile } from "../os/kcmp.ts";
+import { listPids, listThreads, readKvmFds, readNamespace, readStatus } from "../os/proc.ts";
 
 /**
  * Whether KVM knows a process by no VM: neither made nor run by a thread of it. Its descriptors are then copies.

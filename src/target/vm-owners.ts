@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { distinctFiles } from "../sys/kcmp.ts";
-import { type DebugVm, debugVms } from "../sys/kvm-debugfs.ts";
-import { listThreads, readNamespace } from "../sys/proc.ts";
+import { type DebugVm, debugVms } from "../kvm/kvm-debugfs.ts";
+import { distinctFiles } from "../os/kcmp.ts";
+import { listThreads, readNamespace } from "../os/proc.ts";
 import { sleepsInKvmRun, userThreads } from "../sys/vcpu-runs.ts";
 
 /** A vCPU's number, and a descriptor of it. */

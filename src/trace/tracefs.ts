@@ -13,8 +13,8 @@ import type { Socket } from "node:net";
 import { join } from "node:path";
 import { errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { isAlive } from "../sys/alive.ts";
-import { mountDetached } from "../sys/mount.ts";
+import { isAlive } from "../os/alive.ts";
+import { mountDetached } from "../os/mount.ts";
 
 /** The kernel's tracing file system: where it is, and what to close when done with it. */
 export interface Tracefs {

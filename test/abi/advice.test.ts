@@ -10,7 +10,7 @@ import {
   spell,
   type VmAddress,
 } from "../../src/abi/advice.ts";
-import { addressOf } from "../../src/target/open.ts";
+import { addressOf } from "../../src/sources/open.ts";
 
 const unmask = advice`unmask it, or ${changing("set", "ioapic.redirtbl[4].mask=false")}`;
 

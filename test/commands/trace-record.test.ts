@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { Context } from "../../src/commands/command.ts";
+import type { Context } from "../../src/cli/command.ts";
 import { recordInto } from "../../src/commands/trace-record.ts";
 import type { Sink } from "../../src/commands/trace-sinks.ts";
 import { noTracing } from "../support/tracing.ts";

@@ -1,6 +1,6 @@
 import { readdirSync, readlinkSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
-import { isAlive } from "../../src/sys/alive.ts";
+import { isAlive } from "../../src/os/alive.ts";
 import { User, until } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";
 

@@ -18,7 +18,7 @@ import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { isAlive as alive } from "../../src/sys/alive.ts";
+import { isAlive as alive } from "../../src/os/alive.ts";
 import { finished, isConnected, PROGRAM, User, until } from "../support/cli.ts";
 import { has } from "../support/commands.ts";
 import { fakeHolder } from "../support/json-rpc.ts";
@@ -117,7 +117,7 @@ describe("a holder's world", () => {
   });
 
   it("opens none at SIGUSR1 while it starts", async () => {
-    const { NODE_ARGUMENTS } = await import("../../src/session/start.ts");
+    const { NODE_ARGUMENTS } = await import("../../src/sources/session/start.ts");
     const script = "process.stdout.write('up'); setInterval(() => {}, 1000)";
     const node = spawn(process.execPath, [...NODE_ARGUMENTS, "-e", script]);
     started.push(node);

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Kvm } from "../../src/sys/kvm.ts";
-import type { Vm } from "../../src/sys/vm.ts";
+import { Kvm } from "../../src/kvm/kvm.ts";
+import type { Vm } from "../../src/kvm/vm.ts";
 import { User } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";
 

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Explanation, Way } from "../../src/diagnose/explanation.ts";
+import type { Explanation, Way } from "../../src/rules/explanation.ts";
 import { haveQemu, leftovers } from "../support/attach.ts";
 import { finished, User, until } from "../support/cli.ts";
 import { parseInfoLapic, parseInfoPic, Qemu, type QemuPics } from "../support/qemu.ts";

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
-import { isAlive as alive } from "../../src/sys/alive.ts";
+import { isAlive as alive } from "../../src/os/alive.ts";
 import { finished, PROGRAM, User, until } from "../support/cli.ts";
 
 const user = new User();

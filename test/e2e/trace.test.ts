@@ -2,7 +2,7 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { isAlive } from "../../src/sys/alive.ts";
+import { isAlive } from "../../src/os/alive.ts";
 import type { TraceEvent } from "../../src/trace/event.ts";
 import { readTrace, type Trace } from "../../src/trace/ndjson.ts";
 import type { Chain } from "../../src/trace/x86/chain.ts";

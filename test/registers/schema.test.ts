@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { describe, expect, it } from "vitest";
-import { IOAPIC } from "../../src/abi/x86/ioapic.ts";
-import { VCPU } from "../../src/abi/x86/vcpu.ts";
+import { IOAPIC } from "../../src/arch/x86/ioapic/layout.ts";
+import { VCPU } from "../../src/arch/x86/vcpu/layout.ts";
 import { fieldSchemas } from "../../src/registers/schema.ts";
 
 const accepts = (schema: v.GenericSchema, value: unknown) => v.safeParse(schema, value).success;

@@ -3,9 +3,9 @@
  * time, and at the end what it read and how long threads were stopped, as one line of JSON; or the error.
  */
 import { setImmediate } from "node:timers/promises";
-import type { ChipId } from "../../src/abi/chip.ts";
 import { KvmIrqError } from "../../src/abi/error.ts";
 import { openProcess } from "../../src/target/process.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
 
 const [pid, times, ...ids] = process.argv.slice(2);
 try {

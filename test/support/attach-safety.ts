@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { ChipId } from "../../src/abi/chip.ts";
 import { openProcess } from "../../src/target/process.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
 import { type BusyVmm, bundle, leftovers } from "./attach.ts";
 
 /** What a run found wrong; nothing is right. */

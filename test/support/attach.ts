@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { closeSync, existsSync, mkdirSync, openSync, readSync, statSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { buildSync } from "esbuild";
-import { listThreads, readStatus } from "../../src/sys/proc.ts";
+import { listThreads, readStatus } from "../../src/os/proc.ts";
 import { has } from "./commands.ts";
 import { haveKvm } from "./kvm.ts";
 

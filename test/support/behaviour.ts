@@ -1,9 +1,9 @@
-import type { RedirectionEntry } from "../../src/abi/x86/ioapic.ts";
-import type { LapicState } from "../../src/abi/x86/lapic.ts";
-import type { Machine } from "../../src/machine/machine.ts";
-import { applyPreset } from "../../src/machine/presets.ts";
-import type { Behaviour } from "../../src/model/behaviour.ts";
-import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import type { RedirectionEntry } from "../../src/arch/x86/ioapic/layout.ts";
+import type { LapicState } from "../../src/arch/x86/lapic/layout.ts";
+import type { Behaviour } from "../../src/arch/x86/model/behaviour.ts";
+import { applyPreset } from "../../src/arch/x86/presets.ts";
+import { KvmMachine } from "../../src/kvm/kvm-machine.ts";
+import type { Machine } from "../../src/vm/machine.ts";
 import { lapic, pendingNmis, pulse, setEntry, setLapic } from "./edit.ts";
 import { GuestMachine } from "./guest.ts";
 

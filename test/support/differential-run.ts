@@ -1,7 +1,7 @@
 import fc from "fast-check";
-import type { Machine } from "../../src/machine/machine.ts";
-import { ModelMachine } from "../../src/model/machine.ts";
-import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import { ModelMachine } from "../../src/arch/x86/model/machine.ts";
+import { KvmMachine } from "../../src/kvm/kvm-machine.ts";
+import type { Machine } from "../../src/vm/machine.ts";
 import { keepsLapicService, probedBehaviour } from "./behaviour.ts";
 import { type Disagreement, firstDisagreement } from "./differential.ts";
 import { GuestMachine } from "./guest.ts";

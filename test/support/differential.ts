@@ -1,9 +1,9 @@
-import type { ChipId } from "../../src/abi/chip.ts";
-import { X86_64 } from "../../src/abi/x86/arch.ts";
-import { LAPIC_REGISTERS } from "../../src/abi/x86/lapic.ts";
-import { VCPU_IMAGE } from "../../src/abi/x86/vcpu.ts";
-import type { Machine } from "../../src/machine/machine.ts";
-import { applyPreset } from "../../src/machine/presets.ts";
+import { X86_64 } from "../../src/arch/x86/index.ts";
+import { LAPIC_REGISTERS } from "../../src/arch/x86/lapic/layout.ts";
+import { applyPreset } from "../../src/arch/x86/presets.ts";
+import { VCPU_IMAGE } from "../../src/arch/x86/vcpu/layout.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
+import type { Machine } from "../../src/vm/machine.ts";
 import type { Cpu } from "./guest.ts";
 import { scriptLines } from "./script.ts";
 import type { Step } from "./steps.ts";

@@ -3,11 +3,11 @@ import {
   encodeIoapic,
   type IoapicState,
   type RedirectionEntry,
-} from "../../src/abi/x86/ioapic.ts";
-import { decodeLapic, encodeLapic, type LapicState } from "../../src/abi/x86/lapic.ts";
-import { decodePic, encodePic, type PicState } from "../../src/abi/x86/pic.ts";
-import { decodeVcpu } from "../../src/abi/x86/vcpu.ts";
-import type { Machine } from "../../src/machine/machine.ts";
+} from "../../src/arch/x86/ioapic/layout.ts";
+import { decodeLapic, encodeLapic, type LapicState } from "../../src/arch/x86/lapic/layout.ts";
+import { decodePic, encodePic, type PicState } from "../../src/arch/x86/pic/layout.ts";
+import { decodeVcpu } from "../../src/arch/x86/vcpu/layout.ts";
+import type { Machine } from "../../src/vm/machine.ts";
 
 /** Decoded chips of a machine, and changes of single fields: what a test says in one line. */
 

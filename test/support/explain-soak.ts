@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
-import { takeReading } from "../../src/commands/look-again.ts";
-import { explainGsi } from "../../src/diagnose/explain.ts";
-import type { Finding } from "../../src/diagnose/finding.ts";
+import { explainGsi } from "../../src/arch/x86/explain/explain.ts";
+import { takeReading } from "../../src/operations/look-again.ts";
+import { readTarget } from "../../src/operations/take-snapshot.ts";
+import type { Finding } from "../../src/rules/finding.ts";
 import { openProcess } from "../../src/target/process.ts";
-import { readTarget } from "../../src/target/take-snapshot.ts";
 import { HealthyVmm, haveQemu } from "./attach.ts";
 import { finished } from "./cli.ts";
 import { Qemu } from "./qemu.ts";

@@ -1,21 +1,21 @@
+import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
+import type { MsiMessage } from "../../src/arch/x86/msi.ts";
+import type { PicEoi } from "../../src/arch/x86/pic/model.ts";
+import { type Routing, routesOf } from "../../src/arch/x86/routing.ts";
+import { RFLAGS_IF } from "../../src/arch/x86/vcpu/layout.ts";
+import { Kvm } from "../../src/kvm/kvm.ts";
+import type { Vcpu } from "../../src/kvm/vcpu.ts";
+import type { Vm } from "../../src/kvm/vm.ts";
+import { bindLibc, I32, I64, ioctl, NativeBuffer } from "../../src/os/libc.ts";
+import { vcpuAt } from "../../src/vm/checks.ts";
 import {
   type ChipId,
   type ChipImage,
   type InjectionStatus,
   IRQCHIP_NUMBER,
   parseChipId,
-} from "../../src/abi/chip.ts";
-import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
-import type { MsiMessage } from "../../src/abi/x86/msi.ts";
-import { type Routing, routesOf } from "../../src/abi/x86/routing.ts";
-import { RFLAGS_IF } from "../../src/abi/x86/vcpu.ts";
-import { vcpuAt } from "../../src/machine/checks.ts";
-import type { Machine } from "../../src/machine/machine.ts";
-import type { PicEoi } from "../../src/model/pic.ts";
-import { Kvm } from "../../src/sys/kvm.ts";
-import { bindLibc, I32, I64, ioctl, NativeBuffer } from "../../src/sys/libc.ts";
-import type { Vcpu } from "../../src/sys/vcpu.ts";
-import type { Vm } from "../../src/sys/vm.ts";
+} from "../../src/vm/chip.ts";
+import type { Machine } from "../../src/vm/machine.ts";
 
 /** What the CPU does with its interrupt controllers: the model has it, and a guest that runs. */
 export interface Cpu {

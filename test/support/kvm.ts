@@ -1,4 +1,4 @@
-import { Kvm } from "../../src/sys/kvm.ts";
+import { Kvm } from "../../src/kvm/kvm.ts";
 
 /** Why the real KVM can't be used here; `undefined` where it can. */
 export const noKvm: string | undefined = reason();

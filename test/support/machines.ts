@@ -1,6 +1,6 @@
-import type { Machine } from "../../src/machine/machine.ts";
-import { ModelMachine } from "../../src/model/machine.ts";
-import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import { ModelMachine } from "../../src/arch/x86/model/machine.ts";
+import { KvmMachine } from "../../src/kvm/kvm-machine.ts";
+import type { Machine } from "../../src/vm/machine.ts";
 import { keepsLapicService } from "./behaviour.ts";
 import { type Cpu, GuestMachine } from "./guest.ts";
 import { haveKvm } from "./kvm.ts";

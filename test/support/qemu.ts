@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { encodeRedirectionEntry, type IoapicState } from "../../src/abi/x86/ioapic.ts";
-import type { PicState } from "../../src/abi/x86/pic.ts";
+import { encodeRedirectionEntry, type IoapicState } from "../../src/arch/x86/ioapic/layout.ts";
+import type { PicState } from "../../src/arch/x86/pic/layout.ts";
 
 /** A QEMU under KVM that runs its BIOS, and its monitor (QMP): the oracle for what attaching shows. */
 export class Qemu {

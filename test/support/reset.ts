@@ -1,8 +1,8 @@
-import type { Chips } from "../../src/abi/arch.ts";
-import { decodeIoapic, ioapicStateSize } from "../../src/abi/x86/ioapic.ts";
-import { decodeLapic } from "../../src/abi/x86/lapic.ts";
-import { decodePic } from "../../src/abi/x86/pic.ts";
-import type { VcpuState } from "../../src/abi/x86/vcpu.ts";
+import type { Chips } from "../../src/arch/arch.ts";
+import { decodeIoapic, ioapicStateSize } from "../../src/arch/x86/ioapic/layout.ts";
+import { decodeLapic } from "../../src/arch/x86/lapic/layout.ts";
+import { decodePic } from "../../src/arch/x86/pic/layout.ts";
+import type { VcpuState } from "../../src/arch/x86/vcpu/layout.ts";
 
 /** The chips of a fresh VM, as KVM resets them. */
 export function resetChips(vcpus: number): Chips & Required<Chips> {

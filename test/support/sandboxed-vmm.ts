@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import type { ChipId } from "../../src/abi/chip.ts";
 import { openProcess } from "../../src/target/process.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
 import { Conversation, compile, endOf, leftovers, peek } from "./attach.ts";
 import { until } from "./cli.ts";
 

@@ -1,8 +1,8 @@
-import type { ChipId } from "../../src/abi/chip.ts";
-import { X86_64 } from "../../src/abi/x86/arch.ts";
-import { type Route, routesOf } from "../../src/abi/x86/routing.ts";
-import type { Machine } from "../../src/machine/machine.ts";
-import { applyPreset, type PresetMachine } from "../../src/machine/presets.ts";
+import { X86_64 } from "../../src/arch/x86/index.ts";
+import { applyPreset, type PresetMachine } from "../../src/arch/x86/presets.ts";
+import { type Route, routesOf } from "../../src/arch/x86/routing.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
+import type { Machine } from "../../src/vm/machine.ts";
 import { patchedBytes } from "./differential.ts";
 import type { Step } from "./steps.ts";
 

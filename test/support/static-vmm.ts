@@ -2,10 +2,11 @@
  * A VMM written with the library, put into a known state: `static-vmm [VMS]`. Prints one line of JSON with
  * the chips of each VM as bytes, and then does nothing.
  */
-import type { ChipId } from "../../src/abi/chip.ts";
-import { decodeLapic, encodeLapic } from "../../src/abi/x86/lapic.ts";
-import { applyPreset } from "../../src/machine/presets.ts";
-import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+
+import { decodeLapic, encodeLapic } from "../../src/arch/x86/lapic/layout.ts";
+import { applyPreset } from "../../src/arch/x86/presets.ts";
+import { KvmMachine } from "../../src/kvm/kvm-machine.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
 
 const CHIPS: readonly ChipId[] = ["pic1", "pic2", "ioapic", "lapic[0]", "lapic[1]"];
 

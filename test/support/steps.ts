@@ -1,18 +1,22 @@
 import fc from "fast-check";
-import type { ChipId } from "../../src/abi/chip.ts";
 import { SIZEOF } from "../../src/abi/ioctl.ts";
-import { DELIVERY_MODES, encodeRedirectionEntry, type RedirectionEntry } from "../../src/abi/x86/ioapic.ts";
+import {
+  DELIVERY_MODES,
+  encodeRedirectionEntry,
+  type RedirectionEntry,
+} from "../../src/arch/x86/ioapic/layout.ts";
 import {
   LAPIC_REGISTERS,
   LAPIC_VECTOR_REGISTERS,
   type LapicRegister,
   type LapicVectorRegister,
-} from "../../src/abi/x86/lapic.ts";
-import { encodeMsi, type MsiMessage } from "../../src/abi/x86/msi.ts";
-import { PIC, type PicField } from "../../src/abi/x86/pic.ts";
-import type { Route, Routing } from "../../src/abi/x86/routing.ts";
-import type { PresetName } from "../../src/machine/presets.ts";
-import type { PicEoi } from "../../src/model/pic.ts";
+} from "../../src/arch/x86/lapic/layout.ts";
+import { encodeMsi, type MsiMessage } from "../../src/arch/x86/msi.ts";
+import { PIC, type PicField } from "../../src/arch/x86/pic/layout.ts";
+import type { PicEoi } from "../../src/arch/x86/pic/model.ts";
+import type { PresetName } from "../../src/arch/x86/presets.ts";
+import type { Route, Routing } from "../../src/arch/x86/routing.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
 
 /** Bytes that go over those which a chip has, at an offset. */
 export interface Patch {

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { kvmModule } from "../../src/sys/kvm-module.ts";
+import { kvmModule } from "../../src/kvm/kvm-module.ts";
 import { openTracefs, TraceInstance } from "../../src/trace/tracefs.ts";
 import { noKvm } from "./kvm.ts";
 

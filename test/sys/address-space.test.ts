@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { describe, expect, it } from "vitest";
+import { readStatus } from "../../src/os/proc.ts";
 import {
   findGadgets,
   hasStackRoom,
@@ -8,7 +9,6 @@ import {
   type Mapping,
   readMappings,
 } from "../../src/sys/address-space.ts";
-import { readStatus } from "../../src/sys/proc.ts";
 import { until } from "../support/cli.ts";
 
 function mapping(start: bigint, end: bigint, perms: string, name = ""): Mapping {

@@ -4,13 +4,13 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { readRegister } from "../../src/abi/x86/user-regs.ts";
+import { Vm } from "../../src/kvm/vm.ts";
+import { listThreads, readThread } from "../../src/os/proc.ts";
 import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { BorrowedThread } from "../../src/sys/borrowed-thread.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
-import { listThreads, readThread } from "../../src/sys/proc.ts";
 import { Tracee } from "../../src/sys/ptrace.ts";
-import { Vm } from "../../src/sys/vm.ts";
 import { BusyVmm, compile, endOf, haveBusyVmm, leftovers, mayBuildForRoot } from "../support/attach.ts";
 
 const TIMES = 20;

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
+import { readStatus } from "../../src/os/proc.ts";
 import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { BorrowedThread, ChangedProcessError } from "../../src/sys/borrowed-thread.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
-import { readStatus } from "../../src/sys/proc.ts";
 import { Tracee } from "../../src/sys/ptrace.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { BusyVmm, endOf, haveBusyVmm, leftovers } from "../support/attach.ts";

@@ -1,12 +1,12 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
-import { isAlive } from "../../src/sys/alive.ts";
-import { listThreads, readStatus, readThread } from "../../src/sys/proc.ts";
+import { readTarget } from "../../src/operations/take-snapshot.ts";
+import { isAlive } from "../../src/os/alive.ts";
+import { listThreads, readStatus, readThread } from "../../src/os/proc.ts";
 import { sleepsInKvmRun } from "../../src/sys/vcpu-runs.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { findVms, findVmsOf } from "../../src/target/processes.ts";
-import { readTarget } from "../../src/target/take-snapshot.ts";
 import { hasNoVmOfItsOwn } from "../../src/target/vm-holders.ts";
 import { haveBusyVmm, leftovers } from "../support/attach.ts";
 import { PROGRAM, until } from "../support/cli.ts";

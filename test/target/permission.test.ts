@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import type { ProcessStatus } from "../../src/sys/proc.ts";
+import type { ProcessStatus } from "../../src/os/proc.ts";
 import { judge, type Traced } from "../../src/target/permission.ts";
 
 const CAP_SYS_PTRACE = 1n << 19n;

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { ChipId } from "../../src/abi/chip.ts";
-import { decodeIoapic, encodeIoapic } from "../../src/abi/x86/ioapic.ts";
-import { decodeLapic } from "../../src/abi/x86/lapic.ts";
-import { decodePic } from "../../src/abi/x86/pic.ts";
-import { decodeVcpu } from "../../src/abi/x86/vcpu.ts";
+import { decodeIoapic, encodeIoapic } from "../../src/arch/x86/ioapic/layout.ts";
+import { decodeLapic } from "../../src/arch/x86/lapic/layout.ts";
+import { decodePic } from "../../src/arch/x86/pic/layout.ts";
+import { decodeVcpu } from "../../src/arch/x86/vcpu/layout.ts";
 import { openProcess, type ProcessTarget } from "../../src/target/process.ts";
 import { findVmsOf } from "../../src/target/processes.ts";
+import type { ChipId } from "../../src/vm/chip.ts";
 import { haveQemu, leftovers } from "../support/attach.ts";
 import { parseInfoLapic, parseInfoPic, picsOf, Qemu } from "../support/qemu.ts";
 

@@ -1,10 +1,10 @@
 import { afterEach, describe, expect, it } from "vitest";
+import { Vm } from "../../src/kvm/vm.ts";
 import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { BorrowedThread } from "../../src/sys/borrowed-thread.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
 import { Tracee, UnexpectedCallError } from "../../src/sys/ptrace.ts";
-import { Vm } from "../../src/sys/vm.ts";
 import { haveBusyVmm, leftovers } from "../support/attach.ts";
 import { attachToFiltered, escapesOf, SandboxedVmm, WAYS_TO_WAIT } from "../support/sandboxed-vmm.ts";
 

@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileS
 import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { KvmMachine } from "../../src/sys/kvm-machine.ts";
+import { KvmMachine } from "../../src/kvm/kvm-machine.ts";
 import type { TraceEvent, TraceHeader } from "../../src/trace/event.ts";
 import { defaultBufferKb, type RecordOptions, record } from "../../src/trace/record.ts";
 import { TraceInstance } from "../../src/trace/tracefs.ts";

@@ -1,4 +1,4 @@
-import { decodeRedirectionEntry, type RedirectionEntry } from "../../abi/x86/ioapic.ts";
+import { decodeRedirectionEntry, type RedirectionEntry } from "../../arch/x86/ioapic/layout.ts";
 import { numberArg, type TraceEvent, wordsArg } from "../event.ts";
 
 /** Everything that KVM tells of an interrupt's life on x86, as `events/kvm/` names it. */

@@ -1,4 +1,4 @@
-import { MSI_ADDRESS_BASE } from "../../abi/x86/msi.ts";
+import { MSI_ADDRESS_BASE } from "../../arch/x86/msi.ts";
 import { strandOf, type TraceEvent } from "../event.ts";
 import { messageOf } from "./args.ts";
 import type { Chain } from "./chain.ts";

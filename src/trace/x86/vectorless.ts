@@ -1,4 +1,4 @@
-import { DELIVERY_MODES } from "../../abi/x86/ioapic.ts";
+import { DELIVERY_MODES } from "../../arch/x86/ioapic/layout.ts";
 import { numberArg, type TraceEvent } from "../event.ts";
 import { messageOf } from "./args.ts";
 

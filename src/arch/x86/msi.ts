@@ -1,0 +1,107 @@
+import { KvmIrqError } from "../../abi/error.ts";
+import { DELIVERY_MODES, DEST_MODES, type RedirectionEntry, TRIG_MODES } from "./ioapic/layout.ts";
+
+/**
+ * A message-signalled interrupt as a device writes it and `struct kvm_msi` has it: the low 32 bits of the
+ * address, and the data.
+ */
+export interface MsiMessage {
+  address: number;
+  data: number;
+}
+
+/** Bits 20 to 31 of every message address (Intel SDM vol. 3, 12.11.1). */
+export const MSI_ADDRESS_BASE = 0xfee0_0000;
+
+/** Fields of a message address and of message data (Intel SDM vol. 3, 12.11.1 and 12.11.2). */
+export interface Msi {
+  /** Address bits 12 to 19: an APIC id in physical mode, a logical destination in logical mode. */
+  dest_id: number;
+  /** Address bit 3: one of the CPUs addressed is to be picked. */
+  redirection_hint: boolean;
+  dest_mode: RedirectionEntry["dest_mode"];
+  vector: number;
+  delivery_mode: RedirectionEntry["delivery_mode"];
+  /** Data bit 14, which only level-triggered messages have a use for. KVM takes either as a rise. */
+  level: MsiLevel;
+  trig_mode: RedirectionEntry["trig_mode"];
+  /** Bits without a name, each in its place: 0, 1 and 4 to 11 of the address. Left out when zero. */
+  reserved_address?: number;
+  /** Bits without a name, each in its place: 11 to 13 and 16 to 31 of the data. Left out when zero. */
+  reserved_data?: number;
+}
+
+export type MsiLevel = (typeof MSI_LEVELS)[number];
+export const MSI_LEVELS = ["deassert", "assert"] as const;
+
+const RESERVED_ADDRESS = 0xff3;
+const RESERVED_DATA = 0xffff_3800;
+
+/**
+ * Checks that a message goes to local APICs.
+ *
+ * @throws KvmIrqError `bad-msi` for an address outside 0xfee00000 to 0xfeefffff, or data beyond 32 bits.
+ */
+export function checkMsi({ address, data }: MsiMessage): void {
+  if (!isU32(address) || address >>> 20 !== MSI_ADDRESS_BASE >>> 20) {
+    throw new KvmIrqError("bad-msi", `0x${address.toString(16)} is not the address of an MSI`, {
+      hint: "the addresses are 0xfee00000 to 0xfeefffff: bits 12 to 19 are the destination, bit 3 the redirection hint, bit 2 the destination mode",
+    });
+  }
+  if (!isU32(data)) {
+    throw new KvmIrqError("bad-msi", `0x${data.toString(16)} is not the data of an MSI`, {
+      hint: "it has 32 bits: 0 to 7 are the vector, 8 to 10 the delivery mode, 15 the trigger mode",
+    });
+  }
+}
+
+function isU32(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 0xffff_ffff;
+}
+
+/** Takes a message apart. @throws KvmIrqError `bad-msi`. */
+export function decodeMsi(message: MsiMessage): Msi {
+  checkMsi(message);
+  const { address, data } = message;
+  const reservedAddress = address & RESERVED_ADDRESS;
+  const reservedData = (data & RESERVED_DATA) >>> 0;
+  return {
+    dest_id: (address >>> 12) & 0xff,
+    redirection_hint: (address & 8) !== 0,
+    dest_mode: DEST_MODES[(address >>> 2) & 1]!,
+    vector: data & 0xff,
+    delivery_mode: DELIVERY_MODES[(data >>> 8) & 7]!,
+    level: MSI_LEVELS[(data >>> 14) & 1]!,
+    trig_mode: TRIG_MODES[(data >>> 15) & 1]!,
+    ...(reservedAddress === 0 ? {} : { reserved_address: reservedAddress }),
+    ...(reservedData === 0 ? {} : { reserved_data: reservedData }),
+  };
+}
+
+/**
+ * Puts a message together; the exact inverse of {@link decodeMsi}.
+ *
+ * @throws KvmIrqError `bad-msi` for a vector or destination beyond 8 bits.
+ */
+export function encodeMsi(msi: Msi): MsiMessage {
+  for (const field of ["vector", "dest_id"] as const) {
+    const value = msi[field];
+    if (Number.isInteger(value) && value >= 0 && value <= 0xff) continue;
+    throw new KvmIrqError("bad-msi", `${field} ${value} does not fit an MSI`, {
+      hint: "it has 8 bits: 0 to 255",
+    });
+  }
+  const address =
+    MSI_ADDRESS_BASE |
+    (msi.dest_id << 12) |
+    (Number(msi.redirection_hint) << 3) |
+    (DEST_MODES.indexOf(msi.dest_mode) << 2) |
+    (msi.reserved_address ?? 0);
+  const data =
+    msi.vector |
+    (DELIVERY_MODES.indexOf(msi.delivery_mode) << 8) |
+    (MSI_LEVELS.indexOf(msi.level) << 14) |
+    (TRIG_MODES.indexOf(msi.trig_mode) << 15) |
+    (msi.reserved_data ?? 0);
+  return { address: address >>> 0, data: data >>> 0 };
+}

@@ -1,0 +1,69 @@
+import { hex } from "../../../text/format.ts";
+import { table } from "../../../text/table.ts";
+import type { Marks } from "../../../text/watch-marks.ts";
+import type { PicField, PicState } from "./layout.ts";
+
+type PicName = "pic1" | "pic2";
+
+/** Registers with a bit for each input, in the order in which an interrupt passes them. */
+const BIT_REGISTERS = [
+  ["LINE", "last_irr"],
+  ["IRR", "irr"],
+  ["ISR", "isr"],
+  ["IMR", "imr"],
+  ["ELCR", "elcr"],
+] as const;
+
+/** Both PICs, a row each: the inputs whose bit is set by number, a dot for each of the others. */
+export function picSummary(pics: readonly (readonly [PicName, PicState])[], { view, mark }: Marks): string[] {
+  const head = ["CHIP", "BASE", ...BIT_REGISTERS.map(([name]) => name)].map((name) => ({ head: name }));
+  const rows = pics.map(([name, pic]) => [
+    name,
+    mark(hex(pic.irq_base), `${name}.irq_base`),
+    ...BIT_REGISTERS.map(([, field]) => mark(inputs(pic[field]), `${name}.${field}`)),
+  ]);
+  return lines(table(head, rows, view));
+}
+
+/** One PIC, a row an input. */
+export function picPanel(name: PicName, pic: PicState, marks: Marks): string[] {
+  const { view, mark, edges, gsis } = marks;
+  const registers = (["irq_base", "irr", "isr", "imr", "elcr", "priority_add"] as const).map(
+    (field) => `${field} ${mark(hex(pic[field]), `${name}.${field}`)}`,
+  );
+  const rows = Array.from({ length: 8 }, (_, input) => {
+    const has = (field: PicField) => ((pic[field] >>> input) & 1) === 1;
+    const cascade = name === "pic1" && input === 2;
+    const words = [
+      has("isr") && view.paint.magenta("in service"),
+      has("irr") && view.paint.yellow("pending"),
+      has("imr") && view.paint.red("masked"),
+    ].filter((word) => word !== false);
+    return [
+      `IR${input}`,
+      cascade ? "slave" : gsis(name, input),
+      hex((pic.irq_base & 0xf8) | input),
+      has("elcr") ? "level" : "edge",
+      has("last_irr") ? "high" : "low",
+      cascade ? "-" : edges(name, input),
+      words.length === 0 ? view.paint.dim("open") : words.join(", "),
+    ];
+  });
+  const columns = ["INPUT", "GSI", "VECTOR", "TRIGGER", "LINE", "EDGES", "STATE"];
+  return [
+    `${view.paint.bold.cyan(name)}  ${registers.join("  ")}`,
+    ...lines(table(columns.map(rightIfNumber), rows, view)),
+  ];
+}
+
+function rightIfNumber(head: string) {
+  return head === "GSI" || head === "EDGES" ? { head, align: "right" as const } : { head };
+}
+
+function inputs(bits: number): string {
+  return Array.from({ length: 8 }, (_, input) => ((bits >>> input) & 1 ? String(input) : ".")).join("");
+}
+
+function lines(text: string): string[] {
+  return text.trimEnd().split("\n");
+}

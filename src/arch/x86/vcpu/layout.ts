@@ -1,0 +1,94 @@
+import { SIZEOF } from "../../../abi/ioctl.ts";
+import {
+  bitwise,
+  flagByte,
+  openWord,
+  type RecordOf,
+  record,
+  u8,
+  u32,
+  u64,
+} from "../../../registers/field.ts";
+import { struct } from "../../../registers/struct.ts";
+
+/**
+ * What decides whether a vCPU takes an interrupt, besides its local APIC: read only, and read as four
+ * structures one behind the other: `kvm_regs`, `kvm_sregs`, `kvm_vcpu_events`, `kvm_mp_state`.
+ */
+export const VCPU_IMAGE = {
+  regs: 0,
+  sregs: SIZEOF.kvm_regs,
+  events: SIZEOF.kvm_regs + SIZEOF.kvm_sregs,
+  mp_state: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events,
+  size: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events + SIZEOF.kvm_mp_state,
+} as const;
+
+/** `KVM_MP_STATE_*` of `<linux/kvm.h>` by number, those that x86 uses. */
+export const MP_STATES = ["runnable", "uninitialized", "init_received", "halted", "sipi_received"] as const;
+
+/** `KVM_X86_SHADOW_INT_MOV_SS` and `KVM_X86_SHADOW_INT_STI` of `<asm/kvm.h>`. */
+const SHADOW_MOV_SS = 1;
+const SHADOW_STI = 2;
+
+/** What an interrupt shadow came of, as far as KVM tells: on SVM it sets both bits for either. */
+export function shadowCause(shadow: number): string {
+  const causes = [(shadow & SHADOW_STI) !== 0 && "STI", (shadow & SHADOW_MOV_SS) !== 0 && "MOV SS"];
+  return causes.filter((cause) => cause !== false).join(" or ");
+}
+
+/** IA32_APIC_BASE's x2APIC mode, and its global enable (Intel SDM vol. 3, figure 12-26). */
+export const APIC_BASE_X2APIC = 1 << 10;
+export const APIC_BASE_ENABLE = 1 << 11;
+
+/** RFLAGS.IF. */
+export const RFLAGS_IF = 1 << 9;
+
+const { regs, sregs, events, mp_state } = VCPU_IMAGE;
+
+/** The fields of those structures that are looked at, by their place in the four together. */
+export const VCPU = struct("kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_mp_state", VCPU_IMAGE.size, {
+  mp_state: openWord(u32(mp_state), MP_STATES),
+  rip: u64(regs + 128),
+  rflags: bitwise(u64(regs + 136)),
+  cr0: bitwise(u64(sregs + 224)),
+  cr8: u64(sregs + 256),
+  efer: bitwise(u64(sregs + 264)),
+  /** IA32_APIC_BASE: bit 11 the APIC's global enable, bit 10 x2APIC mode, bit 8 the bootstrap processor. */
+  apic_base: bitwise(u64(sregs + 272)),
+  exception: record(events, { injected: flagByte(0), pending: flagByte(3), nr: u8(1) }),
+  interrupt: record(events + 8, {
+    injected: flagByte(0),
+    nr: u8(1),
+    soft: flagByte(2),
+    /** Bit 0 after MOV SS, bit 1 after STI. */
+    shadow: bitwise(u8(3)),
+  }),
+  nmi: record(events + 12, { injected: flagByte(0), pending: u8(1), masked: flagByte(2) }),
+  smi: record(events + 24, { smm: flagByte(0), pending: flagByte(1) }),
+});
+
+/** A vCPU's state as far as it decides whether an interrupt is taken. */
+export type VcpuState = { vcpu: number } & RecordOf<typeof VCPU.fields> & {
+    /**
+     * Whether its thread was in KVM_RUN or at work on an exit: true; or slept elsewhere over some 20 ms, as when the
+     * VM is paused or was never started: false. Absent where that is not known. Not part of the image.
+     */
+    run?: boolean;
+  };
+
+/**
+ * Decodes a vCPU image (see {@link VCPU_IMAGE} for its layout).
+ *
+ * @param bytes at least `VCPU_IMAGE.size` bytes.
+ */
+export function decodeVcpu(bytes: Uint8Array, vcpu: number): VcpuState {
+  return { vcpu, ...VCPU.decode(bytes) };
+}
+
+/**
+ * Makes a vCPU image of decoded state. What {@link VcpuState} does not name is zero, so this is an inverse
+ * for the decoded form, not for every byte.
+ */
+export const encodeVcpu: (state: VcpuState) => Uint8Array = VCPU.encode;
+/** Writes decoded state into a vCPU image. What {@link VcpuState} does not name stays as it is. */
+export const putVcpu: (bytes: Uint8Array, state: VcpuState) => void = VCPU.put;

@@ -1,0 +1,43 @@
+import { createInterface } from "node:readline/promises";
+import { KvmIrqError } from "../abi/error.ts";
+import { printable } from "../abi/printable.ts";
+import { ProcessTarget } from "../target/process.ts";
+import type { Target } from "../vm/source.ts";
+import type { Context } from "./command.ts";
+
+/** Says of a session's holder that is reached as a process that there is a better way. */
+export async function recommendSession(target: Target, context: Pick<Context, "notice">): Promise<void> {
+  if (!(target instanceof ProcessTarget) || !target.isHolder) return;
+  const { label } = await target.describe();
+  context.notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
+}
+
+/**
+ * Asks whether the VM of another process may be changed.
+ *
+ * @throws KvmIrqError `needs-confirmation` without a terminal to ask at, `interrupted` unless the answer is yes.
+ */
+export async function askToChange(target: Target, { signal }: Pick<Context, "signal">): Promise<void> {
+  const { label, source } = await target.describe();
+  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+    throw new KvmIrqError("needs-confirmation", `this would change the VM of ${label}`, {
+      hint: "add --yes if that is meant",
+      details: { pid: source.pid },
+    });
+  }
+  const answer = await ask(`This changes the VM of ${label}. Go on? [y/N] `, signal);
+  if (!/^\s*y(es)?\s*$/i.test(answer)) throw new KvmIrqError("interrupted", "nothing was changed");
+}
+
+/** The line that is typed; empty when the input ends or the signal comes. */
+async function ask(question: string, signal: AbortSignal): Promise<string> {
+  // Not as a terminal: Ctrl-C stays a signal.
+  const prompt = createInterface({ input: process.stdin, output: process.stderr, terminal: false });
+  const ended = new Promise<undefined>((resolve) => prompt.once("close", () => resolve(undefined)));
+  const typed = prompt.question(printable(question), { signal }).catch(() => undefined);
+  const answer = await Promise.race([typed, ended]);
+  // Nobody has ended the line that the question is on.
+  if (answer === undefined) process.stderr.write("\n");
+  prompt.close();
+  return answer ?? "";
+}

@@ -1,0 +1,125 @@
+import type { Command } from "commander";
+import type { VmAddress } from "../abi/advice.ts";
+import type { Routing } from "../arch/x86/routing.ts";
+import type { View } from "../text/view.ts";
+import type { RawLayout } from "../vm/raw.ts";
+import type { Target, TargetInfo } from "../vm/source.ts";
+
+/** Options that every command takes, before or after its name. */
+export interface GlobalOptions {
+  session?: string;
+  pid?: number;
+  /** Every process that --pid names, where a command takes several; `pid` is the last of them. */
+  pids?: number[];
+  vmFd?: number;
+  snapshot?: string;
+  json?: true;
+  yes?: true;
+  debug?: true;
+}
+
+/** What a command gives back: the same thing as a value for `--json` and as text for people. */
+export interface Outcome {
+  /** The exit status, 0 unless said otherwise. */
+  status?: number;
+  /** What `--json` prints. */
+  json?: unknown;
+  /** What a person is shown; nothing when absent. */
+  text?: (view: View) => string | Promise<string>;
+  /** Output that is neither, such as raw chip bytes: printed as it is, whatever `--json` says. */
+  bytes?: Uint8Array;
+}
+
+/** A command line that has been checked: what it asks for, ready to run. */
+export interface Parsed {
+  /** The command's name. */
+  name: string;
+  scriptable: boolean;
+  /** Whether it changes its target. */
+  writes: boolean;
+  globals: GlobalOptions;
+  /**
+   * Checks it against what a target has.
+   *
+   * @returns what the target has behind it.
+   * @throws KvmIrqError what is wrong with it.
+   */
+  fits(info: TargetInfo): TargetInfo;
+  run(context: Context): Promise<Outcome>;
+}
+
+/** What is shown instead of running a command, and whether that was asked for. */
+export interface Help {
+  help: string;
+  asked: boolean;
+}
+
+/** The program that a command is part of, for those that run others or tell what there is. */
+export interface Program {
+  /** Checks a command line without running it. @throws KvmIrqError what is wrong with it. */
+  parse(argv: readonly string[]): Promise<Parsed | Help>;
+  /** The program and its commands as commander knows them. */
+  syntax(): Promise<Command[]>;
+}
+
+export interface TargetOptions {
+  /** The layout of raw bytes in a file. */
+  layout?: RawLayout | undefined;
+  /** Whether it is going to be changed, when the command line alone did not tell. */
+  writes?: boolean;
+}
+
+/** What a command runs in: the world outside, as little of it as commands need. */
+export interface Context {
+  globals: GlobalOptions;
+  /** How advice is to name the target. */
+  address: VmAddress;
+  program: Program;
+  /** Opens the target that the options name. Closed by whoever made the context. */
+  target(options?: TargetOptions): Promise<Target>;
+  /** Aborted by SIGINT, SIGTERM or SIGHUP; a command then ends early and cleanly, with status 130. */
+  signal: AbortSignal;
+  /** A line for the person at the terminal, on stderr. */
+  notice(line: string): void;
+  /** Shows progress in place, on stderr, where that is a terminal. An empty line ends it. */
+  progress(line: string): void;
+  /** Writes a piece of a stream to stdout at once; for commands that do not end by themselves. */
+  write(text: string | Uint8Array): void;
+  /** How text for people is to look. */
+  view(): Promise<View>;
+}
+
+/** One command: how it is called, and what it does. */
+export interface CommandSpec {
+  /** Whether it can be a line of a script: it works on a target, and comes to an end. */
+  scriptable?: true;
+  /** Declares arguments and options. Bad values are refused here, before anything runs. */
+  declare(program: Command): Command;
+  /** Whether it changes its target; a VM of another process is not changed without a question. */
+  writes?: true | ((...parsed: never[]) => boolean);
+  /** What it takes of the options that choose a target; all of them when not given. */
+  targets?: "session" | "none";
+  /** Whether it may turn out to change its target though the command line does not tell: it takes --yes. */
+  asks?: true;
+  /** Options for a target that it refuses itself, with a reason of its own. */
+  refuses?: readonly ("--session" | "--pid" | "--vm-fd" | "--snapshot")[];
+  /** Whether --pid can be repeated. */
+  severalPids?: true;
+  /** Checks what no parser of a single value can: whether arguments and options go together. */
+  check?(globals: GlobalOptions, ...parsed: never[]): void;
+  /**
+   * Checks it against what a target has, without its state: that chips, elements and GSIs are there, and
+   * values fit. `run` finds the same; a script is checked whole by this before it runs.
+   */
+  fits?(info: TargetInfo, ...parsed: never[]): void;
+  /** The routing that its target has behind it; the one that it had, when not given. */
+  routing?(info: TargetInfo, ...parsed: never[]): Routing | undefined;
+  /** Runs it with what commander parsed: the arguments in order, then the options. */
+  run(context: Context, ...parsed: never[]): Promise<Outcome>;
+}
+
+/** Text that `--help` shows below the options: what it does in practice. */
+export function examples(...lines: [call: string, what: string][]): string {
+  const width = Math.max(...lines.map(([call]) => call.length));
+  return `\nExamples:\n${lines.map(([call, what]) => `  $ ${call.padEnd(width)}  # ${what}`).join("\n")}`;
+}

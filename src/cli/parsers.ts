@@ -1,0 +1,117 @@
+import { InvalidArgumentError, Option } from "commander";
+import { KvmIrqError } from "../abi/error.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
+import { ROUTING_PROFILES } from "../arch/x86/possible-routing.ts";
+import { MAX_ROUTES } from "../arch/x86/routing.ts";
+import { badChip } from "../operations/take-snapshot.ts";
+import { parsePath } from "../registers/path.ts";
+
+/** Parsers of option and argument values. Each takes the text and throws what is wrong with it. */
+
+const UNITS_IN_MS: Record<string, number> = { us: 0.001, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+/** Timers of Node hold 2^31 - 1 milliseconds; longer ones fire at once. */
+const MAX_DURATION_MS = 2 ** 31 - 1;
+
+/** A duration such as `500us`, `10ms`, `2s`, `5m`, `1h`, in milliseconds. A bare `0` is a duration too. */
+export function duration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(us|ms|s|m|h)$/.exec(text);
+  if (text !== "0" && match === null) {
+    const lacks = /^\d+(\.\d+)?$/.test(text) ? "needs a unit" : "is a positive number and its unit";
+    throw new InvalidArgumentError(`a duration ${lacks}: 500us, 10ms, 2s, 5m or 1h.`);
+  }
+  const ms = match === null ? 0 : Number(match[1]) * UNITS_IN_MS[match[2]!]!;
+  if (ms > MAX_DURATION_MS) throw new InvalidArgumentError("the longest duration is 596h.");
+  return ms;
+}
+
+/** A duration that is longer than so many milliseconds. */
+export function longerThan(ms: number): (text: string) => number {
+  return (text) => {
+    const value = duration(text);
+    if (value > ms) return value;
+    throw new InvalidArgumentError(`it has to be longer than ${ms} ms.`);
+  };
+}
+
+/** A whole number in a range, both ends included. */
+export function wholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`it takes a whole number from ${min} to ${max}.`);
+  };
+}
+
+/** A number in a range, both ends included, in decimal or as `0x41`. */
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = /^(\d+|0x[0-9a-fA-F]+)$/.test(text) ? Number(text) : Number.NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`it takes a number from ${min} to ${max}, or the same in hexadecimal.`);
+  };
+}
+
+/**
+ * GSIs: numbers and ranges. Collects a variadic argument. Those that no routing can have are refused here;
+ * whether the target's routing takes the others somewhere, it says itself.
+ */
+export function gsis(text: string, previous: number[] | undefined): number[] {
+  const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);
+  const { count, description } = HOST_ARCH.gsis;
+  const hint = `GSIs are 0 to ${count - 1}: ${description}; ranges are written 10-12`;
+  if (match === null) throw new KvmIrqError("bad-gsi", `${JSON.stringify(text)} is not a GSI`, { hint });
+  const from = Number(match[1]);
+  const to = Number(match[2] ?? from);
+  if (from > to) {
+    throw new KvmIrqError("bad-gsi", `the range ${text} runs backwards`, { hint: `write ${to}-${from}` });
+  }
+  if (to >= MAX_ROUTES) {
+    throw new KvmIrqError("bad-gsi", `GSI ${to} goes nowhere`, { hint });
+  }
+  const range = Array.from({ length: to - from + 1 }, (_, n) => from + n);
+  return [...new Set([...(previous ?? []), ...range])];
+}
+
+/** One GSI. */
+export function gsi(text: string): number {
+  const [one, another] = gsis(text, undefined);
+  if (another === undefined) return one!;
+  throw new KvmIrqError("bad-gsi", `${text} is more than one GSI`, {
+    hint: "this command takes one at a time",
+  });
+}
+
+/** A word of `--chip`, repeatable and in lists with commas. */
+export function chips(text: string, previous: string[] | undefined): string[] {
+  const words = text.split(",");
+  for (const word of words) {
+    if (HOST_ARCH.chipFilter(word) === undefined) throw badChip(word, HOST_ARCH);
+  }
+  return [...(previous ?? []), ...words];
+}
+
+/** A path of `--ignore`, repeatable. */
+export function paths(text: string, previous: string[] | undefined): string[] {
+  return [...(previous ?? []), parsePath(text).text];
+}
+
+/** `--output`: the path of a file, or `-`; see {@link namedFile}. */
+export function outputOption(description: string): Option {
+  return new Option("-o, --output <file>", `${description}; - is standard output`).argParser((path) => {
+    if (path === "") throw new InvalidArgumentError("a file has a name.");
+    return path;
+  });
+}
+
+/** The file that `--output` names; `undefined` where that is standard output. */
+export function namedFile(output: string | undefined): string | undefined {
+  return output === "-" ? undefined : output;
+}
+
+/** `--routing`: a table by name. Without it, possibleRoutings of src/arch/x86/possible-routing.ts decides. */
+export function routingOption(): Option {
+  return new Option(
+    "--routing <name>",
+    "which GSI goes where (default: a session's own; else not known)",
+  ).choices(Object.keys(ROUTING_PROFILES));
+}

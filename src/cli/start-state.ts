@@ -1,0 +1,52 @@
+import { Option } from "commander";
+import type { PresetName } from "../arch/x86/presets.ts";
+import { APIC_BASE_X2APIC, decodeVcpu } from "../arch/x86/vcpu/layout.ts";
+import { parseChipId } from "../vm/chip.ts";
+import type { Backend } from "../vm/machine.ts";
+import type { SavedState } from "../vm/start.ts";
+import type { Context } from "./command.ts";
+
+/** What a command line says of the VM that a command makes, and of the state it starts in. */
+export interface StartOptions {
+  backend: Backend | "auto";
+  preset: PresetName;
+  vcpus: number;
+  from?: string;
+}
+
+/** `--from`, which says all that the options named would. */
+export function fromOption(...instead: string[]): Option {
+  return new Option(
+    "--from <file>",
+    "start in the state of a snapshot (- for stdin): its chips, routing and number of vCPUs, and on the model their state",
+  ).conflicts(["preset", "vcpus", ...instead]);
+}
+
+/**
+ * How many vCPUs a VM gets, and how it starts. Reads the snapshot that `--from` names.
+ *
+ * @throws KvmIrqError `no-file`, `bad-input`.
+ */
+export async function chooseStart(
+  context: Pick<Context, "notice">,
+  { backend, preset, vcpus, from }: StartOptions,
+): Promise<{ vcpus: number; start: PresetName | SavedState }> {
+  if (from === undefined) return { vcpus, start: preset };
+  const { readSavedState } = await import("../sources/file/saved-state.ts");
+  const start = await readSavedState(from);
+  if (backend === "model") warnOfX2apic(context, start);
+  return { vcpus: start.vcpus, start };
+}
+
+/** The model would take such a local APIC's ids for an xAPIC's. */
+function warnOfX2apic(context: Pick<Context, "notice">, { images, label }: SavedState): void {
+  const some = images.some(({ id, bytes }) => {
+    const { kind, vcpu } = parseChipId(id);
+    return kind === "vcpu" && (BigInt(decodeVcpu(bytes, vcpu).apic_base) & BigInt(APIC_BASE_X2APIC)) !== 0n;
+  });
+  if (some) {
+    context.notice(
+      `${label} has local APICs in x2APIC mode, which the software model takes for xAPICs: where it sends interrupts may be wrong`,
+    );
+  }
+}

@@ -1,0 +1,86 @@
+import { Argument, type Command } from "commander";
+import { KvmIrqError } from "../../abi/error.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import { gsi as oneGsi, wholeNumber } from "../../cli/parsers.ts";
+import { checkLines } from "../../operations/inject.ts";
+import type { IrqfdAction } from "../../vm/irqfd.ts";
+import type { TargetInfo } from "../../vm/source.ts";
+
+interface Options {
+  resample?: true;
+  count?: number;
+}
+
+/** The most kicks in one call: some ten milliseconds of the holder's time. */
+const MOST_KICKS = 10_000;
+
+/** `irqfd bind|kick|unbind|list`: eventfds that raise GSIs. */
+export const irqfd: CommandSpec = {
+  scriptable: true,
+  writes: (action: IrqfdAction["do"]) => action !== "list",
+  fits(info: TargetInfo, action: IrqfdAction["do"], gsi: number | undefined) {
+    if (action === "bind" && gsi !== undefined) checkLines(info, [gsi]);
+  },
+  declare: (program: Command) =>
+    program
+      .command("irqfd")
+      .summary("bind eventfds to GSIs, and kick them")
+      .description(
+        "An irqfd is an eventfd of the session's holder whose writes raise a GSI (KVM_IRQFD), as vhost and VFIO do it. KVM gives no status for it: look at the chips. With --resample the line stays up until the interrupt's EOI, which KVM then tells.",
+      )
+      .addArgument(new Argument("<action>", "what to do").choices(["bind", "kick", "unbind", "list"]))
+      .argument("[gsi]", "the GSI", oneGsi)
+      .option("--resample", "bind: for level interrupts, let the line drop at EOI")
+      .option("--count <n>", "kick: writes to the eventfd (default: 1)", wholeNumber(1, MOST_KICKS))
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq irqfd bind 4", "an eventfd for GSI 4"],
+          ["kvm-irq irqfd kick 4 --count 3", "three writes"],
+          ["kvm-irq irqfd bind 20 --resample", "level; `irqfd list` counts its EOIs"],
+          ["kvm-irq irqfd unbind 4", "away with it"],
+        ),
+      ),
+
+  check(_globals, action: IrqfdAction["do"], gsi: number | undefined, options: Options) {
+    actionOf(action, gsi, options);
+  },
+
+  async run(
+    context: Context,
+    action: IrqfdAction["do"],
+    gsi: number | undefined,
+    options: Options,
+  ): Promise<Outcome> {
+    const wanted = actionOf(action, gsi, options);
+    const irqfds = await (await context.target()).irqfd(wanted);
+    return {
+      json: { irqfds },
+      text: async (view) => (await import("../../text/irqfd.ts")).renderIrqfds(irqfds, view),
+    };
+  },
+};
+
+/** @throws KvmIrqError `usage` unless action, GSI and options go together. */
+function actionOf(action: IrqfdAction["do"], gsi: number | undefined, options: Options): IrqfdAction {
+  const { resample, count } = options;
+  if (resample && action !== "bind") throw misfit("--resample goes with bind");
+  if (count !== undefined && action !== "kick") throw misfit("--count goes with kick");
+  if (action === "list") {
+    if (gsi !== undefined) throw misfit("`irqfd list` takes no GSI");
+    return { do: action };
+  }
+  if (gsi === undefined) throw misfit(`\`irqfd ${action}\` needs a GSI`);
+  switch (action) {
+    case "bind":
+      return { do: action, gsi, resample: resample ?? false };
+    case "kick":
+      return { do: action, gsi, count: count ?? 1 };
+    case "unbind":
+      return { do: action, gsi };
+  }
+}
+
+function misfit(message: string): KvmIrqError {
+  return new KvmIrqError("usage", message, { hint: "`kvm-irq irqfd --help` shows how to call it" });
+}

@@ -1,0 +1,67 @@
+import type { Command } from "commander";
+import { changesText } from "../../cli/changes.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import { chips as chipWords } from "../../cli/parsers.ts";
+import { restoreSnapshot } from "../../operations/restore.ts";
+import { selectChips } from "../../operations/take-snapshot.ts";
+import { readInput } from "../../os/input.ts";
+import { diffState } from "../../rules/diff.ts";
+import { parseSnapshot } from "../../sources/file/parse-snapshot.ts";
+import type { TargetInfo } from "../../vm/source.ts";
+
+interface Options {
+  chip?: string[];
+  dryRun?: boolean;
+}
+
+/** `restore <file|->`: put a snapshot back. */
+export const restore: CommandSpec = {
+  scriptable: true,
+  writes: (_file: string, { dryRun }: Options) => dryRun !== true,
+  declare: (program: Command) =>
+    program
+      .command("restore")
+      .summary("write a snapshot back")
+      .description(
+        "Writes the chips of a snapshot, all or none, then reads them back. What the kernel changes on its own (it injects again what the IOAPIC's IRR holds) is reported.",
+      )
+      .argument("<file>", "a snapshot from `dump --json`, or - for standard input")
+      .option("--chip <chip>", "restore this chip alone; repeatable", chipWords)
+      .option("--dry-run", "show what would change, and write nothing")
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq dump --json | kvm-irq -s other restore -", "copy a VM's chips to another"],
+          ["kvm-irq restore snap.json --dry-run", "what would change"],
+          ["kvm-irq restore snap.json --chip ioapic", "one chip"],
+        ),
+      ),
+
+  fits(info: TargetInfo, _file: string, { chip = [] }: Options) {
+    selectChips(chip, info);
+  },
+
+  async run(context: Context, file: string, { chip, dryRun = false }: Options): Promise<Outcome> {
+    const label = file === "-" ? "standard input" : file;
+    const snapshot = parseSnapshot(readInput(file).toString("utf8"), label);
+    const target = await context.target();
+    const { chips, before, wanted, after } = await restoreSnapshot(target, snapshot, {
+      words: chip ?? [],
+      dryRun,
+    });
+    const changed = diffState(before, wanted);
+    const kernel = after === undefined ? [] : diffState(wanted, after);
+    return {
+      json: { chips, dry_run: dryRun, changed, changed_by_kernel: kernel },
+      text: (view) =>
+        changesText(
+          {
+            title: dryRun ? `would restore ${chips.join(", ")}` : `restored ${chips.join(", ")}`,
+            changed,
+            kernel,
+          },
+          view,
+        ),
+    };
+  },
+};

@@ -1,0 +1,79 @@
+import { Argument, type Command } from "commander";
+import { advice, changing } from "../../abi/advice.ts";
+import { KvmIrqError } from "../../abi/error.ts";
+import { type Routing, routesOf } from "../../arch/x86/routing.ts";
+import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import { routingOn } from "../../vm/routed.ts";
+import type { TargetInfo } from "../../vm/source.ts";
+import { parseRoutes } from "./parse-routes.ts";
+
+type Action = "show" | "set" | "reset";
+
+/** `route show|set|reset`: where a VM's GSIs go. */
+export const route: CommandSpec = {
+  scriptable: true,
+  writes: (action: Action) => action !== "show",
+  declare: (program: Command) =>
+    program
+      .command("route")
+      .summary("show, set or reset the GSI routing")
+      .description(
+        "A VM's routing takes GSIs to pins of the chips or makes them send an MSI. `set` gives the kernel a whole new table (KVM_SET_GSI_ROUTING): `default` stands for KVM's own, a later word for a GSI takes the place of an earlier one. `reset` puts the default back.",
+      )
+      .addArgument(new Argument("<action>", "what to do").choices(["show", "set", "reset"]))
+      .argument("[routes...]", "default, gsi=pic:N, gsi=ioapic:N, gsi=msi:ADDRESS/DATA, gsi=none; , joins")
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq route show", "the table"],
+          ["kvm-irq route set default 0=pic:0,ioapic:2 2=none", "as QEMU has it"],
+          ["kvm-irq route set default 30=msi:0xfee00000/0x41", "`pulse 30` then sends an MSI"],
+          ["kvm-irq route reset", "KVM's default again"],
+        ),
+      ),
+
+  check(_globals, action: Action, words: readonly string[]) {
+    wantedRouting(action, words);
+  },
+  routing({ irqchip = "full", routing }: TargetInfo, action: Action, words: readonly string[]) {
+    const wanted = wantedRouting(action, words) ?? routing;
+    return wanted && irqchip !== "none" ? routingOn(irqchip, wanted) : wanted;
+  },
+
+  async run(context: Context, action: Action, words: readonly string[]): Promise<Outcome> {
+    const wanted = wantedRouting(action, words);
+    const target = await context.target();
+    if (wanted !== undefined) await target.setRouting(wanted);
+    const { routing, label } = await target.describe();
+    if (routing === undefined) throw unknownRouting(label);
+    return {
+      json: { default: routing === "default", routes: routesOf(routing) },
+      text: async (view) => (await import("../../arch/x86/text/route.ts")).renderRouting(routing, view),
+    };
+  },
+};
+
+/**
+ * What becomes of the routing; nothing where it stays as it is.
+ *
+ * @throws KvmIrqError `usage` unless action and routes go together; `bad-route`, `bad-msi`.
+ */
+function wantedRouting(action: Action, words: readonly string[]): Routing | undefined {
+  if (words.length > 0 !== (action === "set")) {
+    throw new KvmIrqError(
+      "usage",
+      action === "set" ? "no routes to set" : `\`route ${action}\` takes no routes`,
+      {
+        hint: advice`as in ${changing("route", "set", "default", "30=msi:0xfee00000/0x41")}, or ${changing("route", "reset")}`,
+      },
+    );
+  }
+  if (action === "show") return undefined;
+  return action === "reset" ? "default" : parseRoutes(words);
+}
+
+function unknownRouting(label: string): KvmIrqError {
+  return new KvmIrqError("unsupported", `the routing of ${label} is not known`, {
+    hint: "there is no ioctl that reads a routing back; kvm-irq knows those of its sessions alone",
+  });
+}

@@ -1,0 +1,80 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Command } from "commander";
+import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import { duration } from "../../cli/parsers.ts";
+import { blankReading, readTarget } from "../../operations/take-snapshot.ts";
+import { chipOfPath } from "../../registers/path.ts";
+import { type Condition, checkConditions, judge, parseCondition, type Verdict } from "../../rules/expect.ts";
+import type { Target, TargetInfo } from "../../vm/source.ts";
+
+/** Between two looks at the target: short at first, then as long as a person would not notice. */
+const FIRST_PAUSE_MS = 2;
+const LONGEST_PAUSE_MS = 100;
+
+const collect = (text: string, previous: Condition[] | undefined) => [
+  ...(previous ?? []),
+  parseCondition(text),
+];
+
+/** `expect <cond...>`: exit 0 when all hold, 1 when not. */
+export const expect: CommandSpec = {
+  scriptable: true,
+  declare: (program: Command) =>
+    program
+      .command("expect")
+      .summary("check conditions: exit status 0 if all hold, 1 if not")
+      .description(
+        "Tests conditions on the target's state. Fields are named as in `dump --json`; operators are =, !=, <, >, <=, >= and & (any of these bits is set). A list of vectors equals a vector that is in it. A path that leads nowhere is an error (status 2), never a silent no.",
+      )
+      .argument("<condition...>", "such as pic1.imr=0xff, pic1.irr&0x10, lapic[0].irr=0x44", collect)
+      .option("--timeout <duration>", "wait up to this long for all conditions to hold", duration, 0)
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq expect 'pic1.irr&0x10'", "GSI 4 is pending in the PIC"],
+          [
+            "kvm-irq expect 'ioapic.redirtbl[*].mask=true' 'lapic[0].irr!=0x44'",
+            "every pin; a vector that is not in the IRR",
+          ],
+          ["kvm-irq expect 'lapic[0].isr=[]' --timeout 2s", "wait until nothing is in service"],
+        ),
+      ),
+
+  fits(info: TargetInfo, conditions: Condition[]) {
+    const { chips, vcpus = [] } = blankReading(info, chipsOf(conditions));
+    checkConditions({ ...chips, vcpus }, conditions);
+  },
+
+  async run(context: Context, conditions: Condition[], { timeout }: { timeout: number }): Promise<Outcome> {
+    const verdicts = await awaitConditions(await context.target(), conditions, timeout, context.signal);
+    const met = verdicts.every((verdict) => verdict.met);
+    const interrupted = !met && context.signal.aborted;
+    if (interrupted) context.notice("interrupted before all conditions held");
+    return {
+      status: met ? 0 : interrupted ? 130 : 1,
+      json: { met, ...(interrupted && { interrupted }), conditions: verdicts },
+      text: async (view) => (await import("../../text/expect.ts")).renderVerdicts(verdicts, view),
+    };
+  },
+};
+
+function chipsOf(conditions: readonly Condition[]): string[] {
+  return [...new Set(conditions.map(({ path }) => chipOfPath(path)))];
+}
+
+async function awaitConditions(
+  target: Target,
+  conditions: readonly Condition[],
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Verdict[]> {
+  const words = chipsOf(conditions);
+  const deadline = performance.now() + timeoutMs;
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
+    const { snapshot } = await readTarget(target, words);
+    const verdicts = judge({ ...snapshot.chips, vcpus: snapshot.vcpus ?? [] }, conditions);
+    const left = deadline - performance.now();
+    if (left <= 0 || signal.aborted || verdicts.every(({ met }) => met)) return verdicts;
+    await sleep(Math.min(pause, left), undefined, { signal }).catch(() => {});
+  }
+}

@@ -1,0 +1,48 @@
+import type { VmAddress } from "../../abi/advice.ts";
+import type { Context, GlobalOptions, Program } from "../../cli/command.ts";
+import type { View } from "../../text/view.ts";
+import type { Target } from "../../vm/source.ts";
+
+/** The context of a command that runs inside another one, on its target. */
+export class StepContext implements Context {
+  readonly globals: GlobalOptions;
+  readonly address: VmAddress;
+  readonly #outer: Context;
+  readonly #target: Target;
+
+  /** @param address how the target is to be named; as the outer command's when not given. */
+  constructor(outer: Context, target: Target, globals: GlobalOptions = {}, address = outer.address) {
+    this.#outer = outer;
+    this.#target = target;
+    this.globals = globals;
+    this.address = address;
+  }
+
+  get program(): Program {
+    return this.#outer.program;
+  }
+
+  get signal(): AbortSignal {
+    return this.#outer.signal;
+  }
+
+  async target(): Promise<Target> {
+    return this.#target;
+  }
+
+  notice(line: string): void {
+    this.#outer.notice(line);
+  }
+
+  progress(line: string): void {
+    this.#outer.progress(line);
+  }
+
+  write(text: string | Uint8Array): void {
+    this.#outer.write(text);
+  }
+
+  view(): Promise<View> {
+    return this.#outer.view();
+  }
+}

@@ -1,0 +1,95 @@
+import { type Command, Option } from "commander";
+import { chooseFormat } from "../../cli/choose-format.ts";
+import {
+  type CommandSpec,
+  type Context,
+  examples,
+  type GlobalOptions,
+  type Outcome,
+} from "../../cli/command.ts";
+import { chips, namedFile, outputOption } from "../../cli/parsers.ts";
+import { type Reading, readTarget, selectChips } from "../../operations/take-snapshot.ts";
+import { checkChoice } from "../../sources/open.ts";
+import { toRaw } from "../../vm/raw.ts";
+import type { TargetInfo } from "../../vm/source.ts";
+
+type Format = "table" | "json" | "raw";
+
+interface Options {
+  chip?: string[];
+  format?: Format;
+  layout?: "x86" | "ia64";
+  output?: string;
+}
+
+/** `dump`: decoded state. */
+export const dump: CommandSpec = {
+  scriptable: true,
+  declare: (program: Command) =>
+    program
+      .command("dump")
+      .summary("print the controllers' decoded state")
+      .description(
+        "Reads the interrupt controllers and shows them decoded. `--format json` is a snapshot, which `restore`, `diff` and `--snapshot` take; `--format raw` has the bytes that the ioctls return.",
+      )
+      .option("--chip <chip>", "pic1, pic2, pic, ioapic, lapic, lapic[N], vcpu or all; repeatable", chips)
+      .addOption(
+        new Option("--format <format>", "how to show it; --json is json (default: table)").choices([
+          "table",
+          "json",
+          "raw",
+        ]),
+      )
+      .addOption(
+        new Option("--layout <layout>", "how the raw bytes of --snapshot are laid out").choices([
+          "x86",
+          "ia64",
+        ]),
+      )
+      .addOption(outputOption("write to a file (atomically)"))
+      .addHelpText(
+        "after",
+        examples(
+          ["kvm-irq dump", "everything"],
+          ["kvm-irq dump --chip ioapic --chip pic", "these chips"],
+          ["kvm-irq dump --json | jq .chips.pic1.imr", "one register"],
+          ["kvm-irq dump --format raw --chip ioapic -o ioapic.bin", "struct kvm_irqchip, 520 bytes"],
+          ["kvm-irq dump --snapshot old.bin --layout ia64", "saved bytes of another time"],
+        ),
+      ),
+
+  check(globals, { layout, format }: Options) {
+    checkChoice({ ...globals, layout });
+    formatOf(globals, format);
+  },
+  fits(info: TargetInfo, { chip = [] }: Options) {
+    selectChips(chip, info);
+  },
+
+  async run(context: Context, options: Options): Promise<Outcome> {
+    const format = formatOf(context.globals, options.format);
+    const target = await context.target({ layout: options.layout });
+    const outcome = present(await readTarget(target, options.chip), format);
+    const file = namedFile(options.output);
+    return file === undefined ? outcome : (await import("../../cli/to-file.ts")).toFile(file, outcome);
+  },
+};
+
+function formatOf({ json }: GlobalOptions, format: Format | undefined): Format {
+  return chooseFormat({ json, format }, { machine: "json", people: "table" });
+}
+
+function present({ images, info, snapshot }: Reading, format: Format): Outcome {
+  switch (format) {
+    case "raw":
+      return { bytes: toRaw(images) };
+    case "json":
+      return { json: snapshot, text: () => `${JSON.stringify(snapshot)}\n` };
+    case "table":
+      return {
+        json: snapshot,
+        text: async (view) =>
+          (await import("../../text/snapshot.ts")).renderSnapshot(snapshot, info.label, view),
+      };
+  }
+}

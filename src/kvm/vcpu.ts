@@ -1,0 +1,88 @@
+import { type IoctlName, SIZEOF } from "../abi/ioctl.ts";
+import { VCPU_IMAGE } from "../arch/x86/vcpu/layout.ts";
+import { NativeBuffer } from "../os/libc.ts";
+import { checkStateSize } from "../vm/checks.ts";
+import { type IoctlCaller, KvmFd } from "./fd.ts";
+
+/** A vCPU: its local APIC, and what decides whether it takes an interrupt. */
+export class Vcpu extends KvmFd {
+  /** The vCPU's number, which is its local APIC's id after reset. */
+  readonly id: number;
+  readonly #buffer = new NativeBuffer(SIZEOF.kvm_lapic_state);
+
+  /** @param call where `fd` is open, when it is not this process. */
+  constructor(fd: number, id: number, call?: IoctlCaller) {
+    super(fd, call);
+    this.id = id;
+  }
+
+  /**
+   * KVM_GET_LAPIC.
+   *
+   * @returns `struct kvm_lapic_state`: the first 1024 bytes of the register page.
+   * @throws KvmError EINVAL when the VM has no in-kernel irqchip.
+   */
+  getLapic(): Uint8Array {
+    return this.#read("KVM_GET_LAPIC", SIZEOF.kvm_lapic_state);
+  }
+
+  /**
+   * KVM_SET_LAPIC.
+   *
+   * @param state exactly 1024 bytes.
+   * @throws KvmError EINVAL when the VM has no in-kernel irqchip or the id does not fit the APIC's mode.
+   */
+  setLapic(state: Uint8Array): void {
+    checkStateSize("lapic", state);
+    this.#buffer.bytes.set(state);
+    this.ioctl("KVM_SET_LAPIC", this.#buffer);
+  }
+
+  /** KVM_GET_REGS: `struct kvm_regs`, 144 bytes. */
+  getRegs(): Uint8Array {
+    return this.#read("KVM_GET_REGS", SIZEOF.kvm_regs);
+  }
+
+  /** KVM_GET_SREGS: `struct kvm_sregs`, 312 bytes. */
+  getSregs(): Uint8Array {
+    return this.#read("KVM_GET_SREGS", SIZEOF.kvm_sregs);
+  }
+
+  /** KVM_SET_REGS. @param state a `struct kvm_regs`, 144 bytes. */
+  setRegs(state: Uint8Array): void {
+    this.#buffer.bytes.set(state);
+    this.ioctl("KVM_SET_REGS", this.#buffer);
+  }
+
+  /** KVM_SET_SREGS. @param state a `struct kvm_sregs`, 312 bytes. @throws KvmError EINVAL. */
+  setSregs(state: Uint8Array): void {
+    this.#buffer.bytes.set(state);
+    this.ioctl("KVM_SET_SREGS", this.#buffer);
+  }
+
+  /** KVM_GET_VCPU_EVENTS: `struct kvm_vcpu_events`, 64 bytes: pending and injected events, shadow. */
+  getVcpuEvents(): Uint8Array {
+    return this.#read("KVM_GET_VCPU_EVENTS", SIZEOF.kvm_vcpu_events);
+  }
+
+  /** KVM_GET_MP_STATE: `struct kvm_mp_state`, 4 bytes. */
+  getMpState(): Uint8Array {
+    return this.#read("KVM_GET_MP_STATE", SIZEOF.kvm_mp_state);
+  }
+
+  /** The four structures of a vCPU image, one behind the other (see `VCPU_IMAGE`). */
+  getImage(): Uint8Array {
+    const image = new Uint8Array(VCPU_IMAGE.size);
+    image.set(this.getRegs(), VCPU_IMAGE.regs);
+    image.set(this.getSregs(), VCPU_IMAGE.sregs);
+    image.set(this.getVcpuEvents(), VCPU_IMAGE.events);
+    image.set(this.getMpState(), VCPU_IMAGE.mp_state);
+    return image;
+  }
+
+  #read(name: IoctlName, size: number): Uint8Array {
+    this.#buffer.bytes.fill(0, 0, size);
+    this.ioctl(name, this.#buffer);
+    return Uint8Array.from(this.#buffer.bytes.subarray(0, size));
+  }
+}

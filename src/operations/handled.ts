@@ -1,0 +1,94 @@
+import { KvmIrqError } from "../abi/error.ts";
+import type { LineStep } from "../vm/chip.ts";
+import { type GuestState, handledInAll } from "../vm/guest.ts";
+import type { Target, TargetInfo } from "../vm/source.ts";
+import { countStatus, type InjectionResult, type PulseTrain } from "./inject.ts";
+import { pause, untilOver } from "./wait.ts";
+
+/** What became of the pulses of one GSI into a guest that takes interrupts. */
+export type HandledResult = InjectionResult & {
+  /** Pulses after which a handler of the guest ran in time. */
+  handled: number;
+};
+
+/**
+ * Pulses lines one at a time, and waits after each until a handler of the guest has run, whichever vector's.
+ * However it ends, the lines are low.
+ *
+ * @param timeoutMs how long a handler may take; what comes later is not counted.
+ * @param signal ends the train early; what was done until then is returned.
+ * @throws KvmIrqError `unsupported` when the target has no guest of ours.
+ */
+export async function pulseHandled(
+  target: Target,
+  { gsis, count, intervalMs, widthMs }: PulseTrain,
+  timeoutMs: number,
+  signal: AbortSignal,
+  onProgress: (rounds: number) => void = () => {},
+): Promise<HandledResult[]> {
+  await handledBy(target);
+  const results = gsis.map(
+    (gsi): HandledResult => ({ gsi, count: 0, delivered: 0, coalesced: 0, ignored: 0, handled: 0, level: 0 }),
+  );
+  const over = untilOver(target, signal);
+  const start = performance.now();
+  for (let done = 0; done < count && !signal.aborted; ) {
+    for (const result of results) await pulseOnce(target, result, widthMs, timeoutMs, signal);
+    onProgress(++done);
+    if (done < count) await pause(start + done * intervalMs - performance.now(), over);
+  }
+  return results;
+}
+
+async function pulseOnce(
+  target: Target,
+  result: HandledResult,
+  widthMs: number,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const before = await handledBy(target);
+  const { gsi } = result;
+  const deadline = performance.now() + timeoutMs;
+  const rise: LineStep = { gsi, level: 1 };
+  const fall: LineStep = { gsi, level: 0 };
+  const together = widthMs === 0 ? [rise, fall] : [rise];
+  const [status] = await target.setIrqLines(together, { transient: true });
+  await pause(widthMs, signal);
+  if (widthMs > 0) await target.setIrqLines([fall]);
+  if (status !== undefined) countStatus(result, status);
+  while (!signal.aborted) {
+    if ((await handledBy(target)) > before) {
+      result.handled++;
+      return;
+    }
+    if (performance.now() > deadline) return;
+    await pause(POLL_MS, signal);
+  }
+}
+
+/** Between two looks at the guest's counts; a handler that runs at once is seen at the first. */
+const POLL_MS = 1;
+
+/**
+ * A target's guest of ours.
+ *
+ * @throws KvmIrqError `unsupported` when it has none.
+ */
+export function guestOf({ guest, label }: TargetInfo): GuestState {
+  if (guest !== undefined) return guest;
+  throw new KvmIrqError("unsupported", `${label} has no guest that counts what it handles`, {
+    hint: "`kvm-irq create --guest ioapic` (or pic) makes a session with one",
+  });
+}
+
+async function handledBy(target: Target): Promise<number> {
+  const info = await target.describe();
+  const guest = guestOf(info);
+  if (!guest.running) {
+    throw new KvmIrqError("unsupported", `the guest of ${info.label} runs no more: ${guest.ended}`, {
+      hint: "make the session anew",
+    });
+  }
+  return handledInAll(guest);
+}

@@ -1,0 +1,120 @@
+import { bitsOf } from "../abi/bits.ts";
+import type { Chips, VcpuList } from "../arch/arch.ts";
+import { isBitwise } from "../arch/x86/fields.ts";
+import { type Route, type Routing, routesOf } from "../arch/x86/routing.ts";
+import { covers, parsePath } from "../registers/path.ts";
+import { type Difference, diffState } from "./diff.ts";
+
+export interface DiffOptions {
+  /** Paths to leave out, with all that is below them. `[*]` stands for any index: `lapic[*].timer_current`. */
+  ignore?: readonly string[];
+}
+
+interface State {
+  chips: Chips;
+  vcpus?: VcpuList;
+  routing?: Routing;
+}
+
+/**
+ * What differs between two snapshots' chips and vCPUs (`vcpus[0].rflags`), field by field; registers with the
+ * bits that were set and cleared, lists of vectors with those that came and went. Where both tell their routing,
+ * each GSI that goes elsewhere too: `routing[4]`, its ways as a list.
+ *
+ * @throws KvmIrqError `bad-path` for something to ignore that is not a path.
+ * @returns in the order of the fields; empty when they are the same.
+ */
+export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions = {}): Difference[] {
+  const ignored = ignore.map(parsePath);
+  const fields = diffState(fieldsOf(a), fieldsOf(b))
+    .filter(isKnownInBoth)
+    .map((difference) => ({
+      ...difference,
+      ...changes(difference),
+    }));
+  return [...fields, ...diffRouting(a.routing, b.routing)].filter(
+    ({ path }) => !ignored.some((one) => covers(one, parsePath(path))),
+  );
+}
+
+/** Whether a vCPU runs is no difference where one side can't tell. */
+function isKnownInBoth({ path, from, to }: Difference): boolean {
+  return !/^vcpus\[\d+\]\.run$/.test(path) || (from !== undefined && to !== undefined);
+}
+
+function diffRouting(a: Routing | undefined, b: Routing | undefined): Difference[] {
+  if (a === undefined || b === undefined) return [];
+  const [before, after] = [waysOf(a), waysOf(b)];
+  return [...new Set([...before.keys(), ...after.keys()])]
+    .sort((one, other) => one - other)
+    .flatMap((gsi) => {
+      const [from = [], to = []] = [before.get(gsi), after.get(gsi)];
+      return JSON.stringify(from) === JSON.stringify(to) ? [] : [{ path: `routing[${gsi}]`, from, to }];
+    });
+}
+
+/** Where each GSI goes, in an order that says nothing. */
+function waysOf(routing: Routing): Map<number, object[]> {
+  const ways = new Map<number, object[]>();
+  for (const { gsi, ...way } of routesOf(routing).toSorted(byChip)) {
+    ways.set(gsi, [...(ways.get(gsi) ?? []), way]);
+  }
+  return ways;
+}
+
+function byChip(one: Route, other: Route): number {
+  const chipOf = (route: Route) => ("chip" in route ? route.chip : "");
+  return chipOf(other).localeCompare(chipOf(one), "en");
+}
+
+/**
+ * The chips, by the names that paths begin with, that one of two snapshots has and the other lacks. State of
+ * vCPUs counts where both have some.
+ *
+ * @param ignore as in {@link DiffOptions}.
+ */
+export function unmatchedChips(
+  a: State,
+  b: State,
+  { ignore = [] }: DiffOptions = {},
+): { onlyA: string[]; onlyB: string[] } {
+  const ignored = ignore.map(parsePath);
+  const vcpus = a.vcpus !== undefined && b.vcpus !== undefined;
+  const namesOf = (state: State) =>
+    chipNames(state, vcpus).filter((name) => !ignored.some((one) => covers(one, parsePath(name))));
+  const [inA, inB] = [namesOf(a), namesOf(b)];
+  return {
+    onlyA: inA.filter((name) => !inB.includes(name)),
+    onlyB: inB.filter((name) => !inA.includes(name)),
+  };
+}
+
+function chipNames({ chips, vcpus }: State, withVcpus: boolean): string[] {
+  const { lapic = [], ...single } = chips;
+  return [
+    ...Object.keys(single),
+    ...lapic.map(({ vcpu }) => `lapic[${vcpu}]`),
+    ...(withVcpus ? (vcpus ?? []).map(({ vcpu }) => `vcpus[${vcpu}]`) : []),
+  ];
+}
+
+function fieldsOf({ chips, vcpus }: State): object {
+  return vcpus === undefined ? chips : { ...chips, vcpus };
+}
+
+function changes({ path, from, to }: Difference): Pick<Difference, "set" | "cleared"> {
+  if (Array.isArray(from) && Array.isArray(to)) return apart(from, to);
+  if (!isRegister(from) || !isRegister(to) || !isBitwise(path)) return {};
+  return apart(bitsOf(from), bitsOf(to));
+}
+
+function isRegister(value: unknown): value is number | `0x${string}` {
+  return typeof value === "number" || (typeof value === "string" && value.startsWith("0x"));
+}
+
+function apart(from: readonly number[], to: readonly number[]): { set: number[]; cleared: number[] } {
+  return {
+    set: to.filter((item) => !from.includes(item)),
+    cleared: from.filter((item) => !to.includes(item)),
+  };
+}

@@ -1,0 +1,56 @@
+import { KvmIrqError } from "../../abi/error.ts";
+import { HOST_ARCH } from "../../arch/arches.ts";
+import { checkRoutes, type Routing, routesOf } from "../../arch/x86/routing.ts";
+import { type ChipImage, parseChipId } from "../../vm/chip.ts";
+import type { SavedState } from "../../vm/start.ts";
+import { FileTarget } from "./source.ts";
+
+/**
+ * Reads a file that a VM is to start from.
+ *
+ * @param path a snapshot or raw bytes of chips; `-` for standard input.
+ * @throws KvmIrqError `no-file`; `bad-input` when it does not fit, is of another architecture, or has no
+ *   chips.
+ */
+export async function readSavedState(path: string): Promise<SavedState> {
+  const file = new FileTarget(path);
+  const { label, host, chips, routing } = await file.describe();
+  if (host.arch !== HOST_ARCH.name) {
+    throw new KvmIrqError("bad-input", `${label} is of ${host.arch}, VMs here are ${HOST_ARCH.name}`);
+  }
+  if (chips.length === 0) throw new KvmIrqError("bad-input", `${label} has no chips`);
+  const images = inOrder(await file.readChips(chips));
+  return {
+    label,
+    vcpus: vcpusOf(images, label),
+    images,
+    ...(routing === undefined ? {} : { routing: checked(routing, label) }),
+  };
+}
+
+/** The IOAPIC last: what it injects again when it is set must find the local APICs in place. */
+function inOrder(images: readonly ChipImage[]): ChipImage[] {
+  return [...images.filter(({ id }) => id !== "ioapic"), ...images.filter(({ id }) => id === "ioapic")];
+}
+
+function vcpusOf(images: readonly ChipImage[], label: string): number {
+  const numbers = images
+    .map(({ id }) => parseChipId(id))
+    .flatMap(({ kind, vcpu }) => (kind === "lapic" || kind === "vcpu" ? [vcpu] : []));
+  const vcpus = Math.max(-1, ...numbers) + 1;
+  if (vcpus <= HOST_ARCH.maxVcpus) return vcpus;
+  throw new KvmIrqError(
+    "bad-input",
+    `${label} has a vCPU ${vcpus - 1}; a VM here has at most ${HOST_ARCH.maxVcpus}, counted from 0`,
+  );
+}
+
+function checked(routing: Routing, label: string): Routing {
+  try {
+    checkRoutes(routesOf(routing));
+    return routing;
+  } catch (error) {
+    if (!(error instanceof KvmIrqError)) throw error;
+    throw new KvmIrqError("bad-input", `${label}: ${error.message}`, { details: error.details });
+  }
+}

@@ -1,0 +1,96 @@
+import { HOST_ARCH } from "../../arch/arches.ts";
+import { VCPU_IMAGE } from "../../arch/x86/vcpu/layout.ts";
+import { type ChipId, isChipId, parseChipId, STATE_SIZE } from "../../vm/chip.ts";
+
+/**
+ * What may be in a message, on either side of the socket: whatever differs is refused before it is used. Every
+ * command and every holder loads this, so that these are plain functions: valibot would cost a short command a
+ * twentieth of its time, and each holder half a megabyte.
+ */
+
+/** Whether a value is as it should be. It looks at no more than it has to: a long list is not read to its end. */
+export type Guard = (value: unknown) => boolean;
+type Fields = Record<string, Guard>;
+
+/** Every chip and vCPU of the largest VM, once each. */
+const MAX_IMAGES = 3 + 2 * HOST_ARCH.maxVcpus;
+/** A local APIC has 1368 characters, a vCPU's state fewer. */
+const LONGEST_IMAGE = 2048;
+const LONGEST_WORD = 64;
+
+export const integer: Guard = Number.isSafeInteger;
+export const text: Guard = (value) => typeof value === "string";
+export const flag: Guard = (value) => typeof value === "boolean";
+export const word: Guard = (value) => typeof value === "string" && value.length <= LONGEST_WORD;
+
+/** A whole number from 0. */
+export function upTo(most: number): Guard {
+  return (value) => Number.isSafeInteger(value) && (value as number) >= 0 && (value as number) <= most;
+}
+
+export const count = upTo(Number.MAX_SAFE_INTEGER);
+export const u32 = upTo(0xffff_ffff);
+
+export function exactly(...wanted: unknown[]): Guard {
+  return (value) => wanted.includes(value);
+}
+
+export function either(...guards: Guard[]): Guard {
+  return (value) => guards.some((guard) => guard(value));
+}
+
+export function keyOf(names: object): Guard {
+  return (value) => typeof value === "string" && Object.hasOwn(names, value);
+}
+
+export function listOf(item: Guard, most = Number.POSITIVE_INFINITY): Guard {
+  return (value) => Array.isArray(value) && value.length <= most && value.every(item);
+}
+
+/** An object with these fields, some of which may be missing; what else it has is of no interest. */
+export function object(required: Fields, optional: Fields = {}): Guard {
+  const has = (value: object, name: string, guard: Guard) => guard((value as Record<string, unknown>)[name]);
+  return (value) =>
+    typeof value === "object" &&
+    value !== null &&
+    Object.entries(required).every(
+      ([name, guard]) => Object.hasOwn(value, name) && has(value, name, guard),
+    ) &&
+    Object.entries(optional).every(([name, guard]) => !Object.hasOwn(value, name) || has(value, name, guard));
+}
+
+/** An object with these fields and no others. */
+export function only(required: Fields, optional: Fields = {}): Guard {
+  const guard = object(required, optional);
+  const known = keyOf({ ...required, ...optional });
+  return (value) => guard(value) && !Array.isArray(value) && Object.keys(value as object).every(known);
+}
+
+export const version = exactly("2.0");
+export const empty = only({});
+const chipId: Guard = (value) => word(value) && isChipId(value as string);
+export const chipIds = listOf(chipId, MAX_IMAGES);
+
+const image = only({
+  id: chipId,
+  base64: (value) => text(value) && (value as string).length <= LONGEST_IMAGE,
+});
+const wholeImage: Guard = (value) => {
+  if (!image(value)) return false;
+  const { id, base64 } = value as { id: ChipId; base64: string };
+  const bytes = Buffer.from(base64, "base64");
+  return bytes.length === sizeOf(id) && bytes.toString("base64") === base64;
+};
+export const images = listOf(wholeImage, MAX_IMAGES);
+
+function sizeOf(id: ChipId): number {
+  const { kind } = parseChipId(id);
+  return kind === "vcpu" ? VCPU_IMAGE.size : STATE_SIZE[kind];
+}
+
+export const message = only({ address: u32, data: u32 });
+const route = either(
+  only({ gsi: u32, chip: exactly("pic1", "pic2", "ioapic"), pin: u32 }),
+  only({ gsi: u32, msi: message }),
+);
+export const routing = either(exactly("default"), listOf(route));

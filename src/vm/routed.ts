@@ -1,0 +1,74 @@
+import { type Advice, advice, changing, reading } from "../abi/advice.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
+import { type Routing, routesOf } from "../arch/x86/routing.ts";
+import type { InjectionStatus, LineStep } from "./chip.ts";
+import { type Irqchip, type Machine, setIrqLines } from "./machine.ts";
+
+/** Where a VM's GSIs go, and what chips they can go to. */
+export type Routed = Pick<Machine, "routing" | "irqchip">;
+
+const SPLIT_HINT = advice`a split irqchip has local APICs alone: send an MSI (${changing("msi")}), or route the GSI to one (${changing("route", "set", "GSI=msi:ADDRESS/DATA")})`;
+
+/** Sets of GSIs by the table that they were made from: tables are replaced, never changed. */
+const known = new WeakMap<object, ReadonlySet<number>>();
+
+/**
+ * Insists that a VM's routing takes GSIs somewhere.
+ *
+ * @throws KvmIrqError `bad-gsi` naming the first that goes nowhere.
+ */
+export function checkRouted({ irqchip, routing }: Routed, gsis: Iterable<number>): void {
+  const routed = gsisOf(routing);
+  for (const gsi of gsis) {
+    if (routed.has(gsi)) continue;
+    throw new KvmIrqError("bad-gsi", `GSI ${gsi} goes nowhere`, {
+      hint: irqchip === "split" ? SPLIT_HINT : hintOf(routing),
+    });
+  }
+}
+
+/**
+ * The routing that a VM has once it was given one: a split irqchip's is empty by default.
+ *
+ * @throws KvmIrqError `bad-route` where a split irqchip lacks the chips that it goes to.
+ */
+export function routingOn(irqchip: Irqchip, routing: Routing): Routing {
+  if (irqchip === "full") return routing;
+  if (routing === "default") return [];
+  const pin = routing.find((route) => "chip" in route);
+  if (pin === undefined) return routing;
+  throw new KvmIrqError("bad-route", `GSI ${pin.gsi} can't go to ${pin.chip}: a split irqchip has none`, {
+    hint: "its GSIs can be routed to MSIs alone; nothing was changed",
+  });
+}
+
+/**
+ * Sets line levels in order.
+ *
+ * @throws KvmIrqError `bad-gsi` for a GSI that the routing takes nowhere; then no line is touched.
+ */
+export function setRoutedLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
+  checkRouted(
+    machine,
+    steps.map(({ gsi }) => gsi),
+  );
+  return setIrqLines(machine, steps);
+}
+
+function gsisOf(routing: Routing): ReadonlySet<number> {
+  const routes = routesOf(routing);
+  let gsis = known.get(routes);
+  if (gsis === undefined) {
+    gsis = new Set(routes.map(({ gsi }) => gsi));
+    known.set(routes, gsis);
+  }
+  return gsis;
+}
+
+function hintOf(routing: Routing): Advice {
+  if (routing !== "default")
+    return advice`${reading("route", "show")} lists the GSIs that this VM's routing has`;
+  const { count, description } = HOST_ARCH.gsis;
+  return advice`GSIs are 0 to ${`${count - 1}`}: ${description}; ranges are written 10-12; ${changing("route", "set")} makes others`;
+}

@@ -1,0 +1,181 @@
+import * as v from "valibot";
+import { archNamed } from "../arch/arches.ts";
+import {
+  IOAPIC,
+  IOAPIC_NUM_PINS,
+  IOAPIC_NUM_PINS_IA64,
+  REDIRECTION_ENTRY,
+} from "../arch/x86/ioapic/layout.ts";
+import { LAPIC } from "../arch/x86/lapic/layout.ts";
+import { PIC } from "../arch/x86/pic/layout.ts";
+import { MAX_ROUTES } from "../arch/x86/routing.ts";
+import { VCPU } from "../arch/x86/vcpu/layout.ts";
+import { fieldSchemas, schemaOf, unsigned } from "../registers/schema.ts";
+import { MOST_VCPUS } from "./chip.ts";
+import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
+import { KERNEL_IRQCHIPS, SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
+
+/**
+ * The snapshot format as a valibot schema: it validates what people hand in, and the JSON Schema of the
+ * package is made from it. Only the commands that take snapshots load this file.
+ */
+
+const u8 = unsigned(8);
+const u32 = unsigned(32);
+
+const pic = v.strictObject(fieldSchemas(PIC.fields));
+
+const ioapic = v.strictObject({
+  ...fieldSchemas(IOAPIC.fields),
+  /** How many exactly, the architecture says: {@link wrongPins}. */
+  redirtbl: v.pipe(
+    v.array(schemaOf(REDIRECTION_ENTRY)),
+    v.minLength(IOAPIC_NUM_PINS),
+    v.maxLength(IOAPIC_NUM_PINS_IA64),
+  ),
+});
+
+const lapic = v.strictObject({ vcpu: u32, ...fieldSchemas(LAPIC.fields) });
+
+/** Every local APIC belongs to a vCPU of its own; a second image of one would silently win. */
+const lapics = v.pipe(
+  v.array(lapic),
+  v.check((list) => new Set(list.map((one) => one.vcpu)).size === list.length, "two local APICs of one vCPU"),
+);
+
+const vcpu = v.strictObject({
+  vcpu: u32,
+  ...fieldSchemas(VCPU.fields),
+  run: v.exactOptional(v.boolean()),
+});
+
+const route = v.union([
+  v.strictObject({ gsi: u32, chip: v.picklist(["pic1", "pic2", "ioapic"]), pin: u8 }),
+  v.strictObject({ gsi: u32, msi: v.strictObject({ address: u32, data: u32 }) }),
+]);
+
+const chipsSchema = v.strictObject({
+  pic1: v.exactOptional(pic),
+  pic2: v.exactOptional(pic),
+  ioapic: v.exactOptional(ioapic),
+  lapic: v.exactOptional(lapics),
+});
+
+export const snapshotSchema = v.strictObject({
+  format: v.literal(SNAPSHOT_FORMAT),
+  version: v.literal(SNAPSHOT_VERSION),
+  captured_at: v.string(),
+  source: v.looseObject({ kind: v.string() }),
+  host: v.looseObject({ kernel: v.string(), arch: v.string() }),
+  chips: chipsSchema,
+  vcpus: v.exactOptional(v.array(vcpu)),
+  guest: v.exactOptional(
+    v.strictObject({
+      program: v.picklist(Object.keys(GUEST_PROGRAMS) as GuestProgram[]),
+      running: v.boolean(),
+      ended: v.exactOptional(v.string()),
+      handled: v.array(v.strictObject({ vector: u8, count: u32 })),
+    }),
+  ),
+  irqchip: v.exactOptional(v.picklist(KERNEL_IRQCHIPS)),
+  routing: v.exactOptional(v.union([v.literal("default"), v.array(route)])),
+});
+
+/** A place in the input that does not fit, as a path (`chips.pic1.irr`) and a sentence. */
+export interface SchemaIssue {
+  path: string;
+  message: string;
+}
+
+/**
+ * Checks that a parsed JSON value is a snapshot.
+ *
+ * @returns the snapshot, or every place that does not fit.
+ * @throws KvmIrqError `bad-input` for an architecture that is not known.
+ */
+export function checkSnapshot(value: unknown): { snapshot: Snapshot } | { issues: SchemaIssue[] } {
+  const long = tooLong(value);
+  if (long !== undefined) return { issues: [long] };
+  const result = parse(snapshotSchema, value);
+  if (!result.success) return { issues: result.issues.map(toIssue) };
+  const snapshot = result.output as unknown as Snapshot;
+  const issues = wrongPins(snapshot);
+  return issues.length === 0 ? { snapshot } : { issues };
+}
+
+/** A list that no VM can have. Each of its millions of elements would be looked at, and complained of. */
+function tooLong(value: unknown): SchemaIssue | undefined {
+  const { chips, vcpus, routing } = (value ?? {}) as Record<string, unknown>;
+  const { lapic } = (chips ?? {}) as Record<string, unknown>;
+  const lists: [path: string, list: unknown, most: number][] = [
+    ["chips.lapic", lapic, MOST_VCPUS],
+    ["vcpus", vcpus, MOST_VCPUS],
+    ["routing", routing, MAX_ROUTES],
+  ];
+  for (const [path, list, most] of lists) {
+    if (Array.isArray(list) && list.length > most) {
+      return { path, message: `it has ${list.length} elements, and should have at most ${most}` };
+    }
+  }
+  return undefined;
+}
+
+function wrongPins({ host, chips: { ioapic } }: Snapshot): SchemaIssue[] {
+  const { name, ioapicPins } = archNamed(host.arch);
+  if (ioapic === undefined || ioapic.redirtbl.length === ioapicPins) return [];
+  const message = `it has ${ioapic.redirtbl.length} elements; an IOAPIC of ${name} has ${ioapicPins}`;
+  return [{ path: "chips.ioapic.redirtbl", message }];
+}
+
+/** Every place where decoded chips would not fit the format, such as a vector above 255. */
+export function checkChips(value: unknown): SchemaIssue[] {
+  return parse(chipsSchema, value).issues?.map(toIssue) ?? [];
+}
+
+/** So many values, each of which may be an issue, are looked at to the end; of more, up to the first issue. */
+const MOST_LOOKED_AT = 100_000;
+
+function parse<S extends v.GenericSchema>(schema: S, value: unknown): v.SafeParseResult<S> {
+  return v.safeParse(schema, value, { abortEarly: countValues(value) > MOST_LOOKED_AT });
+}
+
+function countValues(value: unknown): number {
+  if (typeof value !== "object" || value === null) return 1;
+  let count = 1;
+  for (const part of Object.values(value)) count += countValues(part);
+  return count;
+}
+
+function toIssue(issue: v.BaseIssue<unknown>): SchemaIssue {
+  return { path: issuePath(issue), message: sentence(issue) };
+}
+
+/** What does not fit, in words; the schema's own are for those who know schemas. */
+function sentence({ type, expected, received, message }: v.BaseIssue<unknown>): string {
+  if (type === "check" || type === "regex") return message;
+  if (expected === "never") return "there is no such field";
+  if (received === "undefined") return "it is missing";
+  const limit = expected?.slice(2);
+  switch (type) {
+    case "min_value":
+      return `${received} is less than ${limit}`;
+    case "max_value":
+      return `${received} is more than ${limit}`;
+    case "min_length":
+      return `it has ${received} elements, and should have at least ${limit}`;
+    case "max_length":
+      return `it has ${received} elements, and should have at most ${limit}`;
+    case "integer":
+      return `${received} is not a whole number`;
+    default:
+      return `${received} is not ${expected?.replace(/^\((.*)\)$/, "one of $1").replaceAll(" | ", ", ")}`;
+  }
+}
+
+function issuePath(issue: v.BaseIssue<unknown>): string {
+  let path = "";
+  for (const { key } of issue.path ?? []) {
+    path += typeof key === "number" ? `[${key}]` : path === "" ? String(key) : `.${String(key)}`;
+  }
+  return path;
+}

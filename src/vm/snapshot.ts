@@ -1,0 +1,81 @@
+import type { Arch, Chips, VcpuList } from "../arch/arch.ts";
+import type { Routing } from "../arch/x86/routing.ts";
+import type { ChipImage } from "./chip.ts";
+import type { GuestState } from "./guest.ts";
+
+export const SNAPSHOT_FORMAT = "kvm-irq.snapshot";
+/** Counts breaks of the format; additions leave it as it is. */
+export const SNAPSHOT_VERSION = 1;
+
+/** All of them are in the kernel, the local APICs alone, or none. */
+export const KERNEL_IRQCHIPS = ["full", "split", "none"] as const;
+export type KernelIrqchip = (typeof KERNEL_IRQCHIPS)[number];
+
+/** Where a snapshot was taken. `kind` is `session`, `process`, `file` or `scratch`. */
+export interface SnapshotSource {
+  kind: string;
+  name?: string | undefined;
+  backend?: string | undefined;
+  pid?: number | undefined;
+  [further: string]: unknown;
+}
+
+/** The host that a snapshot was taken on. */
+export interface SnapshotHost {
+  kernel: string;
+  arch: string;
+  kvm_api_version?: number | undefined;
+  [further: string]: unknown;
+}
+
+/** What `dump --json` prints and `restore` takes. `vcpus` is there to read and is never restored. */
+export interface Snapshot {
+  format: typeof SNAPSHOT_FORMAT;
+  version: typeof SNAPSHOT_VERSION;
+  captured_at: string;
+  source: SnapshotSource;
+  host: SnapshotHost;
+  chips: Chips;
+  vcpus?: VcpuList;
+  /** Which controllers are in the kernel; absent where that could not be told. Never restored. */
+  irqchip?: KernelIrqchip;
+  /** Where GSIs went; absent where that could not be told. Never restored. */
+  routing?: Routing;
+  /** A guest of ours on vCPU 0, and what it has handled. Never restored. */
+  guest?: GuestState;
+}
+
+/** What of the VM of another process can't be shown, and why; `undefined` when that is nothing. */
+export function notSeen({ irqchip, source }: Pick<Snapshot, "irqchip" | "source">): string | undefined {
+  if (source.kind !== "process") return undefined;
+  if (source["vcpus"] === null) {
+    return "which vCPUs belong to this VM is not known, for its process has several: they and their local APICs are not read";
+  }
+  if (irqchip === undefined || irqchip === "full") return undefined;
+  return irqchip === "split"
+    ? "the PICs and the IOAPIC are emulated in the VMM's user space; the kernel has the local APICs (split irqchip)"
+    : "all interrupt controllers are emulated in the VMM's user space; the kernel has none (no irqchip)";
+}
+
+/**
+ * Makes a snapshot of what was read.
+ *
+ * @param images chips and vCPUs as the kernel gave them.
+ * @param capturedAt when they were read.
+ */
+export function makeSnapshot(
+  arch: Arch,
+  images: readonly ChipImage[],
+  source: SnapshotSource,
+  host: SnapshotHost,
+  capturedAt: Date = new Date(),
+): Snapshot {
+  return {
+    format: SNAPSHOT_FORMAT,
+    version: SNAPSHOT_VERSION,
+    captured_at: capturedAt.toISOString(),
+    source,
+    host,
+    ...arch.decode(images),
+  };
+}
