@@ -1,6 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
+import { inBackground } from "../os/proc.ts";
 import { ProcessTarget } from "../target/process.ts";
 import type { Target } from "../vm/source.ts";
 import type { Context } from "./command.ts";
@@ -19,7 +20,7 @@ export async function recommendSession(target: Target, context: Pick<Context, "n
  */
 export async function askToChange(target: Target, { signal }: Pick<Context, "signal">): Promise<void> {
   const { label, source } = await target.describe();
-  if (!process.stdin.isTTY || !process.stderr.isTTY) {
+  if (!process.stdin.isTTY || !process.stderr.isTTY || inBackground()) {
     throw new KvmIrqError("needs-confirmation", `this would change the VM of ${label}`, {
       hint: "add --yes if that is meant",
       details: { pid: source.pid },

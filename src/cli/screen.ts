@@ -1,5 +1,6 @@
 import { emitKeypressEvents } from "node:readline";
 import { guarded } from "../abi/printable.ts";
+import { inBackground } from "../os/proc.ts";
 
 /** The alternate screen, without a cursor; a line that is too long after all is cut and not wrapped. */
 const ENTER = "\u001b[?1049h\u001b[?25l\u001b[?7l";
@@ -10,6 +11,8 @@ const END_UPDATE = "\u001b[?2026l";
 const HOME = "\u001b[H";
 const CLEAR_TO_EOL = "\u001b[K";
 const CLEAR_BELOW = "\u001b[J";
+/** How often to look whether a shell has brought this program to the foreground; of a running one it says nothing. */
+const LOOK_EVERY_MS = 200;
 
 export interface ScreenEvents {
   /** A key by its name (`q`, `tab`, `down`), with `C-` before it for the control key. */
@@ -22,10 +25,12 @@ export interface ScreenEvents {
 
 /**
  * The whole terminal for a live view: the alternate screen, no cursor, each key by itself. However the
- * process ends, short of SIGKILL, the terminal is as it was.
+ * process ends, short of SIGKILL, the terminal is as it was. While it is the shell's, nothing is shown.
  */
 export class Screen {
   readonly #events: ScreenEvents;
+  #shown = false;
+  #look: NodeJS.Timeout | undefined;
   readonly #restore = () => this.#leave();
   readonly #continued = () => this.#enter();
 
@@ -54,6 +59,7 @@ export class Screen {
 
   /** Shows lines in place of those that are there; as many and as long as fit. */
   draw(lines: readonly string[]): void {
+    if (!this.#shown) return;
     const text = lines.map((line) => `${guarded(line)}${CLEAR_TO_EOL}`).join("\r\n");
     process.stdout.write(`${BEGIN_UPDATE}${HOME}${text}${CLEAR_BELOW}${END_UPDATE}`);
   }
@@ -65,6 +71,7 @@ export class Screen {
     process.stdout.off("resize", this.#resized);
     process.stdin.off("keypress", this.#pressed);
     process.stdin.off("end", this.#gone);
+    clearTimeout(this.#look);
     this.#leave();
     process.stdin.pause();
   }
@@ -81,13 +88,20 @@ export class Screen {
   };
 
   #enter(): void {
-    // First what stops a process in the background (SIGTTOU): it has no business on the shell's screen.
+    clearTimeout(this.#look);
+    if (inBackground()) {
+      this.#look = setTimeout(this.#continued, LOOK_EVERY_MS).unref();
+      return;
+    }
     if (process.stdin.isTTY) process.stdin.setRawMode(true).resume();
     process.stdout.write(ENTER);
+    this.#shown = true;
     this.#events.onResize();
   }
 
   #leave(): void {
+    if (!this.#shown) return;
+    this.#shown = false;
     if (process.stdin.isTTY) process.stdin.setRawMode(false);
     process.stdout.write(LEAVE);
   }

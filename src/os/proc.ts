@@ -234,11 +234,22 @@ export function readSchedstat(pid: number, tid: number): string | undefined {
   return readText(`/proc/${pid}/task/${tid}/schedstat`);
 }
 
-function readStat(path: string): { comm: string; state: string; flags: number } | undefined {
+/**
+ * Whether this process's group is not the one that its terminal listens to: started by `timeout` in a script,
+ * or by a shell with `&`. There a change of the terminal's modes, or a read, stops it (SIGTTOU, SIGTTIN: termios(3)).
+ */
+export function inBackground(): boolean {
+  const { group, foreground } = readStat("/proc/self/stat") ?? {};
+  // -1: this process has no controlling terminal, and no terminal stops it.
+  return foreground !== group && foreground !== -1;
+}
+
+function readStat(path: string) {
   // The command name, in parentheses, may itself hold spaces and parentheses.
-  const [, comm, state, flags] = /^\d+ \((.*)\) (\w)(?: -?\d+){5} (\d+)/s.exec(readText(path) ?? "") ?? [];
-  if (comm === undefined || state === undefined) return undefined;
-  return { comm, state, flags: Number(flags) };
+  const [, comm, state, numbers] = /^\d+ \((.*)\) (\w) (.*)/s.exec(readText(path) ?? "") ?? [];
+  if (comm === undefined || state === undefined || numbers === undefined) return undefined;
+  const [, group, , , foreground, flags] = numbers.split(" ").map(Number);
+  return { comm, state, group, foreground, flags: flags! };
 }
 
 function listNumbers(folder: string): number[] | undefined {

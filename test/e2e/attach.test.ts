@@ -277,6 +277,20 @@ describe.skipIf(!haveKvm || !isRoot)("a process (needs /dev/kvm and root)", () =
     expect(result.stderr).toMatch(/^hint: /m);
   });
 
+  it.skipIf(!haveTmux)("is not asked about in the background of a terminal (needs tmux)", async () => {
+    const set = `"${process.execPath}" "${PROGRAM}" set pic1.imr=0xff --pid ${await startVmm()}`;
+    const terminal = new Terminal(100, 20);
+    // A shell in a script leaves its group in the foreground; timeout(1) makes one of its own.
+    writeFileSync(join(user.folder, "set.sh"), `timeout 20 ${set}; echo "status $?"\n`);
+    try {
+      terminal.run("sh set.sh", user.env, user.folder);
+      expect(await terminal.shows(/status \d+/)).toMatch(/would change the VM of [\s\S]*^status 2$/m);
+    } finally {
+      terminal.dispose();
+      rmSync(join(user.folder, "set.sh"));
+    }
+  });
+
   it("named beside a session or a file is one target too many", () => {
     expect(user.run(["dump", "--pid", "1", "-s", "x"])).toMatchObject({ status: 2 });
     expect(user.run(["dump", "--vm-fd", "1"])).toMatchObject({ status: 2 });

@@ -248,16 +248,49 @@ describe.skipIf(!haveTmux)("watch on a terminal (of tmux)", () => {
     expect(screen).toMatch(/^status 4$/m);
   });
 
-  it("leaves the terminal as it is while the shell has it in the background", async () => {
+  it("lists changes, and leaves the terminal as it is, while a shell has it in the background", async () => {
     const watch = `"${process.execPath}" "${PROGRAM}" watch --interval 50ms`;
-    const stopped = "until ps -o stat= -p $! | grep -q T; do sleep 0.1; done; echo stopped";
-    writeFileSync(join(folder, "watch.sh"), `set -m; ${watch} & ${stopped}; read -r _; kill -KILL $!\n`);
-    terminal.run("sh watch.sh; echo ended", user.env, folder);
-    await until("watch is stopped", () => /stopped/.test(terminal.history()) || !terminal.isRestored());
-    const restored = terminal.isRestored();
+    writeFileSync(join(folder, "watch.sh"), `set -m; ${watch} & read -r _; kill $!; wait $!\n`);
+    terminal.run("sh watch.sh; echo \"status $?\"; stty -a | grep -o -e '-*icanon'", user.env, folder);
+    await terminal.shows(/in the background of the terminal/);
+    expect(terminal.isRestored()).toBe(true);
+    user.ok(["pulse", "4"]);
+    await terminal.shows(/ioapic\.irr\[4\]|pic1\.irr|GSI 4|pin 4/);
     terminal.type("Enter");
-    await terminal.shows(/ended/);
-    expect(restored).toBe(true);
+    expect(await ended()).toMatch(/^status 130$/m);
+  });
+
+  it("ends when `timeout` in a script, whose group is not the terminal's, says so", async () => {
+    const line = `timeout 2 "${process.execPath}" "${PROGRAM}" watch; echo "status $?"`;
+    writeFileSync(join(folder, "watch.sh"), `${line}\n`);
+    terminal.run("sh watch.sh; stty -a | grep -o -e '-*icanon'", user.env, folder);
+    expect(await ended()).toMatch(/timeout --foreground[\s\S]*^status 124$/m);
+  });
+
+  it("can be ended by a shell that has continued it in the background", async () => {
+    const job = "bg; sleep 1; kill %1; wait %1; echo \"status $?\"; stty -a | grep -o -e '-*icanon'";
+    terminal.run(
+      `PS1='$ ' bash --norc --noediting -ic '"${process.execPath}" "${PROGRAM}" watch; ${job.replaceAll("'", '"')}'`,
+      user.env,
+      folder,
+    );
+    await terminal.shows(/\[5 all\]/);
+    terminal.type("C-z");
+    expect(await ended()).toMatch(/^status 130$/m);
+  });
+
+  it("shows itself again once the shell brings it back from the background", async () => {
+    terminal.run(
+      `PS1='$ ' bash --norc --noediting -ic '"${process.execPath}" "${PROGRAM}" watch; bg; sleep 1; fg; echo "status $?"; stty -a | grep -o -e "-*icanon"'`,
+      user.env,
+      folder,
+    );
+    await terminal.shows(/\[5 all\]/);
+    terminal.type("C-z");
+    await until("the shell's screen is back", () => terminal.isRestored());
+    await terminal.shows(/\[5 all\]/);
+    terminal.type("q");
+    expect(await ended()).toMatch(/^status 0$/m);
   });
 });
 

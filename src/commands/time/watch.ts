@@ -2,6 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import { type RoutingName, routingAssumption } from "../../arch/x86/possible-routing.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { chips, duration, paths, routingOption } from "../../cli/parsers.ts";
+import { inBackground } from "../../os/proc.ts";
 import type { Panel } from "../../text/watch.ts";
 import type { WatchSource } from "./watch-source.ts";
 
@@ -22,7 +23,7 @@ export const watch: CommandSpec = {
       .command("watch")
       .summary("watch the controllers live")
       .description(
-        "Reads the target again and again and shows what changes: registers, lines that rise, findings that come and go. On a terminal it is a picture that redraws in place; elsewhere, and with --json, a line a change. Edges are counted as far as readings tell: those that are coalesced, or served between two readings, leave no trace (`trace` sees each of them).",
+        "Reads the target again and again and shows what changes: registers, lines that rise, findings that come and go. On a terminal it is a picture that redraws in place; in its background, elsewhere, and with --json, one line per change. Edges are counted as far as readings tell: those that are coalesced, or served between two readings, leave no trace (`trace` sees each of them).",
       )
       .addOption(
         new Option("--interval <duration>", "from one reading to the next")
@@ -56,7 +57,14 @@ ${examples(
     });
     if (context.globals.snapshot !== undefined) return still(source, info.label);
     const { json } = context.globals;
-    if (json || process.stdout.isTTY !== true || process.env["TERM"] === "dumb") {
+    const onTerminal = !json && process.stdout.isTTY === true && process.env["TERM"] !== "dumb";
+    const background = onTerminal && inBackground();
+    if (!onTerminal || background) {
+      if (background) {
+        context.notice(
+          "in the background of the terminal: changes are listed (`timeout --foreground` shows the live view)",
+        );
+      }
       const assumed = routingAssumption(info, options.routing);
       if (assumed !== undefined && !json) context.notice(`assumed: ${assumed}`);
       await (await import("../../cli/standard-output.ts")).endWithoutReader();
