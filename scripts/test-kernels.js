@@ -21,7 +21,7 @@ const USAGE = `usage: npm run test:kernels -- [options]
   --kernel SERIES|FILE.deb  6.1, 6.12, or a Debian kernel package; may be repeated (default: 6.1 and 6.12)
   --payload NAME            only this one; may be repeated (${PAYLOADS.map(({ name }) => name).join(", ")})
   --command CMD             run this instead of the payloads, and show what it prints
-  --limit SECONDS           end a kernel that takes longer (default: 2400)
+  --limit SECONDS           end a kernel that takes longer (default: 3600)
   --verbose                 show everything that the payloads print
   --keep                    keep the disk, the initramfs and the kernels' messages
   --install                 as root: install the programs that are missing, with apt-get
@@ -36,7 +36,7 @@ function readOptions() {
       kernel: { type: "string", multiple: true, default: ["6.1", "6.12"] },
       payload: { type: "string", multiple: true },
       command: { type: "string" },
-      limit: { type: "string", default: "2400" },
+      limit: { type: "string", default: "3600" },
       verbose: { type: "boolean", default: false },
       keep: { type: "boolean", default: false },
       install: { type: "boolean", default: false },

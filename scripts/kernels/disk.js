@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { copyLibraries, copyProgram } from "./initramfs.js";
 import { MARK } from "./report.js";
 import { findProgram, run } from "./tools.js";
@@ -80,6 +80,7 @@ export function writeDisk({ project, payloads, file }) {
       });
     }
     for (const addon of nativeAddons(root)) copyLibraries(addon, root);
+    buildTestPrograms(project, root);
     writeFileSync(join(root, "init"), INIT, { mode: 0o755 });
     writeFileSync(join(root, "etc", "passwd"), "root:x:0:0:root:/root:/bin/sh\n");
     payloads.forEach(({ name, command, limit }, index) => {
@@ -91,6 +92,17 @@ export function writeDisk({ project, payloads, file }) {
     run("mke2fs", ["-q", "-t", "ext4", "-O", "^has_journal", "-E", "root_owner=0:0", "-d", root, file]);
   } finally {
     rmSync(root, { recursive: true });
+  }
+}
+
+/** The programs in C of test/support, where its compile() looks for them: the guest has no compiler. */
+function buildTestPrograms(project, root) {
+  const [from, to] = [join(project, "test", "support"), join(root, "project", ".cache", "attach")];
+  mkdirSync(to, { recursive: true });
+  for (const source of readdirSync(from).filter((name) => name.endsWith(".c"))) {
+    const program = join(to, basename(source, ".c"));
+    run("cc", ["-O2", "-pthread", "-o", program, join(from, source)]);
+    copyLibraries(program, root);
   }
 }
 

@@ -15,14 +15,25 @@ const PATIENCE = "--testTimeout=300000 --hookTimeout=300000";
  */
 const E2E = ["kernel", "printed-script", "inject", "examples", "trace-lives"];
 
+/**
+ * Threads that are borrowed, and the program that borrows them. One file after the other: a busy VMM takes the
+ * one CPU whole. Several programs at once would wait longer for each other than they have patience.
+ */
+const ATTACH = "--no-file-parallelism -t '^(?!.*at once)' borrowed-thread.test e2e/attach.test";
+
 /** @type {Payload[]} */
 export const PAYLOADS = [
   vitest("contract", "test/vm"),
   vitest("differential", "test/arch/x86/model", { environment: "KVM_IRQ_DIFFERENTIAL_STEPS=2000" }),
+  vitest("attach", ATTACH, { limit: 1800 }),
+  vitest("seccomp", "seccomp.test", {
+    environment: "KVM_IRQ_SECCOMP_ATTACHES=20",
+    limit: 1800,
+  }),
   vitest("e2e", E2E.map((name) => `test/e2e/${name}.test.ts`).join(" "), { limit: 1200 }),
 ];
 
 function vitest(name, files, { environment = "", limit = 600 } = {}) {
-  const command = `env ${environment} node node_modules/vitest/vitest.mjs run --reporter=tap-flat ${PATIENCE} ${files}`;
+  const command = `env KVM_IRQ_TEST_PROGRAMS=built ${environment} node node_modules/vitest/vitest.mjs run --reporter=tap-flat ${PATIENCE} ${files}`;
   return { name, command, limit, tap: true };
 }

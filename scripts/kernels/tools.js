@@ -12,6 +12,7 @@ const TOOLS = {
   mke2fs: "e2fsprogs",
   "dpkg-deb": "dpkg",
   ldd: "libc-bin",
+  cc: "gcc libc6-dev",
 };
 
 /** Where administrators' programs are, which an ordinary user's PATH leaves out. */
@@ -37,7 +38,7 @@ export function findProgram(name) {
 export function requireTools({ install }) {
   const missing = Object.keys(TOOLS).filter((tool) => findProgram(tool) === undefined);
   if (missing.length === 0) return;
-  const packages = missing.map((tool) => TOOLS[tool]);
+  const packages = missing.flatMap((tool) => TOOLS[tool].split(" "));
   if (!install) {
     throw new UserError(
       `missing: ${missing.join(", ")}\ninstall with: sudo apt-get install --no-install-recommends ${packages.join(" ")}\n` +

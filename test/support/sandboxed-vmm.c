@@ -135,8 +135,8 @@ static void wait_futex_timed(void) {
     slept(syscall(SYS_futex, &never, FUTEX_WAIT_PRIVATE, 0, &A_WHILE), ETIMEDOUT, t);
 }
 static void wait_futex_absolute(void) {
-    struct timespec end = in_a_while();
     int64_t t = now_us();
+    struct timespec end = in_a_while();
     slept(syscall(SYS_futex, &never, FUTEX_WAIT_BITSET_PRIVATE, 0, &end, NULL, ~0), ETIMEDOUT, t);
     if (now_us() - t > 1000 * (WAIT_MS + 500)) trouble = 7;
 }
@@ -149,8 +149,8 @@ static void wait_clock_nanosleep(void) {
     slept(syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &A_WHILE, NULL), 0, t);
 }
 static void wait_clock_nanosleep_absolute(void) {
-    struct timespec end = in_a_while();
     int64_t t = now_us();
+    struct timespec end = in_a_while();
     slept(syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, TIMER_ABSTIME, &end, NULL), 0, t);
 }
 

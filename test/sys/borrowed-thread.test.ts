@@ -46,7 +46,7 @@ describe.skipIf(!haveBusyVmm)("a borrowed thread (needs /dev/kvm, root and a C c
     expect((await vmm.status())["trouble"]).toBe("ok");
     expect(leftovers(vmm.pid)).toEqual([]);
     await vmm.end();
-  }, 60_000);
+  }, 300_000);
 });
 
 describe.skipIf(!mayBuildForRoot)("a thread in a restartable sequence (needs root and a C compiler)", () => {
