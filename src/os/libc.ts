@@ -53,14 +53,18 @@ export const I64 = DataType.I64;
 export class NativeBuffer {
   readonly bytes: Buffer;
   readonly view: DataView;
-  /** Where the bytes are, as the kernel wants it. */
-  readonly address: number;
+  #address: number | undefined;
 
   constructor(size: number) {
     // A slab of the shared pool would do too, but its neighbours are other people's strings.
     this.bytes = Buffer.from(new ArrayBuffer(Math.max(size, 1)));
     this.view = new DataView(this.bytes.buffer);
-    this.address = addressOf(this.bytes);
+  }
+
+  /** Where the bytes are, as the kernel wants it. Asked for at its first use: that is slower than all the rest. */
+  get address(): number {
+    this.#address ??= addressOf(this.bytes);
+    return this.#address;
   }
 }
 
