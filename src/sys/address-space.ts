@@ -22,7 +22,8 @@ export interface Gadgets {
   restorer: bigint | undefined;
 }
 
-const SYSCALL = Buffer.from("0f05", "hex");
+/** The `syscall` instruction. */
+export const SYSCALL = Buffer.from("0f05", "hex");
 const SYSCALL_RET = Buffer.from("0f05c3", "hex");
 /** `mov $15, %rax; syscall` and `mov $15, %eax; syscall`. */
 const RESTORERS = [Buffer.from("48c7c00f0000000f05", "hex"), Buffer.from("b80f0000000f05", "hex")];

@@ -1,9 +1,11 @@
+import { ERESTARTNOHAND, makeCallAgain } from "../abi/x86/restart.ts";
 import { buildSigframe, sigframeSize } from "../abi/x86/sigframe.ts";
 import {
   ARGUMENTS,
   NR,
   RED_ZONE,
   readRegister,
+  SYSCALL_INSTRUCTION_SIZE,
   USER_CS_64,
   USER_REGS_SIZE,
   writeRegister,
@@ -11,10 +13,11 @@ import {
 import type { LibcResult } from "../os/libc.ts";
 import { NativeBuffer } from "../os/libc.ts";
 import type { ProcessId } from "../os/proc.ts";
-import { arePagesThere, type Gadgets, hasStackRoom, type Mapping } from "./address-space.ts";
+import { arePagesThere, type Gadgets, hasStackRoom, type Mapping, SYSCALL } from "./address-space.ts";
 import { HeldThreads } from "./held-threads.ts";
-import { onStage, Tracee } from "./ptrace.ts";
+import { onStage } from "./ptrace.ts";
 import { RemoteMemory } from "./remote-memory.ts";
+import { Tracee } from "./tracee.ts";
 
 /**
  * What is known of a process before one of its threads is stopped. It may run another program by then: code is
@@ -44,19 +47,33 @@ const MAP_PRIVATE_ANONYMOUS = 0x22;
 /** A system call's answers from -4095 on are errnos. */
 const MOST_ERRNO = 4095n;
 
+/** What single steps fill, shared by all threads: each uses it up before the next one starts. */
+const STAGING = new NativeBuffer(SAVED_ROOM);
+/** For what threads have saved of their stacks: made once, since a stop is no time to get memory from the kernel. */
+const spares: NativeBuffer[] = [];
+
 /**
  * A stopped thread of another process, made to run system calls and put back as it was.
  *
- * While it is borrowed its stack pointer stands at a signal frame with its true registers, and the `syscall`
- * instruction used has a `ret` behind it that leads to rt_sigreturn(2). So if this process is killed
- * half-way, the thread finishes the one call, returns into the frame and goes on where it was.
+ * One that was stopped in a system call is let enter the kernel with that call again, and there gets ours in its
+ * place. Behind it, it gets the registers with which it would make its own call again. Another thread is sent
+ * through a `syscall` instruction of the process with a call of ours.
+ *
+ * From when it has ours until that has been made, its stack pointer stands at a signal frame with its true registers,
+ * and what comes behind the call leads to rt_sigreturn(2). So if this process is killed half-way, the thread finishes
+ * the one call, returns into the frame and goes on where it was.
  */
 export class BorrowedThread {
   readonly #tracee: Tracee;
   readonly #surroundings: Surroundings;
-  readonly #regs = new NativeBuffer(USER_REGS_SIZE);
-  readonly #saved = new NativeBuffer(SAVED_ROOM);
-  readonly #staging = new NativeBuffer(SAVED_ROOM);
+  /** The registers with which it makes a call of ours. */
+  readonly #call = new NativeBuffer(USER_REGS_SIZE);
+  /** The registers with which it makes the call again that it was stopped in, if it was in one. */
+  readonly #own = new NativeBuffer(USER_REGS_SIZE);
+  #hasOwn = false;
+  /** The address of its frame, where it has one. */
+  #frame: bigint | undefined;
+  #saved: NativeBuffer | undefined;
   /** What was overwritten: a stretch of the stack. */
   #savedAt: bigint | undefined;
   #savedSize = 0;
@@ -120,12 +137,18 @@ export class BorrowedThread {
       if (this.#mapping?.by === this) this.#unmap(this.#mapping.address);
     } finally {
       this.#tracee.restore();
-      if (this.#savedAt !== undefined) this.#memory!.write(this.#savedAt, this.#saved, this.#savedSize);
+      this.#putBackStack();
     }
     // Only now, that its own thread is off it.
     if (this.#mapping !== undefined && this.#mapping.by !== this) {
       this.#mapping.by.#unmap(this.#mapping.address);
     }
+  }
+
+  #putBackStack(): void {
+    if (this.#savedAt === undefined) return;
+    this.#memory!.write(this.#savedAt, this.#saved!, this.#savedSize);
+    spares.push(this.#saved!);
   }
 
   /** Whether what borrowing writes can stand below the thread's stack pointer. */
@@ -136,14 +159,12 @@ export class BorrowedThread {
 
   #borrow(): void {
     const { regs } = this.#tracee;
-    const { restorer, syscall } = this.#surroundings.gadgets;
+    const { restorer } = this.#surroundings.gadgets;
     if (readRegister(regs.view, "cs") !== USER_CS_64) throw new Error("the thread is running 32-bit code");
     const memory = this.#openMemory();
     this.#leaveCriticalSection(memory);
     this.#tracee.suspendSeccomp();
-    this.#regs.bytes.set(regs.bytes);
-    writeRegister(this.#regs.view, "rip", syscall);
-    writeRegister(this.#regs.view, "orig_rax", -1n);
+    this.#findOwnCall(memory);
     const signalMask = this.#tracee.signalMask();
     const xstate = this.#tracee.extendedState();
     const base = this.#findRoom(memory, ARGUMENT_ROOM + sigframeSize(xstate.length) + 128);
@@ -152,11 +173,18 @@ export class BorrowedThread {
     const frameAt = base + BigInt(ARGUMENT_ROOM) + 64n;
     const frame = buildSigframe(frameAt, regs.view, signalMask, xstate);
     const context = frameAt + BigInt(frame.context);
-    this.#staging.bytes.set(frame.bytes);
-    // The return address that `ret` takes stands just below the context, as in a signal handler's frame.
-    this.#staging.view.setBigUint64(frame.context - 8, restorer, true);
-    memory.write(frameAt, this.#staging, frame.bytes.length);
-    writeRegister(this.#regs.view, "rsp", context - 8n);
+    STAGING.bytes.set(frame.bytes);
+    // The return address stands just below the context, as in a signal handler's frame.
+    STAGING.view.setBigUint64(frame.context - 8, restorer, true);
+    memory.write(frameAt, STAGING, frame.bytes.length);
+    this.#frame = context;
+  }
+
+  /** Where the thread would make the call again that it was stopped in, if it entered the kernel by a `syscall`. */
+  #findOwnCall(memory: RemoteMemory): void {
+    const { bytes, view } = this.#own;
+    bytes.set(this.#tracee.regs.bytes);
+    this.#hasOwn = makeCallAgain(view) && memory.has(readRegister(view, "rip"), SYSCALL);
   }
 
   #openMemory(): RemoteMemory {
@@ -180,12 +208,12 @@ export class BorrowedThread {
     if (BigInt.asIntN(64, readRegister(view, "orig_rax")) >= 0n) return;
     const rseq = this.#tracee.rseqAddress();
     if (rseq === 0n) return;
-    memory.read(rseq + RSEQ_CS, this.#staging, 8);
-    const section = this.#staging.view.getBigUint64(0, true);
+    memory.read(rseq + RSEQ_CS, STAGING, 8);
+    const section = STAGING.view.getBigUint64(0, true);
     if (section === 0n) return;
     // struct rseq_cs: version, flags, then start_ip, post_commit_offset and abort_ip.
-    memory.read(section, this.#staging, 32);
-    const [start, length, abort] = [8, 16, 24].map((offset) => this.#staging.view.getBigUint64(offset, true));
+    memory.read(section, STAGING, 32);
+    const [start, length, abort] = [8, 16, 24].map((offset) => STAGING.view.getBigUint64(offset, true));
     if (BigInt.asUintN(64, readRegister(view, "rip") - start!) < length!) writeRegister(view, "rip", abort!);
   }
 
@@ -201,6 +229,7 @@ export class BorrowedThread {
     const top = topOf(readRegister(this.#tracee.regs.view, "rsp"));
     const base = (top - BigInt(room)) & ~63n;
     this.#savedSize = Number(top - base);
+    this.#saved = spares.pop() ?? new NativeBuffer(SAVED_ROOM);
     memory.read(base, this.#saved, this.#savedSize);
     this.#savedAt = base;
     this.#borrowed = true;
@@ -227,18 +256,57 @@ export class BorrowedThread {
   }
 
   #syscall(number: number, ...args: (number | bigint)[]): LibcResult {
-    writeRegister(this.#regs.view, "rax", BigInt(number));
-    ARGUMENTS.forEach((name, place) => {
-      writeRegister(this.#regs.view, name, BigInt(args[place] ?? 0));
-    });
-    this.#tracee.setRegs(this.#regs);
-    // Only now: from here on the frame, which has the true mask, is what the thread would come back to.
-    this.#tracee.blockSignals();
-    const result = this.#tracee.runSyscall(this.#regs, this.#deadline());
+    const tracee = this.#tracee;
+    const isOwn = this.#hasOwn && !tracee.signalsBlocked;
+    let result = isOwn ? this.#inPlaceOfOwn(number, args) : this.#throughGadget(number, args);
+    if (result === undefined) {
+      // A signal came. It waits until the thread is given back: with the frame in place, which has the true mask.
+      tracee.setRegs(this.#forGadget(number, args));
+      tracee.blockSignals();
+      result = this.#throughGadget(number, args);
+    }
+    if (result === undefined) throw new Error(`thread ${tracee.tid} can't be kept from its signals`);
     return result < 0n && result >= -MOST_ERRNO
       ? { value: -1, errno: Number(-result) }
       : { value: Number(result), errno: 0 };
   }
+
+  /** Lets the thread enter the kernel with its own call, and make this one there. */
+  #inPlaceOfOwn(number: number, args: readonly (number | bigint)[]): bigint | undefined {
+    const call = this.#call;
+    call.bytes.set(this.#tracee.regs.bytes);
+    writeRegister(call.view, "orig_rax", BigInt(number));
+    writeArguments(call.view, args);
+    if (this.#frame !== undefined) {
+      writeRegister(call.view, "rip", this.#surroundings.gadgets.restorer!);
+      writeRegister(call.view, "rsp", this.#frame);
+    }
+    return this.#tracee.runSyscall({ entry: this.#own, call, rest: this.#own }, this.#deadline());
+  }
+
+  /** Sends the thread through a `syscall` instruction. */
+  #throughGadget(number: number, args: readonly (number | bigint)[]): bigint | undefined {
+    const call = this.#forGadget(number, args);
+    return this.#tracee.runSyscall({ entry: call, call, rest: this.#tracee.regs }, this.#deadline());
+  }
+
+  #forGadget(number: number, args: readonly (number | bigint)[]): NativeBuffer {
+    const call = this.#call;
+    call.bytes.set(this.#tracee.regs.bytes);
+    writeRegister(call.view, "rax", BigInt(number));
+    writeRegister(call.view, "orig_rax", -1n);
+    writeRegister(call.view, "rip", this.#surroundings.gadgets.syscall);
+    // The return address that the `ret` takes stands just below the frame.
+    if (this.#frame !== undefined) writeRegister(call.view, "rsp", this.#frame - 8n);
+    writeArguments(call.view, args);
+    return call;
+  }
+}
+
+function writeArguments(regs: DataView, args: readonly (number | bigint)[]): void {
+  ARGUMENTS.forEach((name, place) => {
+    writeRegister(regs, name, BigInt(args[place] ?? 0));
+  });
 }
 
 /** Whether what borrowing writes can stand below a stack pointer: on a stack that is known to be one. */
@@ -271,11 +339,14 @@ export function rehearseBorrowing(work: (thread: BorrowedThread, tracee: Tracee)
   const regs = new NativeBuffer(USER_REGS_SIZE);
   writeRegister(regs.view, "cs", USER_CS_64);
   writeRegister(regs.view, "rsp", end);
+  writeRegister(regs.view, "rip", start + SYSCALL_INSTRUCTION_SIZE);
+  writeRegister(regs.view, "rax", ERESTARTNOHAND);
   const mappings: Mapping[] = [
     { start: 0n, end: start, perms: "---p", name: "" },
     { start, end: end + 1n, perms: "rw-p", name: "" },
   ];
-  const code = [{ address: start, bytes: Buffer.alloc(3) }];
+  stack.bytes.set(SYSCALL);
+  const code = [{ address: start, bytes: SYSCALL }];
   const around: Surroundings = {
     pid: "self",
     mappings,

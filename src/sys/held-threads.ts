@@ -1,6 +1,7 @@
 import { ERRNO } from "../abi/errno.ts";
 import type { ThreadStop } from "../vm/source.ts";
-import { PtraceError, ThreadGoneError, type Tracee } from "./ptrace.ts";
+import { PtraceError, ThreadGoneError } from "./ptrace.ts";
+import type { Tracee } from "./tracee.ts";
 
 /** Threads of one process, held under ptrace until {@link release}. */
 export class HeldThreads {

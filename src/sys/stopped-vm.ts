@@ -17,7 +17,8 @@ import {
   stackWillDo,
 } from "./borrowed-thread.ts";
 import { HeldThreads } from "./held-threads.ts";
-import { PtraceError, StopTimeoutError, ThreadGoneError, Tracee } from "./ptrace.ts";
+import { PtraceError, StopTimeoutError, ThreadGoneError } from "./ptrace.ts";
+import { Tracee } from "./tracee.ts";
 import { isKvmRun, sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
 
 /**

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
@@ -10,7 +11,7 @@ import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { BorrowedThread } from "../../src/sys/borrowed-thread.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
-import { Tracee } from "../../src/sys/ptrace.ts";
+import { Tracee } from "../../src/sys/tracee.ts";
 import { BusyVmm, compile, endOf, haveBusyVmm, leftovers, mayBuildForRoot } from "../support/attach.ts";
 
 const TIMES = 20;
@@ -47,6 +48,42 @@ describe.skipIf(!haveBusyVmm)("a borrowed thread (needs /dev/kvm, root and a C c
     expect(leftovers(vmm.pid)).toEqual([]);
     await vmm.end();
   }, 300_000);
+});
+
+/** Its main thread waits in read(2), and says so when it has handled a signal. */
+const TRAPPER = `trap 'echo got' USR1; echo ready; while :; do read; done`;
+
+describe.skipIf(!mayBuildForRoot)("a thread that gets a signal while it is borrowed (needs root)", () => {
+  it("handles it once it is let go", async () => {
+    const child = spawn("bash", ["-c", TRAPPER], { stdio: ["pipe", "pipe", "inherit"] });
+    const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+    expect((await lines.next()).value).toBe("ready");
+    const pid = child.pid!;
+    await expect.poll(() => readThread(pid, pid)?.syscall?.number).toBe(0);
+    const alarm = new Alarm(20);
+    const deadline = () => process.hrtime.bigint() + 5_000_000_000n;
+    const mappings = readMappings(pid);
+    const around = { pid, mappings, userfaultfd: false, gadgets: findGadgets(pid, mappings)! };
+    const signals = () => readFileSync(`/proc/${pid}/status`, "utf8").match(/^S\w+(Pnd|Blk):.*$/gm);
+    const before = signals();
+    alarm.start();
+    const held = new HeldThreads(deadline);
+    const thread = new BorrowedThread(held.stop([new Tracee(pid, false)])[0]!, around, deadline);
+    // Of standard input, which is a pipe: ENOTTY.
+    const call = () => expect(thread.ioctl(0, 0x5413, 0)).toMatchObject({ value: -1, errno: 25 });
+    call();
+    process.kill(pid, "SIGUSR1");
+    call();
+    call();
+    expect(signals()!.find((line) => line.startsWith("ShdPnd"))).toMatch(/0{13}200$/);
+    thread.giveBack();
+    held.release();
+    alarm.stop();
+    expect((await lines.next()).value).toBe("got");
+    await expect.poll(() => readThread(pid, pid)?.syscall?.number).toBe(0);
+    expect(signals()).toEqual(before);
+    await endOf(child);
+  });
 });
 
 describe.skipIf(!mayBuildForRoot)("a thread in a restartable sequence (needs root and a C compiler)", () => {

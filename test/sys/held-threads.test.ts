@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { readStatus } from "../../src/os/proc.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
-import { PtraceError, StopTimeoutError, Tracee } from "../../src/sys/ptrace.ts";
+import { PtraceError, StopTimeoutError } from "../../src/sys/ptrace.ts";
+import { Tracee } from "../../src/sys/tracee.ts";
 import { mayBuildForRoot } from "../support/attach.ts";
 import { until } from "../support/cli.ts";
 

@@ -6,7 +6,7 @@ import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { BorrowedThread, ChangedProcessError } from "../../src/sys/borrowed-thread.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
-import { Tracee } from "../../src/sys/ptrace.ts";
+import { Tracee } from "../../src/sys/tracee.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { BusyVmm, endOf, haveBusyVmm, leftovers } from "../support/attach.ts";
 import { until } from "../support/cli.ts";

@@ -1,10 +1,13 @@
+import { closeSync, openSync, readSync, writeSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
+import { readRegister, writeRegister } from "../../src/abi/x86/user-regs.ts";
 import { Vm } from "../../src/kvm/vm.ts";
 import { findGadgets, readMappings } from "../../src/sys/address-space.ts";
 import { Alarm } from "../../src/sys/alarm.ts";
 import { BorrowedThread } from "../../src/sys/borrowed-thread.ts";
 import { HeldThreads } from "../../src/sys/held-threads.ts";
-import { Tracee, UnexpectedCallError } from "../../src/sys/ptrace.ts";
+import { UnexpectedCallError } from "../../src/sys/ptrace.ts";
+import { Tracee } from "../../src/sys/tracee.ts";
 import { haveBusyVmm, leftovers } from "../support/attach.ts";
 import { attachToFiltered, escapesOf, SandboxedVmm, WAYS_TO_WAIT } from "../support/sandboxed-vmm.ts";
 
@@ -54,27 +57,27 @@ describe.skipIf(!haveBusyVmm)("VMMs with a seccomp filter (needs /dev/kvm, root 
     await expect.poll(() => leftovers(vmm.pid), { timeout: 5000 }).toEqual([]);
   });
 
-  it.each(["other_call", "int80"])("can't put %s where the borrowed instruction was", async (code) => {
+  /** Borrows the main thread of a VMM that waits in poll, and lets it make an ioctl. */
+  const borrow = async (
+    use: (vmm: SandboxedVmm, tracee: Tracee, getIrqchip: () => void) => void,
+    code?: string,
+  ) => {
     const vmm = await start("poll");
     await vmm.sleepsIn(7);
     const deadline = () => process.hrtime.bigint() + 5_000_000_000n;
     const mappings = readMappings(vmm.pid);
     const found = findGadgets(vmm.pid, mappings)!;
     // As if it had been rewritten right after it was looked at.
-    const gadgets = { ...found, syscall: BigInt(vmm.at[code]!) };
+    const gadgets = code === undefined ? found : { ...found, syscall: BigInt(vmm.at[code]!) };
     const held = new HeldThreads(deadline);
     const alarm = new Alarm(20);
     alarm.start();
     const [tracee] = held.stop([new Tracee(vmm.pid, true)]);
-    const thread = new BorrowedThread(
-      tracee!,
-      { pid: vmm.pid, mappings, userfaultfd: false, gadgets },
-      deadline,
-    );
+    const around = { pid: vmm.pid, mappings, userfaultfd: false, gadgets };
+    const thread = new BorrowedThread(tracee!, around, deadline);
+    const vm = new Vm(vmm.vmFd, undefined, (...call) => thread.ioctl(...call));
     try {
-      expect(() => new Vm(vmm.vmFd, undefined, (...call) => thread.ioctl(...call)).getIrqchip(0)).toThrow(
-        UnexpectedCallError,
-      );
+      use(vmm, tracee!, () => vm.getIrqchip(0));
     } finally {
       thread.giveBack();
       held.release();
@@ -82,5 +85,41 @@ describe.skipIf(!haveBusyVmm)("VMMs with a seccomp filter (needs /dev/kvm, root 
     }
     expect(vmm.read("escapes")).toBe(0);
     expect(await vmm.harm("poll")).toEqual([]);
+  };
+
+  it.each(["other_call", "int80"])("can't put %s where the borrowed instruction was", async (code) => {
+    await borrow((_vmm, { regs }, getIrqchip) => {
+      const number = readRegister(regs.view, "orig_rax");
+      // As if it had been stopped outside of system calls.
+      writeRegister(regs.view, "orig_rax", -1n);
+      expect(getIrqchip).toThrow(UnexpectedCallError);
+      writeRegister(regs.view, "orig_rax", number);
+    }, code);
+  });
+
+  it.each([
+    ["int $0x80", "cd80", UnexpectedCallError],
+    ["ud2", "0f0b", /met signal 4/],
+  ])("can't put %s where their own system call was", async (_what, code, error) => {
+    await borrow((vmm, { regs }, getIrqchip) => {
+      getIrqchip();
+      const at = Number(readRegister(regs.view, "rip")) - 2;
+      const syscall = poke(vmm.pid, at, Buffer.from(code, "hex"));
+      expect(getIrqchip).toThrow(error);
+      poke(vmm.pid, at, syscall);
+    });
   });
 });
+
+/** Writes into a process's memory, code too. @returns what was there. */
+function poke(pid: number, at: number, bytes: Buffer): Buffer {
+  const fd = openSync(`/proc/${pid}/mem`, "r+");
+  try {
+    const before = Buffer.alloc(bytes.length);
+    readSync(fd, before, 0, before.length, at);
+    writeSync(fd, bytes, 0, bytes.length, at);
+    return before;
+  } finally {
+    closeSync(fd);
+  }
+}

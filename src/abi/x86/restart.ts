@@ -1,4 +1,6 @@
-import { readRegister, type UserRegister } from "./user-regs.ts";
+import { ERRNO } from "../errno.ts";
+import { IOCTL } from "../ioctl.ts";
+import { NR, readRegister, SYSCALL_INSTRUCTION_SIZE, type UserRegister, writeRegister } from "./user-regs.ts";
 
 /**
  * System calls that a stop interrupted. The kernel leaves a code in rax and acts on it when the thread goes
@@ -64,4 +66,29 @@ export function ifMadeAgain(number: number, args: readonly number[]): "exact" | 
 export function ifStoppedCallMadeAgain(regs: DataView): ReturnType<typeof ifMadeAgain> {
   const low = (name: UserRegister) => Number(readRegister(regs, name) & 0xffff_ffffn);
   return ifMadeAgain(low("orig_rax"), [low("rdi"), low("rsi"), low("rdx")]);
+}
+
+/**
+ * Makes the registers of a thread that was stopped in a system call those with which it makes that call again: its
+ * number in rax, rip on the instruction.
+ *
+ * @returns false, with nothing changed, for a thread that was in none, or whose call has had an effect.
+ */
+export function makeCallAgain(regs: DataView): boolean {
+  const number = BigInt.asIntN(64, readRegister(regs, "orig_rax"));
+  if (number < 0n || !hadNoEffect(regs)) return false;
+  writeRegister(regs, "rax", number);
+  writeRegister(regs, "orig_rax", -1n);
+  writeRegister(regs, "rip", readRegister(regs, "rip") - SYSCALL_INSTRUCTION_SIZE);
+  return true;
+}
+
+/** Whether a call that was interrupted is as if it had not been made: of those that return EINTR, KVM_RUN is one. */
+function hadNoEffect(regs: DataView): boolean {
+  const result = BigInt.asIntN(64, readRegister(regs, "rax"));
+  if (isRestarted(result)) return true;
+  if (result !== BigInt(-ERRNO.EINTR)) return false;
+  const request = Number(readRegister(regs, "rsi") & 0xffff_ffffn);
+  const inKvmRun = readRegister(regs, "orig_rax") === BigInt(NR.ioctl) && request === IOCTL.KVM_RUN;
+  return inKvmRun || ifStoppedCallMadeAgain(regs) === "eintr";
 }
