@@ -41,20 +41,23 @@ export function openSaved(
 
 /** Puts events into a sink once those that come a little later were seen: they may tell what an event is about. */
 class Replay {
-  readonly parser = new TraceParser((event) => this.#read.push(event));
+  readonly parser: TraceParser;
   readonly #sink: Sink;
   readonly #filter: ScopeFilter;
   #read: TraceEvent[] = [];
   #learned: Learned | undefined;
   #begun = false;
+  #isDirect = false;
 
   constructor(sink: Sink, filter: ScopeFilter) {
     this.#sink = sink;
     this.#filter = filter;
+    this.parser = new TraceParser((event) => (this.#isDirect ? sink.push(event) : this.#read.push(event)));
   }
 
   /** @returns whether there was enough to hand on. */
   handOn(): boolean {
+    if (this.#isDirect) return true;
     if (this.#read.length < LOOK_AHEAD) return false;
     this.#learn();
     return true;
@@ -74,6 +77,11 @@ class Replay {
     if (!this.#begun) this.#sink.begin(this.parser.header);
     this.#begun = true;
     for (const event of this.#filter.pick(before)) this.#sink.push(event);
+    // A trace that is longer than this is a trace; where nothing is sorted out, nothing waits any more.
+    if (this.#filter.takesAll && !this.#isDirect) {
+      this.#isDirect = true;
+      this.#learn();
+    }
   }
 }
 

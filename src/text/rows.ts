@@ -31,9 +31,14 @@ export class Rows<T> {
   }
 
   #line(cell: (column: FixedColumn<T>) => string): string {
-    const cells = this.#columns.map((column) =>
-      column.right ? cell(column).padStart(column.width) : cell(column).padEnd(column.width),
-    );
-    return crop(cells.join("  ").trimEnd(), this.#view.columns);
+    let line = "";
+    let before = "";
+    for (const column of this.#columns) {
+      const text = cell(column);
+      const room = " ".repeat(Math.max(column.width - text.length, 0));
+      line += before + (column.right ? room + text : text + room);
+      before = "  ";
+    }
+    return crop(line.trimEnd(), this.#view.columns);
   }
 }

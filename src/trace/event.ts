@@ -4,7 +4,7 @@ import type { U64 } from "../abi/u64.ts";
 /** A field of a trace record: a number (hexadecimal text from 2^53 on), a flag, a text, or an array of numbers. */
 export type ArgValue = U64 | boolean | string | U64[];
 
-/** The record's own fields by the names that the event's `format` file gives them. */
+/** The record's own fields by the names that the event's `format` file gives them. Events of one name may share them. */
 export type Args = Readonly<Record<string, ArgValue>>;
 
 /** One tracepoint hit. */

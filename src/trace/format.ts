@@ -75,17 +75,55 @@ export function parseEventFormat(text: string): EventFormat {
 /** Reads one field of the record that starts at `record`. */
 export type FieldReader = (view: DataView, record: number) => ArgValue;
 
-/** Reads all of an event's own fields. */
-export type ArgsReader = (view: DataView, record: number) => Args;
+/** Reads all of an event's own fields. @param length the record's bytes. */
+export type ArgsReader = (view: DataView, record: number, length: number) => Args;
 
-/** Makes the reader of an event's own fields, once for all its records. */
+/** How many different records of an event are remembered, a power of two, and of how many bytes at most. */
+const REMEMBERED = 4096;
+const LONGEST_REMEMBERED = 64;
+
+/**
+ * Makes the reader of an event's own fields, once for all its records. Those of equal records are read once: a
+ * storm has few different ones, and they share what was read.
+ */
 export function argsReader(format: EventFormat): ArgsReader {
   const readers = format.fields.map((field) => ({ name: field.name, read: fieldReader(field) }));
-  return (view, record) => {
+  const start = Math.min(...format.fields.map(({ offset }) => offset));
+  const remembered = new Array<{ words: Uint32Array; args: Args } | undefined>(REMEMBERED).fill(undefined);
+  const readAll = (view: DataView, record: number): Args => {
     const args: Record<string, ArgValue> = {};
     for (const { name, read } of readers) args[name] = read(view, record);
     return args;
   };
+  return (view, record, length) => {
+    if (start % 4 !== 0 || length % 4 !== 0 || length > LONGEST_REMEMBERED) return readAll(view, record);
+    const [from, end] = [record + start, record + length];
+    const slot = hashOf(view, from, end) & (REMEMBERED - 1);
+    const known = remembered[slot];
+    if (known !== undefined && isEqual(known.words, view, from, end)) return known.args;
+    const args = readAll(view, record);
+    remembered[slot] = { words: wordsOf(view, from, end), args };
+    return args;
+  };
+}
+
+/** A number that differs for most records that differ (the multiplier of FNV-1a, 32 bits, for words). */
+function hashOf(view: DataView, from: number, end: number): number {
+  let hash = 0;
+  for (let at = from; at < end; at += 4) hash = Math.imul(hash ^ view.getUint32(at, true), 0x0100_0193);
+  return hash ^ (hash >>> 15);
+}
+
+function isEqual(words: Uint32Array, view: DataView, from: number, end: number): boolean {
+  if (words.length !== (end - from) / 4) return false;
+  for (let index = 0; index < words.length; index++) {
+    if (words[index] !== view.getUint32(from + index * 4, true)) return false;
+  }
+  return true;
+}
+
+function wordsOf(view: DataView, from: number, end: number): Uint32Array {
+  return Uint32Array.from({ length: (end - from) / 4 }, (_, index) => view.getUint32(from + index * 4, true));
 }
 
 /** Makes the reader of one field from its declaration. */

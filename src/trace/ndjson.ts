@@ -1,7 +1,9 @@
 import * as v from "valibot";
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import type { ArgValue, TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
+import type { Args, TraceEvent, TraceHeader, TraceSummary } from "./event.ts";
+import { isCount, isWhat, isWho, LineScanner } from "./line-scanner.ts";
+import { Memo } from "./memo.ts";
 
 /** What the first line of a saved trace says it is. */
 const TRACE_FORMAT = "kvm-irq.trace";
@@ -21,28 +23,16 @@ export function headerLine(header: TraceHeader): string {
   return `${JSON.stringify({ format: TRACE_FORMAT, version: TRACE_VERSION, ...header })}\n`;
 }
 
-/** An event's line: what JSON.stringify makes of it, in a third of the time. */
+/** An event's line: what JSON.stringify makes of it, in a tenth of the time. */
 export function eventLine({ time, cpu, pid, comm, process, context, event, args }: TraceEvent): string {
   const where = context === undefined ? "" : `"context":"${context}",`;
-  const values: string[] = [];
-  for (const name in args) values.push(`${quoted(name)}:${valueText(args[name]!)}`);
-  return `{"time":${time},"cpu":${cpu},"pid":${pid},"comm":${quoted(comm)},"process":${process},${where}"event":${quoted(event)},"args":{${values.join(",")}}}\n`;
+  return `{"time":${time},"cpu":${cpu},"pid":${pid},"comm":${QUOTED.of(comm, comm)},"process":${process},${where}"event":${QUOTED.of(event, event)},"args":${ARGS.of(args, args)}}\n`;
 }
 
-function valueText(value: ArgValue): string {
-  return typeof value === "number" || typeof value === "boolean" ? String(value) : JSON.stringify(value);
-}
-
-/** The names of fields, events and threads in JSON: few, and each in very many lines. */
-const QUOTED = new Map<string, string>();
-
-function quoted(text: string): string {
-  const known = QUOTED.get(text);
-  if (known !== undefined) return known;
-  const made = JSON.stringify(text);
-  if (QUOTED.size < 10_000) QUOTED.set(text, made);
-  return made;
-}
+/** The names of events and threads in JSON: few, and each in very many lines. */
+const QUOTED = new Memo<string, string>(JSON.stringify);
+/** Events of the same fields mostly share them. */
+const ARGS = new Memo<Args, string>(JSON.stringify);
 
 /** The last line. */
 export function summaryLine(summary: TraceSummary): string {
@@ -94,6 +84,7 @@ export class TraceParser {
   /** `null` when the trace was cut off before its end. */
   summary: TraceSummary | null = null;
   readonly #onEvent: (event: TraceEvent) => void;
+  readonly #scanner = new LineScanner();
   #header: TraceHeader | undefined;
   #lines = 0;
 
@@ -111,7 +102,12 @@ export class TraceParser {
   push(line: string): void {
     const number = ++this.#lines;
     if (line.length > LONGEST_LINE) throw this.#tooLong(number);
-    if (line.trim() === "") return;
+    const known = this.#header === undefined ? undefined : this.#scanner.event(line);
+    if (known !== undefined) this.#onEvent(known);
+    else if (line.trim() !== "") this.#pushOther(line, number);
+  }
+
+  #pushOther(line: string, number: number): void {
     const value = parseLine(line, number);
     if (this.#header === undefined) {
       const { format: _format, version: _version, ...rest } = check(header, value, number);
@@ -135,38 +131,20 @@ export class TraceParser {
   }
 }
 
-const CONTEXTS: readonly unknown[] = [undefined, "hardirq", "softirq", "nmi"];
-
 /**
  * Whether a value is for certain an event as it was saved, in a tenth of the time that the schema takes. What is
  * not, the schema judges: it takes more, and says what is wrong.
  */
 function isEvent(value: unknown): value is TraceEvent {
   if (typeof value !== "object" || value === null || "summary" in value) return false;
-  const { time, cpu, pid, comm, process, context, event, args } = value as Record<string, unknown>;
-  const isPlain =
-    Object.keys(value).length === (context === undefined ? 7 : 8) &&
-    Number.isSafeInteger(time) &&
-    isCount(cpu) &&
-    isCount(pid) &&
-    typeof comm === "string" &&
-    (process === null || isCount(process)) &&
-    CONTEXTS.includes(context) &&
-    typeof event === "string" &&
-    typeof args === "object" &&
-    args !== null &&
-    !Array.isArray(args);
-  if (!isPlain) return false;
-  for (const name in args) if (!isArg((args as Record<string, unknown>)[name])) return false;
-  return true;
-}
-
-function isCount(value: unknown): boolean {
-  return Number.isSafeInteger(value) && (value as number) >= 0;
-}
-
-function isArg(value: unknown): boolean {
-  return Number.isSafeInteger(value) || typeof value === "boolean" || typeof value === "string";
+  const fields = value as Record<string, unknown>;
+  return (
+    Object.keys(value).length === (fields["context"] === undefined ? 7 : 8) &&
+    Number.isSafeInteger(fields["time"]) &&
+    isCount(fields["cpu"]) &&
+    isWho(fields) &&
+    isWhat(fields)
+  );
 }
 
 function parseLine(line: string, number: number): unknown {

@@ -41,14 +41,14 @@ export class RecordDecoder {
     const common = this.#common;
     if (common === undefined) return;
     const view = viewOf(page);
-    scanPage(view, this.#layout, this.origin, (time, offset) => {
+    scanPage(view, this.#layout, this.origin, (time, offset, length) => {
       const known = this.#events.get(Number(common.type(view, offset)));
       if (known === undefined) return;
       const pid = Number(common.pid(view, offset));
       const context = contextOf(Number(common.flags(view, offset)));
       const { comm, process } = this.#tasks.get(pid);
       const event = known.name;
-      const args = known.read(view, offset);
+      const args = known.read(view, offset, length);
       events.push(
         context === undefined
           ? { time, cpu, pid, comm, process, event, args }

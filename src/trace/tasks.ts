@@ -51,7 +51,9 @@ export class TaskNames {
   }
 
   get(pid: number): Task {
-    const task = this.#known.get(pid) ?? this.#look(pid);
+    const known = this.#known.get(pid);
+    if (known !== undefined) return known;
+    const task = this.#look(pid);
     this.#known.set(pid, task);
     return task;
   }

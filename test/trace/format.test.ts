@@ -9,7 +9,7 @@ const field = (declaration: string, offset: number, size: number, signed = 0) =>
 
 function read(fields: string, bytes: number[] | Buffer) {
   const view = new DataView(Uint8Array.from(bytes).buffer);
-  return argsReader(parseEventFormat(format(fields)))(view, 0);
+  return argsReader(parseEventFormat(format(fields)))(view, 0, view.byteLength);
 }
 
 describe("a kernel's own format files", () => {
@@ -36,6 +36,23 @@ describe("a kernel's own format files", () => {
       ["overwrite", 8],
       ["data", 16],
     ]);
+  });
+
+  test("make one reading of equal records, and one of each that differs in anything", () => {
+    const fields = field("u32 gsi", 8, 4) + field("u8 level", 12, 1) + field("u8 chip", 15, 1);
+    const record = (gsi: number, level: number, chip: number) => [
+      ...[1, 2, 3, 4, 5, 6, 7, gsi & 0xff, gsi & 0xff, gsi >> 8, 0, 0, level, 0, 0, chip],
+    ];
+    const reader = argsReader(parseEventFormat(format(fields)));
+    const readAt = (bytes: number[]) => reader(new DataView(Uint8Array.from(bytes).buffer), 0, bytes.length);
+    for (let round = 0; round < 2; round++) {
+      for (let gsi = 0; gsi < 10_000; gsi++) {
+        const [level, chip] = [gsi & 1, gsi % 3];
+        expect(readAt(record(gsi, level, chip))).toEqual({ gsi, level, chip });
+      }
+    }
+    expect(readAt(record(5, 1, 2))).toBe(readAt(record(5, 1, 2)));
+    expect(readAt(record(5, 1, 3))).toEqual({ gsi: 5, level: 1, chip: 3 });
   });
 
   test("that are none are refused", () => {

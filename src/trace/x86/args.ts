@@ -38,12 +38,17 @@ export function vectorOf(event: TraceEvent): number | undefined {
       return numberArg(event, "vector");
     case "kvm_ioapic_set_irq":
     case "kvm_ioapic_delayed_eoi_inj":
-      return redirectionOf(event).vector;
+      return wordsArg(event, "e")[0] & 0xff;
     case "kvm_msi_set_irq":
       return messageOf(event).data & 0xff;
     default:
       return undefined;
   }
+}
+
+/** Whether the entry that a `kvm_ioapic_set_irq` carries is masked: bit 16 (82093AA datasheet, 3.2.4). */
+export function isMasked(event: TraceEvent): boolean {
+  return ((wordsArg(event, "e")[0] >> 16) & 1) === 1;
 }
 
 /** The message of a `kvm_msi_set_irq`; of the data KVM's own 32 bits. */

@@ -1,5 +1,5 @@
 import { type ArgValue, numberArg, strandOf, type TraceEvent } from "../event.ts";
-import { apicOf, gsiOfAck, isIoapicAck, redirectionOf, vectorOf } from "./args.ts";
+import { apicOf, gsiOfAck, isIoapicAck, isMasked, vectorOf } from "./args.ts";
 import type { Chain } from "./chain.ts";
 import type { Life, Line } from "./life.ts";
 import { OpenChains } from "./open-chains.ts";
@@ -154,7 +154,7 @@ export class ChainJoiner {
     const { raise } = strand;
     strand.raise = undefined;
     if (raise === undefined) return;
-    for (const chain of raise.unclaimed.keys()) this.#disown(chain, raise);
+    for (const { chain } of raise.unclaimed) this.#disown(chain, raise);
     if (raise.accepted.length > 0 || raise.wasUp) return;
     const { vector = null, delivery_mode = null } = raise.msi ?? {};
     const known = { vector: delivery_mode === null ? vector : null, delivery_mode };
@@ -203,10 +203,13 @@ export class ChainJoiner {
   }
 
   #ioapicAnswers(event: TraceEvent, raise: Raise): void {
-    const entry = redirectionOf(event);
+    const { unclaimed } = raise;
     const coalesced = isTrue(event.args["coalesced"]);
-    const own = [...raise.unclaimed].flatMap(([chain, vector]) => (vector === entry.vector ? chain : []));
-    for (const chain of own) raise.unclaimed.delete(chain);
+    const answered = vectorOf(event);
+    const own: Life[] = [];
+    for (let at = 0; at < unclaimed.length; at++) {
+      if (unclaimed[at]!.vector === answered) own.push(unclaimed.splice(at--, 1)[0]!.chain);
+    }
     raise.ioapicAnswered = true;
     // KVM says coalesced of what nobody took; of a vector that is in the IRR already it says delivered.
     for (const chain of own) {
@@ -217,7 +220,7 @@ export class ChainJoiner {
     if (!coalesced && own.length === 1) own[0]!.isTaken = true;
     if (own.length > 0) return;
     raise.coalesced ||= coalesced;
-    if (entry.mask) raise.refusals.push("masked in the IOAPIC");
+    if (isMasked(event)) raise.refusals.push("masked in the IOAPIC");
     else if (coalesced)
       raise.refusals.push("pending in the IOAPIC already, or no local APIC at the destination");
     else
@@ -245,7 +248,7 @@ export class ChainJoiner {
     } else if (raise !== undefined && raise.msi === undefined && !raise.ioapicAnswered) {
       chain = this.#begin(raise, { ...known, route: "ioapic" });
       raise.accepted.push(chain);
-      raise.unclaimed.set(chain, vector);
+      raise.unclaimed.push({ chain, vector });
     } else {
       this.#settle(strand);
       if (!hasVector) return;

@@ -16,8 +16,8 @@ export interface Raise {
   wasUp: boolean;
   /** The chains that came of it. */
   accepted: Life[];
-  /** Those of them that a local APIC accepted and the IOAPIC has not spoken of yet, by what vector. */
-  unclaimed: Map<Life, number>;
+  /** Those of them that a local APIC accepted and the IOAPIC has not spoken of yet, and their vectors. */
+  unclaimed: { chain: Life; vector: number }[];
   /** Whether a PIC has spoken, and whether the IOAPIC has. */
   picAnswered: boolean;
   ioapicAnswered: boolean;
@@ -34,7 +34,7 @@ export function newRaise(event: TraceEvent, gsi: number | null, wasUp: boolean):
     gsi,
     wasUp,
     accepted: [],
-    unclaimed: new Map(),
+    unclaimed: [],
     picAnswered: false,
     ioapicAnswered: false,
     refusals: [],

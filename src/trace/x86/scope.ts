@@ -1,5 +1,5 @@
 import { numberArg, strandOf, type TraceEvent } from "../event.ts";
-import { gsiOfAck, gsiOfPicPin, redirectionOf, vectorOf } from "./args.ts";
+import { gsiOfAck, gsiOfPicPin, isMasked, vectorOf } from "./args.ts";
 
 /** Which interrupts a trace is about: those of these GSIs and those of these vectors. */
 export interface Scope {
@@ -84,6 +84,11 @@ export class ScopeFilter {
     this.#vectors = new Set(scope.vectors);
   }
 
+  /** Whether there is nothing to sort out. */
+  get takesAll(): boolean {
+    return this.#scope.gsis.length === 0 && this.#scope.vectors.length === 0;
+  }
+
   /**
    * @param events in the order of time. What one batch teaches holds for the whole of it and for later ones.
    * @returns those that belong to the scope.
@@ -94,8 +99,7 @@ export class ScopeFilter {
 
   /** Learns from events in the order of time, those of earlier calls included. */
   learn(events: readonly TraceEvent[]): Learned {
-    const { gsis, vectors } = this.#scope;
-    if (gsis.length === 0 && vectors.length === 0) return { events };
+    if (this.takesAll) return { events };
     const lines = events.map((event) => this.#lineOf(event));
     events.forEach((event, index) => {
       this.#learn(event, lines[index]);
@@ -130,7 +134,8 @@ export class ScopeFilter {
   #learn(event: TraceEvent, gsi: number | undefined): void {
     const vector = vectorOf(event);
     if (gsi === undefined || vector === undefined) return;
-    if (this.#scope.gsis.includes(gsi) && !isMasked(event)) this.#vectors.add(vector);
+    if (this.#scope.gsis.includes(gsi) && !(event.event === "kvm_ioapic_set_irq" && isMasked(event)))
+      this.#vectors.add(vector);
     if (this.#scope.vectors.includes(vector)) this.#gsis.add(gsi);
   }
 
@@ -144,8 +149,4 @@ export class ScopeFilter {
       this.#scope.gsis.some((line) => line < 16 && (line & 7) === (vector & 7));
     return mayBePic || this.#vectors.has(vector);
   }
-}
-
-function isMasked(event: TraceEvent): boolean {
-  return event.event === "kvm_ioapic_set_irq" && redirectionOf(event).mask;
 }
