@@ -4,6 +4,7 @@ import { ProcessContext } from "./cli/process-context.ts";
 import { makeProgram, withAddress, withHint } from "./cli/program.ts";
 import { show } from "./cli/show.ts";
 import { stdoutFailed, writeToStderr, writeToStdout } from "./cli/standard-output.ts";
+import { GROUPS } from "./commands/index.ts";
 import { asKnown } from "./os/system-error.ts";
 
 /** Put in by the build, from package.json. */
@@ -33,7 +34,7 @@ export async function main(argv: readonly string[]): Promise<void> {
   let context: ProcessContext | undefined;
   let command: string | undefined;
   try {
-    const program = makeProgram(KVM_IRQ_VERSION);
+    const program = makeProgram(KVM_IRQ_VERSION, GROUPS);
     const parsed = await program.parse(argv);
     if ("help" in parsed) {
       if (parsed.asked) writeToStdout(parsed.help);

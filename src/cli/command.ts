@@ -4,6 +4,7 @@ import type { Routing } from "../arch/x86/routing.ts";
 import type { View } from "../text/view.ts";
 import type { RawLayout } from "../vm/raw.ts";
 import type { Target, TargetInfo } from "../vm/source.ts";
+import type { CommandSyntax, Completed } from "./completion/syntax.ts";
 
 /** Options that every command takes, before or after its name. */
 export interface GlobalOptions {
@@ -58,8 +59,8 @@ export interface Help {
 export interface Program {
   /** Checks a command line without running it. @throws KvmIrqError what is wrong with it. */
   parse(argv: readonly string[]): Promise<Parsed | Help>;
-  /** The program and its commands as commander knows them. */
-  syntax(): Promise<Command[]>;
+  /** What can be typed: the program itself, then its commands. */
+  syntax(): Promise<CommandSyntax[]>;
 }
 
 export interface TargetOptions {
@@ -103,9 +104,14 @@ export interface CommandSpec {
   asks?: true;
   /** Options for a target that it refuses itself, with a reason of its own. */
   refuses?: readonly ("--session" | "--pid" | "--vm-fd" | "--snapshot")[];
+  /** What its arguments can be that commander does not know, for the completion of shells. */
+  completes?: Completed;
   /** Whether --pid can be repeated. */
   severalPids?: true;
-  /** Checks what no parser of a single value can: whether arguments and options go together. */
+  /**
+   * Checks what no parser of a single value can: whether arguments and options go together. All of it stands
+   * here, and looks at nothing else: a script is checked by it before its first line runs.
+   */
   check?(globals: GlobalOptions, ...parsed: never[]): void;
   /**
    * Checks it against what a target has, without its state: that chips, elements and GSIs are there, and
@@ -117,6 +123,9 @@ export interface CommandSpec {
   /** Runs it with what commander parsed: the arguments in order, then the options. */
   run(context: Context, ...parsed: never[]): Promise<Outcome>;
 }
+
+/** The commands in the order of `--help`, by its groups; each is loaded when it is called. */
+export type Groups = Readonly<Record<string, Readonly<Record<string, () => Promise<CommandSpec>>>>>;
 
 /** Text that `--help` shows below the options: what it does in practice. */
 export function examples(...lines: [call: string, what: string][]): string {

@@ -1,73 +1,20 @@
 import { Command, CommanderError, type Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
-import { readOnly } from "../sources/file/read-only.ts";
-import { addressOf } from "../sources/open.ts";
+import { labelOf, readOnly } from "../sources/file/read-only.ts";
+import { addressOf, checkChoice } from "../sources/open.ts";
 import { checkSessionName } from "../sources/session/runtime-dir.ts";
-import type { CommandSpec, GlobalOptions, Help, Parsed, Program } from "./command.ts";
+import type { CommandSpec, GlobalOptions, Groups, Help, Parsed, Program } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
 
-/**
- * Every command by the group that `--help` shows it in, in that order. A call needs one of them, and loading all
- * would take longer than most of them run.
- */
-const GROUPS: Readonly<Record<string, Readonly<Record<string, () => Promise<CommandSpec>>>>> = {
-  "Sessions:": {
-    create: async () => (await import("../commands/sessions/create.ts")).create,
-    list: async () => (await import("../commands/sessions/list.ts")).list,
-    destroy: async () => (await import("../commands/sessions/destroy.ts")).destroy,
-  },
-  "Drive a VM:": {
-    pulse: async () => (await import("../commands/drive/pulse.ts")).pulse,
-    hold: async () => (await import("../commands/drive/hold.ts")).hold,
-    release: async () => (await import("../commands/drive/release.ts")).release,
-    msi: async () => (await import("../commands/drive/msi.ts")).msi,
-    route: async () => (await import("../commands/drive/route.ts")).route,
-    irqfd: async () => (await import("../commands/drive/irqfd.ts")).irqfd,
-    restore: async () => (await import("../commands/drive/restore.ts")).restore,
-    set: async () => (await import("../commands/drive/set.ts")).set,
-  },
-  "See its state:": {
-    dump: async () => (await import("../commands/see/dump.ts")).dump,
-    diff: async () => (await import("../commands/see/diff.ts")).diff,
-  },
-  "Explain it:": {
-    explain: async () => (await import("../commands/explain/explain.ts")).explain,
-    expect: async () => (await import("../commands/explain/expect.ts")).expect,
-  },
-  "Over time:": {
-    watch: async () => (await import("../commands/time/watch.ts")).watch,
-    trace: async () => (await import("../commands/trace.ts")).trace,
-  },
-  "Scripts:": {
-    run: async () => (await import("../commands/scripts/run.ts")).run,
-  },
-  "This host, this program:": {
-    doctor: async () => (await import("../commands/host/doctor.ts")).doctor,
-    demo: async () => (await import("../commands/host/demo.ts")).demo,
-    completion: async () => (await import("../commands/host/completion.ts")).completion,
-  },
-};
-/** The group of `help`, which commander makes. */
-const LAST_GROUP = Object.keys(GROUPS).at(-1)!;
+/** Every command by its name, and the group that `--help` shows it in. */
+type Commands = Readonly<Record<string, { group: string; load: () => Promise<CommandSpec> }>>;
 
-const COMMANDS: Readonly<Record<string, { group: string; load: () => Promise<CommandSpec> }>> =
-  Object.fromEntries(
-    Object.entries(GROUPS).flatMap(([group, commands]) =>
-      Object.entries(commands).map(([name, load]) => [name, { group, load }]),
-    ),
-  );
-
-/**
- * The program as commander knows it.
- *
- * @param names the commands to declare.
- * @param onParsed gets what a command line asks for.
- */
+/** The program as commander knows it, with the commands given. @param onParsed gets what a command line asks for. */
 async function buildProgram(
   version: string,
-  names: readonly string[],
+  commands: Commands,
   onParsed: (parsed: Parsed) => void,
-): Promise<Command> {
+): Promise<{ program: Command; specs: CommandSpec[] }> {
   const program = new Command("kvm-irq")
     .description("Inspect, drive and debug KVM's in-kernel interrupt controllers: PICs, IOAPIC, local APICs.")
     .usage("[options] <command> [arguments]")
@@ -89,25 +36,30 @@ async function buildProgram(
     .option("--json", "JSON output on stdout, errors as JSON on stderr")
     .option("--debug", "print stack traces")
     .addHelpCommand(
-      new Command("help").argument("[command]").description("show help for a command").helpGroup(LAST_GROUP),
+      new Command("help").argument("[command]").description("show help for a command").helpGroup(HELP_GROUP),
     )
     .addHelpText("after", EPILOGUE);
-  const specs = await Promise.all(names.map((name) => COMMANDS[name]!.load()));
   const given = valuesOfSingleOptions(program);
-  for (const [index, spec] of specs.entries()) {
-    const command = declare(program, given, spec, onParsed).helpGroup(COMMANDS[names[index]!]!.group);
-    command.configureHelp({
-      ...HELP,
-      visibleGlobalOptions: () => program.options.filter((option) => !option.hidden && takes(spec, option)),
-    });
+  const specs = await Promise.all(Object.values(commands).map(({ load }) => load()));
+  for (const [index, { group }] of Object.values(commands).entries()) {
+    const spec = specs[index]!;
+    declare(program, given, spec, onParsed)
+      .helpGroup(group)
+      .configureHelp({
+        ...HELP,
+        visibleGlobalOptions: () => program.options.filter((option) => !option.hidden && takes(spec, option)),
+      });
   }
-  return program.configureHelp(HELP);
+  return { program: program.configureHelp(HELP), specs };
 }
 
 const HELP = { showGlobalOptions: true, helpWidth: 100 };
+/** The group of `help`, which commander makes. */
+const HELP_GROUP = "This host, this program:";
 
 /** Whether a command has a use for an option of the program's: its help lists no other. */
-function takes({ targets, writes, asks, refuses }: CommandSpec, { long }: Option): boolean {
+function takes(spec: CommandSpec, { long }: Option): boolean {
+  const { targets, writes, asks, refuses } = spec;
   if (refuses?.some((option) => option === long)) return false;
   switch (long) {
     case "--version":
@@ -115,15 +67,20 @@ function takes({ targets, writes, asks, refuses }: CommandSpec, { long }: Option
     case "--session":
       return targets !== "none";
     case "--yes":
-      return targets === undefined && (asks ?? writes !== undefined);
+      return takesVms(spec) && (asks ?? writes !== undefined);
     case "--snapshot":
-      return targets === undefined && writes !== true;
+      return takesVms(spec) && writes !== true;
     case "--pid":
     case "--vm-fd":
-      return targets === undefined;
+      return takesVms(spec);
     default:
       return true;
   }
+}
+
+/** Whether it works on VMs that the program's options name, sessions or not. */
+function takesVms({ targets, refuses }: CommandSpec): boolean {
+  return targets === undefined && refuses?.includes("--pid") !== true;
 }
 
 const EPILOGUE = `
@@ -149,8 +106,9 @@ function declare(
     refuseRepeats(command.name(), given, spec);
     const pids = given.find(({ option }) => option.long === "--pid")?.values.map(Number);
     const globals = { ...program.opts<GlobalOptions>(), ...(pids?.length ? { pids } : {}) };
-    refuseTargets(command.name(), spec, globals);
+    const writes = typeof spec.writes === "function" ? spec.writes(...values) : spec.writes === true;
     try {
+      checkGlobals(program, command.name(), { spec, globals, writes });
       spec.check?.(globals, ...values);
     } catch (error) {
       throw withHint(withAddress(error, globals), command.name());
@@ -158,7 +116,7 @@ function declare(
     onParsed({
       name: command.name(),
       scriptable: spec.scriptable === true,
-      writes: typeof spec.writes === "function" ? spec.writes(...values) : spec.writes === true,
+      writes,
       globals,
       fits(info) {
         if (this.writes && info.readOnly) throw readOnly(info.label);
@@ -221,41 +179,59 @@ export function withHint(error: unknown, command?: string): unknown {
 }
 
 /**
- * A target that is named is never passed over: `destroy --pid` must not end the default session.
+ * The program's own options, whatever the command. A target that is named is never passed over: `destroy --pid`
+ * must not end the default session.
  *
- * @throws KvmIrqError `usage` for an option that the command has no use for.
+ * @throws KvmIrqError `usage` for an option that the command has no use for, and for two targets; `unsupported`
+ *   for a file that is to be changed.
  */
-function refuseTargets(name: string, { targets }: CommandSpec, globals: GlobalOptions): void {
-  if (targets === undefined) return;
-  const { session, pid, vmFd, snapshot } = globals;
-  const given = {
-    "--session": targets === "none" ? session : undefined,
-    "--pid": pid,
-    "--vm-fd": vmFd,
-    "--snapshot": snapshot,
-  };
-  const [option] = Object.entries(given).find(([, value]) => value !== undefined) ?? [];
-  if (option === undefined) return;
-  throw new KvmIrqError("usage", `\`${name}\` takes no ${option}`, {
-    hint: `\`kvm-irq ${name} --help\` shows how to call it`,
-  });
+function checkGlobals(
+  program: Command,
+  name: string,
+  { spec, globals, writes }: { spec: CommandSpec; globals: GlobalOptions; writes: boolean },
+): void {
+  const given = (option: Option) => program.getOptionValueSource(option.attributeName()) === "cli";
+  const refused = (option: Option) => spec.refuses?.some((long) => long === option.long) === true;
+  // Who names a VM once for several commands says --yes to those too that do not ask.
+  const useless = program.options.find(
+    (option) =>
+      given(option) &&
+      !refused(option) &&
+      (option.long === "--yes" || option.long === "--snapshot" ? !takesVms(spec) : !takes(spec, option)),
+  );
+  if (useless !== undefined) throw new KvmIrqError("usage", `\`${name}\` takes no ${useless.long}`);
+  if (spec.refuses === undefined) checkChoice(globals);
+  if (writes && globals.snapshot !== undefined) throw readOnly(labelOf(globals.snapshot));
 }
 
 /** The program with all its commands. */
-export function makeProgram(version: string): Program {
+export function makeProgram(version: string, groups: Groups): Program {
+  const commands: Commands = Object.fromEntries(
+    Object.entries(groups).flatMap(([group, members]) =>
+      Object.entries(members).map(([name, load]) => [name, { group, load }]),
+    ),
+  );
   return {
-    parse: (argv) => parseCommandLine(version, argv),
+    parse: (argv) => parseCommandLine(version, commands, argv),
     async syntax() {
-      const program = await buildProgram(version, Object.keys(COMMANDS), () => {});
-      return [program, ...program.commands];
+      const { describeSyntax } = await import("./completion/syntax.ts");
+      const { program, specs } = await buildProgram(version, commands, () => {});
+      return [
+        describeSyntax(program),
+        ...specs.map((spec, index) => describeSyntax(program.commands[index]!, spec.completes)),
+      ];
     },
   };
 }
 
-async function parseCommandLine(version: string, argv: readonly string[]): Promise<Parsed | Help> {
+async function parseCommandLine(
+  version: string,
+  commands: Commands,
+  argv: readonly string[],
+): Promise<Parsed | Help> {
   let result: Parsed | undefined;
   let said = "";
-  const program = await buildProgram(version, neededCommands(argv), (parsed) => {
+  const { program } = await buildProgram(version, neededCommands(commands, argv), (parsed) => {
     result = parsed;
   });
   for (const command of [program, ...program.commands]) {
@@ -291,14 +267,11 @@ function noCommand(word?: string): KvmIrqError {
 }
 
 /** The commands that a command line could be calling: the one that it names, else all of them. */
-function neededCommands(argv: readonly string[]): string[] {
-  const first = argv.findIndex((word) => Object.hasOwn(COMMANDS, word));
-  const before = argv.slice(0, Math.max(first, 0));
-  const wantsAll =
-    first === -1 || before.some((word) => word === "help" || word === "-h" || word === "--help");
-  return wantsAll
-    ? Object.keys(COMMANDS)
-    : [...new Set(argv.filter((word) => Object.hasOwn(COMMANDS, word)))];
+function neededCommands(commands: Commands, argv: readonly string[]): Commands {
+  const names = argv.filter((word) => Object.hasOwn(commands, word));
+  const before = argv.slice(0, Math.max(argv.indexOf(names[0] ?? ""), 0));
+  if (names.length === 0 || before.some((word) => ["help", "-h", "--help"].includes(word))) return commands;
+  return Object.fromEntries(names.map((name) => [name, commands[name]!]));
 }
 
 /** Commander puts two sentences where an error here has one. */

@@ -15,7 +15,7 @@ export function completionScript(shell: keyof typeof WRITERS, syntax: readonly C
     name: "help",
     summary: "help for a command",
     choices: commands.map(({ name }) => name),
-    takes: { files: false, sessions: false },
+    takes: [],
     options: [],
   };
   return WRITERS[shell](program!, [...commands, help]);

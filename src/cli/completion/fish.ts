@@ -34,8 +34,8 @@ function commandLines({ name, summary, choices, takes, options }: CommandSyntax)
     `complete -c kvm-irq -n 'not __kvm_irq_command' -a ${name} -d ${quote(summary)}`,
     ...options.map((option) => optionLine(` ${inside}`, option)),
     ...(choices.length === 0 ? [] : [`complete -c kvm-irq ${inside} -a ${quote(choices.join(" "))}`]),
-    ...(takes.sessions ? [`complete -c kvm-irq ${inside} -a ${SESSIONS}`] : []),
-    ...(takes.files ? [`complete -c kvm-irq ${inside} -F`] : []),
+    ...(takes.includes("sessions") ? [`complete -c kvm-irq ${inside} -a ${SESSIONS}`] : []),
+    ...(takes.includes("files") ? [`complete -c kvm-irq ${inside} -F`] : []),
   ];
 }
 

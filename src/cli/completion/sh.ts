@@ -92,7 +92,7 @@ function valueCase(command: string, { flags, choices, takesFile, takesSession }:
 /** What completes an argument or a flag of a command. */
 function commandCase({ name, choices, takes, options }: CommandSyntax, program: CommandSyntax): string {
   const words = [...choices, ...[...options, ...program.options].flatMap(({ flags }) => flags)].join(" ");
-  const sessions = takes.sessions ? ` $(${LIST_SESSIONS})` : "";
-  const files = takes.files ? "; _kvm_irq_files" : "";
+  const sessions = takes.includes("sessions") ? ` $(${LIST_SESSIONS})` : "";
+  const files = takes.includes("files") ? "; _kvm_irq_files" : "";
   return `    ${name}) _kvm_irq_words "${words}${sessions}"${files} ;;`;
 }

@@ -1,3 +1,9 @@
+import type { Command, Option } from "commander";
+import { HOST_ARCH } from "../../arch/arches.ts";
+
+/** What arguments can be that commander does not know. */
+export type Completed = readonly ("files" | "sessions")[];
+
 /** What a command line can have, as completion scripts need it. */
 export interface CommandSyntax {
   name: string;
@@ -5,7 +11,7 @@ export interface CommandSyntax {
   /** Words that its arguments can be. */
   choices: string[];
   /** Whether its arguments can be files, or the names of sessions. */
-  takes: { files: boolean; sessions: boolean };
+  takes: Completed;
   options: OptionSyntax[];
 }
 
@@ -24,4 +30,26 @@ export const LIST_SESSIONS = `kvm-irq list 2>/dev/null | awk 'NF == 0 { exit } N
 /** The flags of the options that take a value: the word behind them is no command. */
 export function flagsWithValue({ options }: CommandSyntax): string[] {
   return options.filter(({ takesValue }) => takesValue).flatMap(({ flags }) => flags);
+}
+
+/** What can be typed after a command, read off the command itself. */
+export function describeSyntax(command: Command, takes: Completed = []): CommandSyntax {
+  return {
+    name: command.name(),
+    summary: command.summary() || command.description(),
+    choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
+    takes,
+    options: command.options.map(describeOption),
+  };
+}
+
+function describeOption(option: Option): OptionSyntax {
+  return {
+    flags: [option.short, option.long].filter((flag) => flag !== undefined && flag !== null),
+    description: option.description,
+    takesValue: option.required || option.optional,
+    takesFile: /<file>/.test(option.flags),
+    takesSession: option.long === "--session",
+    choices: option.argChoices ?? (/<chip>/.test(option.flags) ? [...HOST_ARCH.chipWords] : []),
+  };
 }

@@ -17,6 +17,7 @@ interface Options {
 /** `restore <file|->`: put a snapshot back. */
 export const restore: CommandSpec = {
   scriptable: true,
+  completes: ["files"],
   writes: (_file: string, { dryRun }: Options) => dryRun !== true,
   declare: (program: Command) =>
     program

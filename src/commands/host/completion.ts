@@ -25,8 +25,6 @@ export const completion: CommandSpec = {
 
   async run(context: Context, shell: Shell): Promise<Outcome> {
     const { completionScript } = await import("../../cli/completion/completion.ts");
-    const { describeSyntax } = await import("../../cli/describe-syntax.ts");
-    const commands = await context.program.syntax();
-    return { bytes: Buffer.from(completionScript(shell, commands.map(describeSyntax))) };
+    return { bytes: Buffer.from(completionScript(shell, await context.program.syntax())) };
   },
 };

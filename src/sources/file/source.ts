@@ -1,5 +1,4 @@
 import { statSync } from "node:fs";
-import { basename } from "node:path";
 import { KvmIrqError } from "../../abi/error.ts";
 import { archNamed } from "../../arch/arches.ts";
 import type { Routing } from "../../arch/x86/routing.ts";
@@ -10,7 +9,7 @@ import { fromRaw, type RawLayout } from "../../vm/raw.ts";
 import type { KernelIrqchip, Snapshot, SnapshotHost, SnapshotSource } from "../../vm/snapshot.ts";
 import type { Target, TargetInfo } from "../../vm/source.ts";
 import { parseSnapshot } from "./parse-snapshot.ts";
-import { readOnly } from "./read-only.ts";
+import { labelOf, readOnly } from "./read-only.ts";
 
 /** A saved VM: a snapshot, or the raw bytes of chips. It can be read and nothing else. */
 export class FileTarget implements Target {
@@ -31,7 +30,7 @@ export class FileTarget implements Target {
    * @throws KvmIrqError `no-file`, `bad-input`.
    */
   constructor(path: string, layout?: RawLayout) {
-    this.#label = path === "-" ? "standard input" : basename(path);
+    this.#label = labelOf(path);
     const bytes = readInput(path);
     if (layout === undefined && looksLikeText(bytes)) {
       const snapshot = parseSnapshot(bytes.toString("utf8"), this.#label);
