@@ -2,7 +2,13 @@ import { type Command, Option } from "commander";
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { chooseFormat } from "../cli/choose-format.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../cli/command.ts";
+import {
+  type CommandSpec,
+  type Context,
+  examples,
+  type GlobalOptions,
+  type Outcome,
+} from "../cli/command.ts";
 import { duration, gsis, integer, namedFile, outputOption, wholeNumber } from "../cli/parsers.ts";
 import { endWithoutReader, stdoutTaken } from "../cli/standard-output.ts";
 import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";
@@ -44,9 +50,13 @@ export const trace: CommandSpec = {
         )}`,
       ),
 
+  check(globals, command: string[], options: TraceOptions) {
+    formatOf(options, globals);
+    refuseMixtures(command, options, globals);
+  },
+
   async run(context: Context, command: string[], options: TraceOptions): Promise<Outcome> {
-    const format = formatOf(options, context);
-    refuseMixtures(command, options, context);
+    const format = formatOf(options, context.globals);
     const { sinkFor } = await import("./trace-sinks.ts");
     const { from, statsOnly = false } = options;
     const output = namedFile(options.output);
@@ -108,8 +118,8 @@ class Batches {
   }
 }
 
-function formatOf({ format, statsOnly }: TraceOptions, { globals }: Context): TraceFormat {
-  const chosen = chooseFormat({ json: globals.json, format }, { machine: "ndjson", people: "table" });
+function formatOf({ format, statsOnly }: TraceOptions, { json }: GlobalOptions): TraceFormat {
+  const chosen = chooseFormat({ json, format }, { machine: "ndjson", people: "table" });
   if (statsOnly && chosen !== "table" && chosen !== "ndjson") {
     throw new KvmIrqError("usage", `--stats-only has no picture to give as ${chosen}`, {
       hint: "it is a table, or JSON with --json",
@@ -119,7 +129,7 @@ function formatOf({ format, statsOnly }: TraceOptions, { globals }: Context): Tr
 }
 
 /** @throws KvmIrqError `usage` for options that contradict each other. */
-function refuseMixtures(command: readonly string[], options: TraceOptions, { globals }: Context): void {
+function refuseMixtures(command: readonly string[], options: TraceOptions, globals: GlobalOptions): void {
   const { session, pid, vmFd, snapshot } = globals;
   if (snapshot !== undefined) {
     throw new KvmIrqError("usage", "a snapshot is a moment and has no events", {

@@ -9,6 +9,20 @@ export interface MachineOptions {
   irqchip?: Irqchip | undefined;
 }
 
+/** @throws KvmIrqError `unsupported` for what the software model can't be made with. */
+export function checkModel({ guest, irqchip }: MachineOptions): void {
+  if (irqchip === "split") {
+    throw new KvmIrqError("unsupported", "the software model has no split irqchip", {
+      hint: "use the kernel's KVM: `--backend kvm`",
+    });
+  }
+  if (guest !== undefined) {
+    throw new KvmIrqError("unsupported", "the software model runs no guest", {
+      hint: "its vCPUs never run; use the kernel's KVM: `--backend kvm`",
+    });
+  }
+}
+
 /**
  * Makes a VM in this process. Loads the FFI only for the real KVM.
  *
@@ -20,16 +34,7 @@ export async function makeMachine(
   { guest, irqchip = "full" }: MachineOptions = {},
 ): Promise<Machine> {
   if (backend === "model") {
-    if (irqchip === "split") {
-      throw new KvmIrqError("unsupported", "the software model has no split irqchip", {
-        hint: "use the kernel's KVM: `--backend kvm`",
-      });
-    }
-    if (guest !== undefined) {
-      throw new KvmIrqError("unsupported", "the software model runs no guest", {
-        hint: "its vCPUs never run; use the kernel's KVM: `--backend kvm`",
-      });
-    }
+    checkModel({ guest, irqchip });
     const { ModelMachine } = await import("../arch/x86/model/machine.ts");
     return new ModelMachine(vcpus);
   }

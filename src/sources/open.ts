@@ -15,11 +15,11 @@ export interface TargetChoice {
 }
 
 /**
- * Insists that a choice is of one target.
+ * Throws unless a choice is of one target.
  *
  * @throws KvmIrqError `usage` for two at once, and for options that go with another kind of target.
  */
-export function checkChoice({ session, pid, snapshot, vmFd, layout }: TargetChoice): void {
+export function checkChoice({ session, pid, snapshot, vmFd }: TargetChoice): void {
   const named = [
     session !== undefined && "--session",
     pid !== undefined && "--pid",
@@ -27,20 +27,17 @@ export function checkChoice({ session, pid, snapshot, vmFd, layout }: TargetChoi
   ];
   const [one, other] = named.filter(Boolean);
   if (other !== undefined) throw new KvmIrqError("usage", `${one} and ${other} name two targets; give one`);
-  if (layout !== undefined && snapshot === undefined) {
-    throw new KvmIrqError("usage", "--layout is for the raw bytes of a --snapshot");
-  }
   if (vmFd !== undefined && pid === undefined) throw new KvmIrqError("usage", "--vm-fd goes with --pid");
 }
 
 /**
- * Opens the target that the options name; without any, the session `KVM_IRQ_SESSION` or `default`.
+ * Opens the target that a choice names, which {@link checkChoice} has seen; without any, the session
+ * `KVM_IRQ_SESSION` or `default`.
  *
  * @param signal aborted when the user gives up.
- * @throws KvmIrqError `usage` for two at once, and whatever keeps the target from being opened.
+ * @throws KvmIrqError whatever keeps the target from being opened.
  */
 export async function openTarget(choice: TargetChoice, signal?: AbortSignal): Promise<Target> {
-  checkChoice(choice);
   const { session, pid, snapshot, vmFd, layout } = choice;
   if (snapshot !== undefined) {
     const { FileTarget } = await import("./file/source.ts");

@@ -4,7 +4,13 @@ import { KvmIrqError } from "../../abi/error.ts";
 import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
 import { PRESETS } from "../../arch/x86/presets.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import {
+  type CommandSpec,
+  type Context,
+  examples,
+  type GlobalOptions,
+  type Outcome,
+} from "../../cli/command.ts";
 import { namedFile, outputOption, wholeNumber } from "../../cli/parsers.ts";
 import { type ScratchOptions, scratchTarget } from "../../cli/scratch.ts";
 import { show } from "../../cli/show.ts";
@@ -27,6 +33,7 @@ interface Options extends Partial<StartOptions> {
 /** `run <script|->`: the same commands, one a line, in one process and one VM. */
 export const run: CommandSpec = {
   asks: true,
+  completes: ["files"],
   declare: (program: Command) =>
     program
       .command("run")
@@ -70,19 +77,22 @@ ${examples(
 )}`,
       ),
 
-  async run(context: Context, path: string, options: Options): Promise<Outcome> {
+  check(globals, path: string, options: Options) {
     if (namedFile(options.output) !== undefined && options.format === "text") {
       throw new KvmIrqError("usage", "--output goes with --format tap or junit");
     }
-    if (context.globals.json && options.format !== "text") {
+    if (globals.json && options.format !== "text") {
       throw new KvmIrqError("usage", `--json and --format ${options.format} are two formats; give one`);
     }
-    refuseFrom(path, options, context);
-    if (namesTarget(context)) refuseMaking(options);
+    refuseFrom(path, options, globals);
+    if (namesTarget(globals)) refuseMaking(options);
+  },
+
+  async run(context: Context, path: string, options: Options): Promise<Outcome> {
     const script = openScript(path);
     const { backend = "kvm", preset = "reset", vcpus = 1, from } = options;
     const wanted = { backend, preset, vcpus, ...(from === undefined ? {} : { from }) };
-    const made = namesTarget(context) ? undefined : await chooseStart(context, wanted);
+    const made = namesTarget(context.globals) ? undefined : await chooseStart(context, wanted);
     const info =
       made === undefined ? await (await context.target()).describe() : infoAtStart({ ...made, backend });
     const { commands, writes } = await checkScript(script, context.program, info);
@@ -111,9 +121,9 @@ ${examples(
 };
 
 /** @throws KvmIrqError `usage` where `--from` says what something else says already. */
-function refuseFrom(path: string, { from }: Options, context: Context): void {
+function refuseFrom(path: string, { from }: Options, globals: GlobalOptions): void {
   if (from === undefined) return;
-  if (namesTarget(context)) {
+  if (namesTarget(globals)) {
     throw new KvmIrqError("usage", "--from is for the VM made for the script, and a target is named", {
       hint: advice`${changing("restore", "FILE")} puts a snapshot into a living session`,
     });
@@ -141,7 +151,7 @@ function infoAtStart({ backend, vcpus, start }: ScratchOptions): TargetInfo {
   return scratchInfo({ backend: backend === "model" ? "model" : "kvm", vcpus, irqchip: "full", routing });
 }
 
-function namesTarget({ globals: { session, pid, snapshot } }: Context): boolean {
+function namesTarget({ session, pid, snapshot }: GlobalOptions): boolean {
   return session !== undefined || pid !== undefined || snapshot !== undefined;
 }
 
@@ -155,7 +165,7 @@ async function runOn(
 ): Promise<Outcome> {
   const { reporter, keepGoing } = reporting;
   // What was made for the script has no name: there advice is lines of a script.
-  const address = namesTarget(context) ? context.address : {};
+  const address = namesTarget(context.globals) ? context.address : {};
   let status = 0;
   /** Why the lines behind are not run. */
   let stopped: string | undefined;

@@ -1,6 +1,12 @@
 import type { Command } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import {
+  type CommandSpec,
+  type Context,
+  examples,
+  type GlobalOptions,
+  type Outcome,
+} from "../../cli/command.ts";
 import { paths } from "../../cli/parsers.ts";
 import { type Reading, readTarget } from "../../operations/take-snapshot.ts";
 import { diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
@@ -13,6 +19,7 @@ interface Options {
 
 /** `diff <a> <b>`: what differs between two snapshots, or live targets. */
 export const diff: CommandSpec = {
+  completes: ["files", "sessions"],
   refuses: ["--session", "--pid", "--vm-fd", "--snapshot"],
   declare: (program: Command) =>
     program
@@ -44,13 +51,16 @@ ${examples(
 )}`,
       ),
 
-  async run(context: Context, a: string, b: string, { ignore = [] }: Options): Promise<Outcome> {
-    refuseTargets(context);
+  check(globals, a: string, b: string) {
+    refuseTargets(globals);
     if (a === "-" && b === "-") {
       throw new KvmIrqError("usage", "standard input can be only one of the two", {
         hint: "name the other: a file, a session, or pid:PID",
       });
     }
+  },
+
+  async run(context: Context, a: string, b: string, { ignore = [] }: Options): Promise<Outcome> {
     const choices = [targetNamed(a), targetNamed(b)] as const;
     const before = await read(choices[0]);
     const after = await read(choices[1]);
@@ -72,8 +82,7 @@ ${examples(
 };
 
 /** The options that choose a target for other commands have no say here. */
-function refuseTargets({ globals }: Context): void {
-  const { session, pid, vmFd, snapshot } = globals;
+function refuseTargets({ session, pid, vmFd, snapshot }: GlobalOptions): void {
   if ([session, pid, vmFd, snapshot].every((given) => given === undefined)) return;
   throw new KvmIrqError("usage", "diff takes its two targets as arguments, not as options", {
     hint: "as in `kvm-irq diff before.json default` or `kvm-irq diff before.json pid:4242`",

@@ -1,4 +1,5 @@
 import { type Command, Option } from "commander";
+import { KvmIrqError } from "../../abi/error.ts";
 import { chooseFormat } from "../../cli/choose-format.ts";
 import {
   type CommandSpec,
@@ -9,7 +10,6 @@ import {
 } from "../../cli/command.ts";
 import { chips, namedFile, outputOption } from "../../cli/parsers.ts";
 import { type Reading, readTarget, selectChips } from "../../operations/take-snapshot.ts";
-import { checkChoice } from "../../sources/open.ts";
 import { toRaw } from "../../vm/raw.ts";
 import type { TargetInfo } from "../../vm/source.ts";
 
@@ -59,7 +59,9 @@ export const dump: CommandSpec = {
       ),
 
   check(globals, { layout, format }: Options) {
-    checkChoice({ ...globals, layout });
+    if (layout !== undefined && globals.snapshot === undefined) {
+      throw new KvmIrqError("usage", "--layout is for the raw bytes of a --snapshot");
+    }
     formatOf(globals, format);
   },
   fits(info: TargetInfo, { chip = [] }: Options) {

@@ -6,6 +6,7 @@ import { PRESETS } from "../../arch/x86/presets.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { longerThan, wholeNumber } from "../../cli/parsers.ts";
 import { chooseStart, fromOption, type StartOptions } from "../../cli/start-state.ts";
+import { checkModel } from "../../sources/make-machine.ts";
 import { checkSessionName } from "../../sources/session/runtime-dir.ts";
 import { count } from "../../text/format.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "../../vm/guest.ts";
@@ -89,13 +90,17 @@ export const create: CommandSpec = {
         ),
       ),
 
-  async run(context: Context, name: string, options: Options): Promise<Outcome> {
+  check(_globals, _name: string, options: Options) {
     if (options.guest !== undefined && (options.preset !== "reset" || options.vcpus === 0)) {
       throw new KvmIrqError("usage", "a guest needs a vCPU, and sets up its chips itself", {
         hint: "leave out --preset, and --vcpus 0",
       });
     }
     refuseSplit(options);
+    if (options.backend === "model") checkModel(options);
+  },
+
+  async run(context: Context, name: string, options: Options): Promise<Outcome> {
     const { vcpus, start } = await chooseStart(context, options);
     const { createSession } = await import("../../sources/session/start.ts");
     const { startToWire } = await import("../../sources/session/protocol.ts");

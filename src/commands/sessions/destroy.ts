@@ -12,6 +12,7 @@ const collect = (name: string, previous: string[] | undefined) => [
 /** `destroy [name...]`: end sessions. */
 export const destroy: CommandSpec = {
   targets: "session",
+  completes: ["sessions"],
   declare: (program: Command) =>
     program
       .command("destroy")
@@ -28,14 +29,17 @@ export const destroy: CommandSpec = {
         ),
       ),
 
-  async run(context: Context, names: string[], { all }: { all?: true }): Promise<Outcome> {
-    const { session } = context.globals;
+  check({ session }, names: string[], { all }: { all?: true }) {
     if (all && (names.length > 0 || session !== undefined)) {
       throw new KvmIrqError("usage", "give names or --all, not both");
     }
     if (names.length > 0 && session !== undefined) {
       throw new KvmIrqError("usage", "--session names the session when no name is given; give one of them");
     }
+  },
+
+  async run(context: Context, names: string[], { all }: { all?: true }): Promise<Outcome> {
+    const { session } = context.globals;
     const { destroyIfAny, destroySession } = await import("../../sources/session/destroy.ts");
     const { identityOf, listSessions } = await import("../../sources/session/start.ts");
     const { signal } = context;
