@@ -171,17 +171,30 @@ describe("a holder's world", () => {
 });
 
 describe("`destroy` of a silent session", () => {
-  it("kills no process but the one that listens: not the one that the socket's name says", async () => {
-    const innocent = bystander();
-    const server = await fakeHolder(join(folder, "posed", `${innocent}-abcdef.sock`), () => undefined);
-    const { status, stderr } = await user.runAsync(["destroy", "posed"]);
-    expect(status).toBe(4);
-    expect(stderr).toMatch(ONE_LINE);
-    expect(stderr).toContain("can't be killed");
-    expect(alive(innocent)).toBe(true);
-    server.close();
-    rmSync(join(folder, "posed"), { recursive: true });
-  });
+  it.each([
+    ["does not answer", () => undefined],
+    ["answers nonsense", ({ id }: { id: number }) => ({ jsonrpc: "2.0", id, result: 5 })],
+    ["answers what is not JSON", () => "hello\n"],
+  ])(
+    "kills no process but the one that listens: not the one in the name of a socket that %s",
+    async (what, answer) => {
+      const innocent = bystander();
+      const server = await fakeHolder(join(folder, "posed", `${innocent}-abcdef.sock`), answer);
+      for (const args of [
+        ["destroy", "posed"],
+        ["create", "posed", "--replace", "--backend", "model"],
+      ]) {
+        const { status, stderr } = await user.runAsync(args);
+        expect(status).toBe(4);
+        expect(stderr).toMatch(ONE_LINE);
+        expect(stderr).toMatch(new RegExp(`${what}, and its process can't be killed`));
+        expect(stderr).toContain(`hint: end process ${process.pid} by yourself`);
+      }
+      expect(alive(innocent)).toBe(true);
+      server.close();
+      rmSync(join(folder, "posed"), { recursive: true });
+    },
+  );
 
   it("kills the holder whatever number its socket's name has", () => {
     const pid = stopped("renamed");

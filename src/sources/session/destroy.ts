@@ -25,33 +25,39 @@ export async function destroySession(name: string, { signal }: ClientOptions = {
     await ending(registration.pid);
   } catch (error) {
     if (!hasCode(error, "session-busy", "session-protocol")) throw error;
-    await kill(registration, client);
+    await kill(registration, client, error.message);
     sweep(registration);
   } finally {
     client?.close();
   }
 }
 
-/** Kills the process that listens on a session's socket, by the kernel's word, and waits for its end. */
-async function kill(registration: Registration, client: SessionClient | undefined): Promise<void> {
+/**
+ * Kills the process that listens on a session's socket, by the kernel's word, and waits for its end.
+ *
+ * @param why what it did not do, as a sentence.
+ */
+async function kill(
+  registration: Registration,
+  client: SessionClient | undefined,
+  why: string,
+): Promise<void> {
   const { name, path } = registration;
   const { killProcess, listensAs } = await import("../../os/peer.ts");
   // A holder whose queue is full takes no connection by which the kernel could say who it is.
-  const pid = client === undefined ? registration.pid : await client.peerPid();
+  const pid = client === undefined ? registration.pid : await peerOf(registration, client);
   const isMeant = () =>
     pid !== undefined && isHolder(pid) && (client !== undefined || listensAs(pid, basename(path)));
   if (!pid || !killProcess(pid, isMeant)) {
-    throw new KvmIrqError(
-      "session-busy",
-      `the holder of session '${name}' does not answer, and can't be killed`,
-      {
-        hint:
-          pid === 0
-            ? "it runs in another PID namespace: run this in the container, or on the host, that it was created in"
+    throw new KvmIrqError("session-busy", `${why}, and its process can't be killed from here`, {
+      hint:
+        pid === 0
+          ? "it runs in another PID namespace: run this in the container, or on the host, that it was created in"
+          : client !== undefined && pid
+            ? `end process ${pid} by yourself: it owns the session's socket, but is not a holder of kvm-irq`
             : `look for a process that is called '${HOLDER_PROGRAM} ${name}'`,
-        details: { session: name },
-      },
-    );
+      details: { session: name },
+    });
   }
   if (!(await ending(pid))) {
     throw new KvmIrqError(
@@ -62,6 +68,18 @@ async function kill(registration: Registration, client: SessionClient | undefine
         details: { session: name, pid },
       },
     );
+  }
+}
+
+/** Who is at the other end; of a connection that is closed, because nonsense came by it, who takes the next one. */
+async function peerOf(registration: Registration, client: SessionClient): Promise<number | undefined> {
+  const pid = await client.peerPid();
+  if (pid !== undefined) return pid;
+  const next = await SessionClient.connect(registration);
+  try {
+    return await next.peerPid();
+  } finally {
+    next.close();
   }
 }
 
@@ -86,6 +104,6 @@ export async function destroyIfAny(name: string, options?: ClientOptions): Promi
   }
 }
 
-function hasCode(error: unknown, ...codes: KvmIrqError["code"][]): boolean {
+function hasCode(error: unknown, ...codes: KvmIrqError["code"][]): error is KvmIrqError {
   return error instanceof KvmIrqError && codes.includes(error.code);
 }
