@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
+  existsSync,
   fchmodSync,
   fsyncSync,
   lstatSync,
@@ -99,9 +100,13 @@ const NO_FOLDER = {
   hint: "make the folder first, or write to another place",
 };
 
+/** Of folders that the kernel makes, as /proc. */
+const NO_NEW_FILES = { errno_name: "ENOENT", why: "no files can be made in its folder" };
+
 function unwritable(path: string, error: unknown): KvmIrqError {
-  const { why, hint, errno_name } =
-    (error as NodeJS.ErrnoException).code === "ENOENT" ? NO_FOLDER : reasonOf(error);
+  const isMissing = (error as NodeJS.ErrnoException).code === "ENOENT";
+  const missing = existsSync(dirname(path)) ? NO_NEW_FILES : NO_FOLDER;
+  const { why, hint, errno_name }: ReturnType<typeof reasonOf> = isMissing ? missing : reasonOf(error);
   return new KvmIrqError("output-failed", `${path} can't be written: ${why}`, {
     hint: hint ?? "write to another place",
     details: { path, errno_name },

@@ -87,10 +87,15 @@ describe("dump", () => {
     user.ok(["dump", "-o", path("out.txt")]);
     expect(readFileSync(path("out.txt"), "utf8")).toContain("IOAPIC");
     mkdirSync(path("folder"), { recursive: true });
-    for (const bad of [path("folder"), path("missing/out.json"), "/proc/self/nothing"]) {
+    for (const [bad, why] of [
+      [path("folder"), "it is a folder"],
+      [path("missing/out.json"), "there is no such folder"],
+      ["/proc/nothing", "no files can be made in its folder"],
+    ] as const) {
       const { status, stderr } = user.run(["dump", "--format", "json", "-o", bad]);
       expect(status).toBe(2);
       expect(stderr).toMatch(/^kvm-irq: .* can't be written: [^:]+\nhint: /);
+      expect(stderr).toContain(`can't be written: ${why}\n`);
     }
     expect(user.run(["dump", "-o", "/dev/null"]).status).toBe(0);
     expect(existsSync("/dev/null")).toBe(true);
