@@ -1,8 +1,8 @@
 import { closeSync } from "node:fs";
 import { guarded } from "./abi/printable.ts";
+import { show } from "./cli/outcome.ts";
 import { ProcessContext } from "./cli/process-context.ts";
 import { makeProgram, withAddress, withHint } from "./cli/program.ts";
-import { show } from "./cli/show.ts";
 import { stdoutFailed, writeToStderr, writeToStdout } from "./cli/standard-output.ts";
 import { GROUPS } from "./commands/index.ts";
 import { asKnown } from "./os/system-error.ts";

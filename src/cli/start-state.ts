@@ -1,9 +1,12 @@
 import { Option } from "commander";
+import { KvmIrqError } from "../abi/error.ts";
 import type { PresetName } from "../arch/x86/presets.ts";
 import { APIC_BASE_X2APIC, decodeVcpu } from "../arch/x86/vcpu/layout.ts";
+import { makeMachine } from "../sources/make-machine.ts";
 import { parseChipId } from "../vm/chip.ts";
-import type { Backend } from "../vm/machine.ts";
-import type { SavedState } from "../vm/start.ts";
+import type { Backend, Machine } from "../vm/machine.ts";
+import type { Target } from "../vm/source.ts";
+import { applyStart, type SavedState, type Start } from "../vm/start.ts";
 import type { Context } from "./command.ts";
 
 /** What a command line says of the VM that a command makes, and of the state it starts in. */
@@ -48,5 +51,42 @@ function warnOfX2apic(context: Pick<Context, "notice">, { images, label }: Saved
     context.notice(
       `${label} has local APICs in x2APIC mode, which the software model takes for xAPICs: where it sends interrupts may be wrong`,
     );
+  }
+}
+
+export interface ScratchOptions {
+  /** `auto` takes KVM where it works, else the model. */
+  backend: Backend | "auto";
+  vcpus: number;
+  start: Start;
+}
+
+/**
+ * A VM of this process alone, gone when the target is closed.
+ *
+ * @param onFallback called with the reason when `auto` had to take the model.
+ * @throws KvmIrqError when KVM was asked for by name and can't be used.
+ */
+export async function scratchTarget(
+  { backend, vcpus, start }: ScratchOptions,
+  onFallback: (reason: KvmIrqError) => void = () => {},
+): Promise<Target> {
+  const machine =
+    backend === "auto" ? await kvmElseModel(vcpus, onFallback) : await makeMachine(backend, vcpus);
+  const { LocalTarget } = await import("../sources/local/source.ts");
+  applyStart(machine, start);
+  return new LocalTarget(machine);
+}
+
+async function kvmElseModel(vcpus: number, onFallback: (reason: KvmIrqError) => void): Promise<Machine> {
+  try {
+    return await makeMachine("kvm", vcpus);
+  } catch (error) {
+    onFallback(
+      error instanceof KvmIrqError
+        ? error
+        : new KvmIrqError("kvm-unavailable", "the FFI can't be loaded here"),
+    );
+    return makeMachine("model", vcpus);
   }
 }

@@ -1,7 +1,6 @@
 import { type Command, Option } from "commander";
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { chooseFormat } from "../cli/choose-format.ts";
 import {
   type CommandSpec,
   type Context,
@@ -9,6 +8,7 @@ import {
   type GlobalOptions,
   type Outcome,
 } from "../cli/command.ts";
+import { chooseFormat } from "../cli/outcome.ts";
 import { duration, gsis, integer, namedFile, outputOption, wholeNumber } from "../cli/parsers.ts";
 import { endWithoutReader, stdoutTaken } from "../cli/standard-output.ts";
 import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";

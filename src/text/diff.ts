@@ -14,6 +14,19 @@ export function renderDifferences(differences: readonly Difference[], { paint }:
     .join("");
 }
 
+/** What `restore` and `set` changed, and what the kernel made of it. */
+export function renderChanges(
+  { title, changed, kernel }: { title: string; changed: Difference[]; kernel: Difference[] },
+  view: View,
+): string {
+  const own = changed.length === 0 ? "nothing differs\n" : renderDifferences(changed, view);
+  const theirs =
+    kernel.length === 0
+      ? ""
+      : `changed by the backend when it was written:\n${renderDifferences(kernel, view)}`;
+  return `${title}\n${own}${theirs}`;
+}
+
 function ways(routes: unknown): string {
   const all = (routes as Parameters<typeof destination>[0][]).map(destination);
   return all.length === 0 ? "nowhere" : all.join(", ");

@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import { changesText } from "../../cli/changes.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { chips as chipWords } from "../../cli/parsers.ts";
 import { restoreSnapshot } from "../../operations/restore.ts";
@@ -52,17 +51,11 @@ export const restore: CommandSpec = {
     });
     const changed = diffState(before, wanted);
     const kernel = after === undefined ? [] : diffState(wanted, after);
+    const title = `${dryRun ? "would restore" : "restored"} ${chips.join(", ")}`;
     return {
       json: { chips, dry_run: dryRun, changed, changed_by_kernel: kernel },
-      text: (view) =>
-        changesText(
-          {
-            title: dryRun ? `would restore ${chips.join(", ")}` : `restored ${chips.join(", ")}`,
-            changed,
-            kernel,
-          },
-          view,
-        ),
+      text: async (view) =>
+        (await import("../../text/diff.ts")).renderChanges({ title, changed, kernel }, view),
     };
   },
 };

@@ -1,5 +1,4 @@
 import type { Command } from "commander";
-import { changesText } from "../../cli/changes.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { type Assignment, checkAssignments, editTarget, parseAssignment } from "../../operations/edit.ts";
 import { diffState } from "../../rules/diff.ts";
@@ -40,7 +39,8 @@ export const set: CommandSpec = {
     const kernel = diffState(wanted, after);
     return {
       json: { changed, changed_by_kernel: kernel },
-      text: (view) => changesText({ title: "set", changed, kernel }, view),
+      text: async (view) =>
+        (await import("../../text/diff.ts")).renderChanges({ title: "set", changed, kernel }, view),
     };
   },
 };

@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { shellWord } from "../../abi/advice.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { type ScratchOptions, scratchTarget } from "../../cli/scratch.ts";
+import { type ScratchOptions, scratchTarget } from "../../cli/start-state.ts";
 import { StepContext } from "../scripts/step-context.ts";
 
 /** The tour: each stop is a command that the reader can type after `kvm-irq create --preset ioapic`. */

@@ -1,6 +1,6 @@
 import { printable } from "../../abi/printable.ts";
 import type { Context } from "../../cli/command.ts";
-import { show } from "../../cli/show.ts";
+import { show } from "../../cli/outcome.ts";
 import type { ReportedTest } from "../../render/steps.ts";
 import { plainView } from "../../text/view.ts";
 import { INTERRUPTED, type ScriptStep, type StepResult } from "./run-script.ts";

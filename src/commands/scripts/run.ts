@@ -11,10 +11,15 @@ import {
   type GlobalOptions,
   type Outcome,
 } from "../../cli/command.ts";
+import { show, toFile } from "../../cli/outcome.ts";
 import { namedFile, outputOption, wholeNumber } from "../../cli/parsers.ts";
-import { type ScratchOptions, scratchTarget } from "../../cli/scratch.ts";
-import { show } from "../../cli/show.ts";
-import { chooseStart, fromOption, type StartOptions } from "../../cli/start-state.ts";
+import {
+  chooseStart,
+  fromOption,
+  type ScratchOptions,
+  type StartOptions,
+  scratchTarget,
+} from "../../cli/start-state.ts";
 import { scratchInfo } from "../../sources/local/source.ts";
 import { count } from "../../text/format.ts";
 import type { Target, TargetInfo } from "../../vm/source.ts";
@@ -211,8 +216,7 @@ async function reportUnrun(
 async function report(bailOut: string | undefined, { reporter, output }: Reporting): Promise<Outcome> {
   const text = await reporter.end(bailOut);
   const outcome: Outcome = text === "" ? {} : { text: () => text };
-  const file = namedFile(output);
-  return file === undefined ? outcome : (await import("../../cli/to-file.ts")).toFile(file, outcome);
+  return toFile(output, outcome);
 }
 
 function chooseReporter(script: Script, context: Context, { format, quiet }: Options): Reporter {

@@ -1,6 +1,5 @@
 import { type Command, Option } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
-import { chooseFormat } from "../../cli/choose-format.ts";
 import {
   type CommandSpec,
   type Context,
@@ -8,7 +7,8 @@ import {
   type GlobalOptions,
   type Outcome,
 } from "../../cli/command.ts";
-import { chips, namedFile, outputOption } from "../../cli/parsers.ts";
+import { chooseFormat, toFile } from "../../cli/outcome.ts";
+import { chips, outputOption } from "../../cli/parsers.ts";
 import { type Reading, readTarget, selectChips } from "../../operations/take-snapshot.ts";
 import { toRaw } from "../../vm/raw.ts";
 import type { TargetInfo } from "../../vm/source.ts";
@@ -72,8 +72,7 @@ export const dump: CommandSpec = {
     const format = formatOf(context.globals, options.format);
     const target = await context.target({ layout: options.layout });
     const outcome = present(await readTarget(target, options.chip), format);
-    const file = namedFile(options.output);
-    return file === undefined ? outcome : (await import("../../cli/to-file.ts")).toFile(file, outcome);
+    return toFile(options.output, outcome);
   },
 };
 

@@ -1,6 +1,6 @@
 import { KvmIrqError } from "../../abi/error.ts";
+import { toFile } from "../../cli/outcome.ts";
 import { Screen } from "../../cli/screen.ts";
-import { toFile } from "../../cli/to-file.ts";
 import type { Observation } from "../../rules/observe.ts";
 import type { View } from "../../text/view.ts";
 import { PANELS, type Panel, renderStill, renderWatch } from "../../text/watch.ts";
