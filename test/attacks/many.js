@@ -34,6 +34,7 @@ process.on("unhandledRejection", (error) => {
 for await (const line of createInterface({ input: process.stdin })) {
   const { argv, env = {} } = JSON.parse(line);
   Object.assign(said, { stdout: "", stderr: "" });
+  const own = { ...process.env };
   Object.assign(process.env, env);
   process.exitCode = 0;
   const interrupt = setTimeout(() => process.emit("SIGINT", "SIGINT"), INTERRUPT_MS);
@@ -48,6 +49,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { user, system } = process.cpuUsage(before);
   const ms = (user + system) / 1000;
   for (const name of Object.keys(env)) delete process.env[name];
+  Object.assign(process.env, own);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.removeAllListeners(signal);
   for (const stream of [process.stdout, process.stderr]) stream.removeAllListeners("error");
   const kib = process.resourceUsage().maxRSS;

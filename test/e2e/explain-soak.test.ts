@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { haveBusyVmm } from "../support/attach.ts";
+import { Tracee } from "../../src/sys/tracee.ts";
+import { HealthyVmm, haveBusyVmm } from "../support/attach.ts";
 import { HEALTHY_GUESTS, soakExplain } from "../support/explain-soak.ts";
 
 /** Those that spoke most often when their findings were false. */
@@ -26,6 +27,7 @@ describe.skipIf(!haveBusyVmm)(
           expect(row).toEqual({
             guest: guest.name,
             explains: 8,
+            refused: 0,
             errors: 0,
             warnings: 0,
             blocked: 0,
@@ -35,5 +37,31 @@ describe.skipIf(!haveBusyVmm)(
       },
       60_000,
     );
+
+    it("counts what could not be attached to, and goes on with the next guest", async () => {
+      const traced = {
+        name: "traced",
+        async start() {
+          const vmm = await HealthyVmm.start("never", 1, 250);
+          const tracee = new Tracee(vmm.pid, false);
+          tracee.seize();
+          return {
+            pid: vmm.pid,
+            end() {
+              tracee.detach();
+              return vmm.end();
+            },
+          };
+        },
+      };
+      const rows = [];
+      for await (const { guest, explains, refused, said } of soakExplain(2, [traced, ...guests.slice(-1)])) {
+        rows.push({ guest, explains, refused, said });
+      }
+      expect(rows).toEqual([
+        { guest: "traced", explains: 2, refused: 2, said: [] },
+        { guest: guests.at(-1)!.name, explains: 2, refused: 0, said: [] },
+      ]);
+    }, 60_000);
   },
 );

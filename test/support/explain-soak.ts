@@ -78,6 +78,8 @@ export const HEALTHY_GUESTS: readonly Guest[] = [
 export interface SoakRow {
   guest: string;
   explains: number;
+  /** Attaches that were refused: nothing was said about the guest. */
+  refused: number;
   errors: number;
   warnings: number;
   /** Answers that its own GSI is blocked. */
@@ -97,7 +99,8 @@ export async function* soakExplain(
   program?: string,
 ): AsyncGenerator<SoakRow> {
   for (const guest of guests) {
-    const row: SoakRow = { guest: guest.name, explains: 0, errors: 0, warnings: 0, blocked: 0, said: [] };
+    const numbers = { explains: 0, refused: 0, errors: 0, warnings: 0, blocked: 0 };
+    const row: SoakRow = { guest: guest.name, ...numbers, said: [] };
     let running = await guest.start();
     for (; row.explains < times; row.explains++) {
       if (guest.fresh && row.explains > 0) {
@@ -106,7 +109,13 @@ export async function* soakExplain(
       }
       const { pid } = running;
       const outside = program !== undefined || row.explains % 10 === 0;
-      const found = await (outside ? byProgram(pid, row, program) : inProcess(pid, guest.gsi, row));
+      const found = await (outside ? byProgram(pid, row, program) : inProcess(pid, guest.gsi, row)).catch(
+        (error) => {
+          if (!isRefusal(error)) throw error;
+          row.refused++;
+          return [];
+        },
+      );
       for (const { severity, code } of found) {
         if (severity === "info") continue;
         row[severity === "error" ? "errors" : "warnings"]++;
@@ -132,8 +141,23 @@ async function byProgram(
   const child = spawn(process.execPath, [program, "explain", "--pid", `${pid}`, "--json"], { env });
   const { status, stdout, stderr } = await finished(child);
   if (stdout !== "") return JSON.parse(stdout).findings;
+  if (isRefusal(parseError(stderr))) {
+    row.refused++;
+    return [];
+  }
   note(row, `status ${status}: ${stderr.trim()}`);
   return [];
+}
+
+const isRefusal = (error: { code?: string } | undefined) => error?.code === "attach-refused";
+
+/** The error that the program writes with --json. */
+function parseError(stderr: string): { code?: string } | undefined {
+  try {
+    return JSON.parse(stderr.trim().split("\n").at(-1)!).error;
+  } catch {
+    return undefined;
+  }
 }
 
 async function inProcess(pid: number, gsi: number | undefined, row: SoakRow): Promise<readonly Finding[]> {
@@ -142,8 +166,9 @@ async function inProcess(pid: number, gsi: number | undefined, row: SoakRow): Pr
   const blocked = (snapshot: Parameters<typeof explainGsi>[0]) =>
     gsi !== undefined && explainGsi(snapshot, gsi, options).verdict === "blocked";
   const look = async () => (await readTarget(target)).snapshot;
-  const { observation } = await takeReading(look, { ...options, suspects: blocked });
-  await target.close();
+  const { observation } = await takeReading(look, { ...options, suspects: blocked }).finally(() =>
+    target.close(),
+  );
   if (blocked(observation.snapshot)) row.blocked++;
   return observation.findings;
 }

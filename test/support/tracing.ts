@@ -1,8 +1,9 @@
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmdirSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { kvmModule } from "../../src/kvm/kvm-module.ts";
+import { isAlive } from "../../src/os/alive.ts";
 import { openTracefs, TraceInstance } from "../../src/trace/tracefs.ts";
 import { noKvm } from "./kvm.ts";
 
@@ -20,18 +21,36 @@ function reason(): string | undefined {
   }
 }
 
-/** tracefs as anyone mounts it, to look at what the program under test does and to read events as text. */
+const MOUNTS = /^kvm-irq-tracefs-(\d+)-/;
+
+/**
+ * tracefs as anyone mounts it, to look at what the program under test does and to read events as text. It is gone
+ * with this process; what one that was killed left goes with the next.
+ */
 export class PlainTracefs {
-  readonly path = mkdtempSync(join(tmpdir(), "kvm-irq-tracefs-"));
+  readonly path: string;
+  readonly #onExit = () => this.close();
 
   constructor() {
+    for (const name of readdirSync(tmpdir())) {
+      const [, pid] = MOUNTS.exec(name) ?? [];
+      if (pid !== undefined && !isAlive(Number(pid))) unmount(join(tmpdir(), name));
+    }
+    this.path = mkdtempSync(join(tmpdir(), `kvm-irq-tracefs-${process.pid}-`));
+    process.once("exit", this.#onExit);
     execFileSync("mount", ["-t", "tracefs", "tracefs", this.path]);
   }
 
   close(): void {
-    execFileSync("umount", [this.path]);
-    rmdirSync(this.path);
+    process.off("exit", this.#onExit);
+    unmount(this.path);
   }
+}
+
+/** Also while somebody has a file of it open. */
+function unmount(path: string): void {
+  spawnSync("umount", ["--lazy", path]);
+  rmdirSync(path);
 }
 
 const backend = kvmModule();
