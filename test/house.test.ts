@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 
@@ -29,6 +30,7 @@ const RULES: readonly [rule: string, pattern: RegExp, places: readonly string[]]
       "src/sources/session/wire.ts",
       "src/operations/edit.ts",
       "src/sources/file/parse-snapshot.ts",
+      "src/trace/line-scanner.ts",
       "src/trace/ndjson.ts",
     ],
   ],
@@ -52,12 +54,11 @@ const RULES: readonly [rule: string, pattern: RegExp, places: readonly string[]]
 ];
 
 const root = fileURLToPath(new URL("..", import.meta.url));
-const sources = execFileSync("git", ["ls-files", "-co", "--exclude-standard", "src"], {
-  cwd: root,
-  encoding: "utf8",
-})
+const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], { cwd: root, encoding: "utf8" })
   .split("\n")
-  .filter((file) => file.endsWith(".ts"))
+  .filter((file) => existsSync(`${root}/${file}`));
+const sources = files
+  .filter((file) => /^src\/.*\.ts$/.test(file))
   .map((file) => ({ file, text: withoutComments(readFileSync(`${root}/${file}`, "utf8")) }));
 
 function withoutComments(text: string): string {
@@ -72,3 +73,31 @@ describe("a rule of the house", () => {
     expect(places.filter((file) => !found.includes(file))).toEqual([]);
   });
 });
+
+/** What is tried as a whole, or by attacking it, and what tests share. */
+const APART = ["test/e2e", "test/attacks", "test/support", "test/fixtures"];
+
+describe("the house is as its documents say", () => {
+  it("test/ mirrors src/: the tests of a folder are in its twin", () => {
+    const folders = files.filter((file) => /^test\/.*\.test\.ts$/.test(file)).map((file) => dirname(file));
+    expect(folders).toContain("test/cli");
+    const without = folders.filter(
+      (folder) => !APART.includes(folder) && !existsSync(`${root}/${folder.replace(/^test/, "src")}`),
+    );
+    expect(without).toEqual([]);
+  });
+
+  it.each(["CONTRIBUTING.md"])("%s names no file or folder that is not there", (document) => {
+    const text = readFileSync(`${root}/${document}`, "utf8");
+    const named = [...new Set([...text.matchAll(PATH)].map(([path]) => path))];
+    expect(named.length).toBeGreaterThan(10);
+    expect(named.filter((path) => !PLACES.some((place) => existsSync(`${root}/${place}${path}`)))).toEqual(
+      [],
+    );
+  });
+});
+
+/** A path that is written out: a file with its suffix, or a folder with its slash; nothing that starts at `/`. */
+const PATH = /(?<![\w./<>@-])(?:[\w.-]+\/)*(?:[\w.-]+\/(?![\w<*{])|[\w-]+(?:\.\w+)*\.(?:ts|js|cjs|md|S)\b)/g;
+/** What documents take such a path from. */
+const PLACES = ["", "src/"];

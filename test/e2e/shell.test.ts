@@ -59,6 +59,13 @@ describe("the command line", () => {
     [["pulse", "4", "--timeout", "1s"]],
     [["msi", "--vector", "0x41", "--decode", "--require", "delivered"]],
     [["watch", "--ignore", "lapic[*"]],
+    // None of these comes to see that the file, the session or the process is not there.
+    [["--snapshot", "nowhere", "pulse", "4"]],
+    [["--vm-fd", "3", "run", "nowhere"]],
+    [["run", "nowhere", "-o", "report.xml"]],
+    [["diff", "-", "-", "-s", "nobody"]],
+    [["trace", "--from", "nowhere", "--pid", "4194304"]],
+    [["destroy", "nobody", "--yes"]],
   ])("refuses %j with status 2, one line and a hint", (args) => {
     const { status, stdout, stderr } = user.run(args);
     expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
