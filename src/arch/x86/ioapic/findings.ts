@@ -3,8 +3,7 @@ import { freeThePin } from "../../../rules/explanation.ts";
 import type { FindingContext, FindingKind } from "../../../rules/finding.ts";
 import { destinationText, hasVector } from "../explain/message.ts";
 import { destinationOf } from "../lapic/destination.ts";
-import { FIRST_LEGAL_VECTOR } from "../lapic/explain.ts";
-import { intrTarget } from "../lapic/logic.ts";
+import { FIRST_LEGAL_VECTOR, intrTarget, usesLapics } from "../lapic/logic.ts";
 import { isUnmasked } from "../pic/logic.ts";
 import type { IoapicState, RedirectionEntry } from "./layout.ts";
 import { type NoEoi, noEoiComes } from "./remote-irr.ts";
@@ -50,8 +49,14 @@ function servedByPic(
 /** Whether a guest ever gave a pin its vector: those of reset are masked, and their lines are nobody's yet. */
 const isProgrammed = ({ vector }: RedirectionEntry) => vector >= FIRST_LEGAL_VECTOR;
 
-/** While a VM is paused, a handler that masks its pin may just be at work. */
-const mildIf = (mild: boolean) => (mild ? { severity: "info" as const } : {});
+/**
+ * Of a masked pin: while a VM is paused, its handler may just be at work. A guest that uses local APICs and no pin at
+ * all has its interrupts as messages (MSIs); what firmware, or the kernel before, left at the pins is nobody's.
+ */
+function mildWhenMasked({ snapshot, cpus, paused }: FindingContext): { severity?: "info" } {
+  const withoutPins = usesLapics(cpus) && !pins(snapshot.chips.ioapic).some(unmasked);
+  return paused || withoutPins ? { severity: "info" } : {};
+}
 
 /** What pins lose by sharing a vector, which depends on how they are triggered. */
 function costOfSharing(sharing: readonly Pin[]): string {
@@ -103,7 +108,7 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
         if (entry.trig_mode !== "level" || !entry.mask || !hasBit(ioapic!.irr, pin)) continue;
         if (!isProgrammed(entry) || servedByPic(context, pin)) continue;
         yield {
-          ...mildIf(context.paused),
+          ...mildWhenMasked(context),
           sentence: `IOAPIC pin ${pin} is asserted and masked: its device waits`,
           evidence: `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].mask = true, trig_mode = level`,
           remedy: "unmask the pin; a level that is still up is delivered then",
@@ -122,7 +127,7 @@ export const IOAPIC_FINDINGS: readonly FindingKind[] = [
         const evidence = `ioapic.irr bit ${pin} set, ioapic.redirtbl[${pin}].trig_mode = edge`;
         yield entry.mask
           ? {
-              ...mildIf(context.paused),
+              ...mildWhenMasked(context),
               sentence: `IOAPIC pin ${pin} is masked and has an edge in IRR: KVM does not deliver it on unmasking`,
               evidence: `${evidence}, mask = true`,
               remedy: "unmask the pin before its device is started, or make the device raise it anew",

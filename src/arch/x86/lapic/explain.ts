@@ -12,6 +12,7 @@ import { hasVector } from "../explain/message.ts";
 import {
   APIC_BASE_ENABLE_BIT,
   type Cpu,
+  FIRST_LEGAL_VECTOR,
   intrTarget,
   LVT_MASK_BIT,
   lint0,
@@ -19,9 +20,6 @@ import {
   processorPriority,
   softwareEnabled,
 } from "./logic.ts";
-
-/** Vectors below this a local APIC takes for illegal; KVM's puts them into IRR and leaves them there. */
-export const FIRST_LEGAL_VECTOR = 16;
 
 /** Stage 5 on the IOAPIC way: whether a local APIC accepts the message, and hands it to its vCPU. */
 export function lapicStage(context: CpuContext): StageDraft {

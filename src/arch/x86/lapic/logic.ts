@@ -13,6 +13,8 @@ export const LVT_MASK_BIT = 16;
 export const APIC_BASE_ENABLE_BIT = 11;
 const APIC_BASE_X2APIC_BIT = 10;
 const LVT_MODE_EXTINT = 7;
+/** Vectors below this a local APIC takes for illegal; KVM's puts them into IRR and leaves them there. */
+export const FIRST_LEGAL_VECTOR = 16;
 
 /** A vCPU as the interrupt controllers meet it: its local APIC, and its own state where that is known. */
 export interface Cpu {
@@ -49,6 +51,18 @@ export function apicId(cpu: Cpu): number {
 /** Whether software has enabled a local APIC, so that it accepts vectors. */
 export function softwareEnabled(cpu: Cpu): boolean {
   return hasBit(cpu.lapic.svr, SVR_ENABLE_BIT);
+}
+
+/**
+ * Whether a guest has set up its local APICs: one is on, and an LVT entry of its own has a vector. Linux masks the
+ * timer of an idle vCPU and leaves the vector there; a guest with a paravirtual timer has that of errors.
+ */
+export function usesLapics(cpus: readonly Cpu[]): boolean {
+  return cpus.some(
+    (cpu) =>
+      softwareEnabled(cpu) &&
+      [cpu.lapic.lvt_timer, cpu.lapic.lvt_error].some((entry) => (entry & 0xff) >= FIRST_LEGAL_VECTOR),
+  );
 }
 
 /**

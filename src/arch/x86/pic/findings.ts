@@ -2,8 +2,7 @@ import { bitsOf, hasBit, hex, listed } from "../../../abi/bits.ts";
 import type { FindingContext, FindingKind } from "../../../rules/finding.ts";
 import { hasVector } from "../explain/message.ts";
 import { destinationOf } from "../lapic/destination.ts";
-import { FIRST_LEGAL_VECTOR } from "../lapic/explain.ts";
-import { intrTarget, LVT_MASK_BIT, lint0, softwareEnabled } from "../lapic/logic.ts";
+import { FIRST_LEGAL_VECTOR, intrTarget, lint0, softwareEnabled, usesLapics } from "../lapic/logic.ts";
 import { interruptible } from "../vcpu/explain.ts";
 import type { PicState } from "./layout.ts";
 import {
@@ -52,15 +51,13 @@ function mildUnlessTaken({ guest, cpus }: FindingContext): { severity?: "info" }
 }
 
 /**
- * Whether a guest has left the PICs behind: it has an IOAPIC pin open, or a local APIC's timer on. What firmware left
+ * Whether a guest has left the PICs behind: it has an IOAPIC pin open, or uses local APICs. What firmware left
  * unmasked in the PICs is then latched for good, and nobody waits for it.
  */
 function usesApics({ snapshot, cpus, guest }: FindingContext): boolean {
   const pins = snapshot.chips.ioapic?.redirtbl ?? [];
   return (
-    guest &&
-    (pins.some(({ mask, delivery_mode }) => !mask && hasVector(delivery_mode)) ||
-      cpus.some((cpu) => softwareEnabled(cpu) && !hasBit(cpu.lapic.lvt_timer, LVT_MASK_BIT)))
+    guest && (pins.some(({ mask, delivery_mode }) => !mask && hasVector(delivery_mode)) || usesLapics(cpus))
   );
 }
 

@@ -105,7 +105,33 @@ describe("what the reader's own stop makes, or a pause,", () => {
     byTimer.chips.lapic![0]!.lvt_timer = 0x2_00ec;
     byTimer.chips.lapic![0]!.svr = 0x1ff;
     expect(severities(byTimer)).toEqual([["intr-goes-nowhere", "info"]]);
+    // Linux masks the timer of a vCPU that is idle without a tick; Windows uses a paravirtual one.
+    for (const lvt of [{ lvt_timer: 0x1_00ec }, { lvt_error: 0xe3 }]) {
+      const idle = waiting({}, 0x1_0000);
+      Object.assign(idle.chips.lapic![0]!, { svr: 0x1ff, ...lvt });
+      expect(severities(idle)).toEqual([["intr-goes-nowhere", "info"]]);
+    }
   });
+
+  it.each(["edge", "level"] as const)(
+    "is no warning of a masked %s pin of a guest that has MSIs alone",
+    (trig_mode) => {
+      const at = (svr: number, open: boolean) => ({
+        ...snapshotWith(({ ioapic, pic1, lapic }) => {
+          pic1.imr = 0xff;
+          Object.assign(ioapic.redirtbl[10]!, { vector: 0x3a, trig_mode });
+          Object.assign(ioapic.redirtbl[11]!, { vector: 0x3b, mask: !open });
+          ioapic.irr = 1 << 10;
+          for (const one of lapic) Object.assign(one, { svr, lvt_timer: 0x1_00ec });
+        }),
+        vcpus: [runningVcpu(0, {})],
+      });
+      const severity = (snapshot: Snapshot) => severities(snapshot).map(([, severity]) => severity);
+      expect(severity(at(0x1ff, false))).toEqual(["info"]);
+      expect(severity(at(0xff, false))).toEqual(["warning"]);
+      expect(severity(at(0x1ff, true))).toEqual(["warning"]);
+    },
+  );
 
   it("is no warning of a spurious IRQ 15 while interrupts are off", () => {
     const withdrawn = (change: Partial<VcpuState>) => ({
