@@ -85,7 +85,7 @@ const bundles = await Promise.all([
   build({
     ...common,
     format: "esm",
-    entryPoints: ["src/index.ts"],
+    entryPoints: ["src/arch/x86/library.ts"],
     outfile: "dist/index.js",
     treeShaking: true,
   }),
@@ -151,7 +151,7 @@ function writeCodeCache(bundle, { calls = [[]], input = "" }) {
 
 async function writeTypes() {
   const bundle = await rollup({
-    input: `${root}/src/index.ts`,
+    input: `${root}/src/arch/x86/library.ts`,
     plugins: [dts({ tsconfig: `${root}/tsconfig.json` })],
     external: [/^node:/, "valibot", "ffi-rs"],
   });

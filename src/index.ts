@@ -6,37 +6,11 @@
 
 export { type ErrorCode, EXIT_STATUS, KvmIrqError } from "./abi/error.ts";
 export { CAP, type CapName, IOCTL, type IoctlName, SIZEOF } from "./abi/ioctl.ts";
-export type { Chips } from "./arch/arch.ts";
-export { HOST_ARCH } from "./arch/arches.ts";
-export { type ExplainOptions, explainAll, explainGsi } from "./arch/x86/explain/explain.ts";
-export { findings } from "./arch/x86/explain/findings.ts";
-export {
-  decodeIoapic,
-  decodeRedirectionEntry,
-  encodeIoapic,
-  encodeRedirectionEntry,
-  type IoapicState,
-  type RedirectionEntry,
-} from "./arch/x86/ioapic/layout.ts";
-export { decodeLapic, encodeLapic, type LapicState } from "./arch/x86/lapic/layout.ts";
-export { ModelMachine } from "./arch/x86/model/machine.ts";
-export { checkMsi, decodeMsi, encodeMsi, type Msi, type MsiMessage } from "./arch/x86/msi.ts";
-export { decodePic, encodePic, type PicState } from "./arch/x86/pic/layout.ts";
-export { applyPreset, type PresetName } from "./arch/x86/presets.ts";
-export {
-  DEFAULT_ROUTES,
-  type MsiRoute,
-  type PinRoute,
-  type Route,
-  type Routing,
-} from "./arch/x86/routing.ts";
-export { decodeVcpu, type VcpuState } from "./arch/x86/vcpu/layout.ts";
 export { Kvm } from "./kvm/kvm.ts";
 export { KvmError } from "./kvm/kvm-error.ts";
 export { KvmMachine } from "./kvm/kvm-machine.ts";
 export { Vcpu } from "./kvm/vcpu.ts";
 export { Vm } from "./kvm/vm.ts";
-export { readTarget } from "./operations/take-snapshot.ts";
 export type { Difference } from "./rules/diff.ts";
 export { type DiffOptions, diffSnapshots } from "./rules/diff-snapshots.ts";
 export type { Explanation, Stage, Way } from "./rules/explanation.ts";
@@ -52,6 +26,7 @@ export { chainsOf } from "./trace/x86/chains.ts";
 export { type ChainStatistics, statisticsOf } from "./trace/x86/statistics.ts";
 export type { ChipId, ChipImage, InjectionStatus, LineStep } from "./vm/chip.ts";
 export type { Backend, Machine } from "./vm/machine.ts";
-export { checkSnapshot, type SchemaIssue } from "./vm/schema.ts";
-export { makeSnapshot, type Snapshot } from "./vm/snapshot.ts";
+export type { MsiMessage, MsiRoute, PinRoute, Route, Routing } from "./vm/routing.ts";
+export type { SchemaIssue } from "./vm/schema.ts";
+export { makeSnapshot } from "./vm/snapshot.ts";
 export type { Target, TargetInfo } from "./vm/source.ts";

@@ -1,46 +1,171 @@
-import { type ChipId, type ChipImage, type ChipKind, parseChipId } from "../vm/chip.ts";
-import type { IoapicState } from "./x86/ioapic/layout.ts";
-import type { LapicState } from "./x86/lapic/layout.ts";
-import type { PicState } from "./x86/pic/layout.ts";
-import type { VcpuState } from "./x86/vcpu/layout.ts";
+import type { VmAddress } from "../abi/advice.ts";
+import type { IoctlName } from "../abi/ioctl.ts";
+import type { Layout } from "../registers/struct.ts";
+import type { Explanation } from "../rules/explanation.ts";
+import type { Finding } from "../rules/finding.ts";
+import type { View } from "../text/view.ts";
+import type { ChipId, ChipImage, Chips, VcpuState } from "../vm/chip.ts";
+import type { Machine } from "../vm/machine.ts";
+import type { MsiMessage, NamedRouting, PinRoute, RoutingRules } from "../vm/routing.ts";
+import type { Snapshot } from "../vm/snapshot.ts";
 
-/** The decoded chips of a VM, or those of them that were asked for. */
-export interface Chips {
-  pic1?: PicState;
-  pic2?: PicState;
-  ioapic?: IoapicState;
-  lapic?: LapicState[];
+/**
+ * The contract of an architecture: what everybody else asks instead of knowing its chips, lines and ranges.
+ * What is data or small is there at once; what only some commands need is loaded by the functions that give a
+ * promise. What they load gets its architecture handed in, or is it: it never imports the registry.
+ */
+
+/** How KVM gives and takes the bytes of a controller. Registers that are read one by one would be a further way. */
+export type Access =
+  /** KVM_GET_IRQCHIP and KVM_SET_IRQCHIP, under this number of `struct kvm_irqchip`. */
+  | { irqchip: number }
+  /** ioctls of a vCPU; the structures of several lie one behind the other. Without `set` they are there to read. */
+  | { vcpu: readonly VcpuPart[] };
+
+/** A structure of a vCPU's and the ioctls that give and take it. */
+export interface VcpuPart {
+  get: IoctlName;
+  set?: IoctlName;
+  size: number;
 }
 
-export type VcpuList = VcpuState[];
+/** Something that is read and written as one piece: a chip, or the state of a vCPU. */
+export interface Controller {
+  /** Its name: that of its id, and the word of `--chip`. */
+  readonly kind: string;
+  /** What a sentence calls one. */
+  readonly title: string;
+  /** Where decoded state has it: under its kind, else under this name. */
+  readonly key?: string;
+  /** A word of `--chip` that stands for several. */
+  readonly group?: string;
+  readonly access: Access;
+  readonly layout: Layout;
+  /** Restored after all others, which have to be in place by then. */
+  readonly last?: true;
+}
 
-/** What commands and renderers ask instead of knowing an architecture's chips, lines and ranges. */
-export interface Arch {
-  name: string;
+/** An architecture. */
+export interface Arch<
+  C extends Chips = Chips,
+  V extends VcpuState = VcpuState,
+  M = object,
+  P extends string = string,
+> extends ArchCodec<C, V> {
+  readonly name: string;
+  /** Its chips, in the order in which they are shown. */
+  readonly chipKinds: readonly Controller[];
+  /** What of a vCPU, besides its chips, decides whether it takes an interrupt. */
+  readonly vcpu?: Controller;
+  /** The most vCPUs that the chips can address. */
+  readonly maxVcpus: number;
+  readonly lines: Lines;
+  readonly routing: RoutingRules;
+  readonly msi: MsiFormat<M>;
+  /** States to start a VM from. */
+  readonly presets: {
+    readonly words: Readonly<Record<P, string>>;
+    /** Puts a fresh VM into one. */
+    apply(machine: Pick<Machine, "vcpus" | "readChip" | "writeChip">, preset: P): void;
+  };
+  /** What its manual says about a state. */
+  diagnosis(): Promise<Diagnosis<C>>;
+  /** How its chips are shown. */
+  panels(): Promise<Panels>;
+  /** Its chips in software; absent where there are none. */
+  model?(): Promise<Model>;
+}
+
+/** Bytes to decoded state and back, as the declarations of {@link Controller}s have it. */
+export interface ArchCodec<C extends Chips = Chips, V extends VcpuState = VcpuState> {
   /** The words that `--chip` takes. */
-  chipWords: readonly string[];
+  readonly chipWords: readonly string[];
   /** The chips of a VM with so many vCPUs, in the order in which they are shown. */
   chips(vcpus: number): ChipId[];
   /** Whether a word of `--chip`, or a chip's own id, stands for a chip; `undefined` for a word that names none. */
   chipFilter(word: string): ((id: ChipId) => boolean) | undefined;
-  /** GSIs that the default routing takes somewhere: 0 to `count - 1`. */
-  gsis: { count: number; description: string };
-  /** Entries of the IOAPIC's redirection table. */
-  ioapicPins: number;
-  /** The most vCPUs that the chips can address. */
-  maxVcpus: number;
+  /** What stands behind an id; `undefined` for an id of nothing that there is. */
+  controller(id: ChipId): Controller | undefined;
   /** Decodes chip images and vCPU images. */
-  decode(images: readonly ChipImage[]): { chips: Chips; vcpus?: VcpuList };
-  /** Bytes of a chip image or a vCPU image. */
-  imageSizes: Readonly<Record<ChipKind, number>>;
+  decode(images: readonly ChipImage[]): { chips: C; vcpus?: V[] };
   /** Encodes chips, in the order in which they are to be written back. */
-  encode(chips: Chips): ChipImage[];
+  encode(chips: C): ChipImage[];
+  /** Encodes the state of a vCPU. */
+  encodeVcpu(state: V): ChipImage;
 }
 
-/** Decoded state with all the fields that such chips and vCPUs have, and nothing but zeros in them. */
-export function blankState(
-  { decode, imageSizes }: Arch,
-  ids: readonly ChipId[],
-): { chips: Chips; vcpus?: VcpuList } {
-  return decode(ids.map((id) => ({ id, bytes: new Uint8Array(imageSizes[parseChipId(id).kind]) })));
+/** The lines that a device can raise. */
+export interface Lines {
+  /** GSIs that the default routing takes somewhere: 0 to `count - 1`. */
+  readonly count: number;
+  readonly description: string;
+  /**
+   * The GSIs that a word names: one, or a range.
+   *
+   * @throws KvmIrqError `bad-gsi`.
+   */
+  parse(word: string): number[];
+}
+
+/** What the bits of a message mean. */
+export interface MsiFormat<M> {
+  /** @throws KvmIrqError `bad-msi` for a message that goes to no interrupt controller. */
+  check(message: MsiMessage): void;
+  decode(message: MsiMessage): M;
+  encode(fields: M): MsiMessage;
+  /** A message on one line. */
+  describe(message: MsiMessage): string;
+}
+
+/** What explaining and finding may know beside the state. */
+export interface ExplainOptions {
+  /** Where GSIs go. When not given: as {@link possibleRoutings} has it. */
+  routing?: NamedRouting | undefined;
+  /** Whether a guest may run. When not given: no for a session's or scratch VM, else yes. */
+  guest?: boolean | undefined;
+  /** The VM, as the commands of remedies are to name it. When not given, they are lines of a script. */
+  address?: VmAddress | undefined;
+}
+
+/** What the manual says about a state. */
+export interface Diagnosis<C extends Chips = Chips> {
+  explain(snapshot: Snapshot<C>, gsi: number, options?: ExplainOptions): Explanation;
+  explainAll(snapshot: Snapshot<C>, options?: ExplainOptions): Explanation[];
+  findings(snapshot: Snapshot<C>, previous?: Snapshot<C>, options?: ExplainOptions): Finding[];
+  /** The GSIs whose line rose between two readings, as far as the chips tell. */
+  risen(before: C, after: C, routes: readonly PinRoute[]): number[];
+  /** Whether a guest may run on a snapshot's vCPUs. */
+  mayRun(snapshot: Snapshot<C>, options: ExplainOptions): boolean;
+  /** Whether a VM's vCPUs have a guest, and none of them is being run. */
+  isPaused(snapshot: Snapshot<C>, options: ExplainOptions): boolean;
+}
+
+/** What a panel of the live view needs to know of the last reading beside the state itself. */
+export interface Marks {
+  view: View;
+  /** Highlights text when a field changed; without colours a star does. Paths as in a difference. */
+  mark(text: string, ...paths: string[]): string;
+  /** Whether a field, or anything below it, changed. */
+  changed(path: string): boolean;
+  /** The GSIs that go to a pin, as text. */
+  gsis(chip: string, pin: number): string;
+  /** The rises that were seen of the GSIs that go to a pin, highlighted when there is a new one. */
+  edges(chip: string, pin: number): string;
+}
+
+/** How chips are shown. */
+export interface Panels {
+  /** A dump's sections: a chip or a vCPU each. @param gsis the GSIs that go to a pin, as text. */
+  sections(snapshot: Snapshot, gsis: Marks["gsis"], view: View): string[];
+  /** What the live view can show, in the order of its keys. */
+  readonly tabs: readonly string[];
+  /** The chips of a tab in so many lines; none where the snapshot lacks them. */
+  live(tab: string, chips: Chips, room: number, marks: Marks): string[] | undefined;
+}
+
+/** The chips in software. */
+export interface Model {
+  make(vcpus: number): Machine;
+  /** What of saved state the model takes for something else. */
+  misreads(images: readonly ChipImage[]): string | undefined;
 }

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import type { VmAddress } from "../abi/advice.ts";
-import type { Routing } from "../arch/x86/routing.ts";
 import type { View } from "../text/view.ts";
 import type { RawLayout } from "../vm/raw.ts";
+import type { Routing } from "../vm/routing.ts";
 import type { Target, TargetInfo } from "../vm/source.ts";
 import type { CommandSyntax, Completed } from "./completion/syntax.ts";
 

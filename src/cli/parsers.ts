@@ -1,8 +1,6 @@
 import { InvalidArgumentError, Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
-import { ROUTING_PROFILES } from "../arch/x86/possible-routing.ts";
-import { MAX_ROUTES } from "../arch/x86/routing.ts";
 import { badChip } from "../operations/take-snapshot.ts";
 import { parsePath } from "../registers/path.ts";
 
@@ -56,20 +54,7 @@ export function integer(min: number, max: number): (text: string) => number {
  * whether the target's routing takes the others somewhere, it says itself.
  */
 export function gsis(text: string, previous: number[] | undefined): number[] {
-  const match = /^(\d{1,10})(?:-(\d{1,10}))?$/.exec(text);
-  const { count, description } = HOST_ARCH.gsis;
-  const hint = `GSIs are 0 to ${count - 1}: ${description}; ranges are written 10-12`;
-  if (match === null) throw new KvmIrqError("bad-gsi", `${JSON.stringify(text)} is not a GSI`, { hint });
-  const from = Number(match[1]);
-  const to = Number(match[2] ?? from);
-  if (from > to) {
-    throw new KvmIrqError("bad-gsi", `the range ${text} runs backwards`, { hint: `write ${to}-${from}` });
-  }
-  if (to >= MAX_ROUTES) {
-    throw new KvmIrqError("bad-gsi", `GSI ${to} goes nowhere`, { hint });
-  }
-  const range = Array.from({ length: to - from + 1 }, (_, n) => from + n);
-  return [...new Set([...(previous ?? []), ...range])];
+  return [...new Set([...(previous ?? []), ...HOST_ARCH.lines.parse(text)])];
 }
 
 /** One GSI. */
@@ -108,10 +93,10 @@ export function namedFile(output: string | undefined): string | undefined {
   return output === "-" ? undefined : output;
 }
 
-/** `--routing`: a table by name. Without it, possibleRoutings of src/arch/x86/possible-routing.ts decides. */
+/** `--routing`: a table by name. Without it, possibleRoutings of src/vm/routing.ts decides. */
 export function routingOption(): Option {
   return new Option(
     "--routing <name>",
     "which GSI goes where (default: a session's own; else not known)",
-  ).choices(Object.keys(ROUTING_PROFILES));
+  ).choices(Object.keys(HOST_ARCH.routing.tables));
 }

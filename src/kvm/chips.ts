@@ -1,12 +1,6 @@
+import { HOST_ARCH } from "../arch/arches.ts";
 import { checkStateSize, vcpuIsReadOnly } from "../vm/checks.ts";
-import {
-  type ChipId,
-  type ChipImage,
-  IRQCHIP_HEADER,
-  IRQCHIP_NUMBER,
-  parseChipId,
-  STATE_SIZE,
-} from "../vm/chip.ts";
+import { type ChipId, type ChipImage, IRQCHIP_HEADER, parseChipId } from "../vm/chip.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
 
@@ -17,17 +11,9 @@ import type { Vm } from "./vm.ts";
  * @throws KvmError when the kernel refuses.
  */
 export function readChip(vm: Vm, vcpuOf: (index: number) => Vcpu, id: ChipId): Uint8Array {
-  const { kind, vcpu } = parseChipId(id);
-  switch (kind) {
-    case "lapic":
-      return vcpuOf(vcpu).getLapic();
-    case "vcpu":
-      return vcpuOf(vcpu).getImage();
-    default: {
-      const irqchip = vm.getIrqchip(IRQCHIP_NUMBER[kind]!);
-      return irqchip.slice(IRQCHIP_HEADER, IRQCHIP_HEADER + STATE_SIZE[kind]);
-    }
-  }
+  const { access, layout } = controllerOf(id);
+  if ("vcpu" in access) return vcpuOf(parseChipId(id).vcpu).read(access.vcpu);
+  return vm.getIrqchip(access.irqchip).slice(IRQCHIP_HEADER, IRQCHIP_HEADER + layout.size);
 }
 
 /**
@@ -37,15 +23,16 @@ export function readChip(vm: Vm, vcpuOf: (index: number) => Vcpu, id: ChipId): U
  *   the kernel refuses.
  */
 export function writeChip(vm: Vm, vcpuOf: (index: number) => Vcpu, { id, bytes }: ChipImage): void {
-  const { kind, vcpu } = parseChipId(id);
-  switch (kind) {
-    case "lapic":
-      vcpuOf(vcpu).setLapic(bytes);
-      break;
-    case "vcpu":
-      throw vcpuIsReadOnly();
-    default:
-      checkStateSize(kind, bytes);
-      vm.setIrqchip(IRQCHIP_NUMBER[kind]!, bytes);
-  }
+  const { access, kind, layout } = controllerOf(id);
+  const [part] = "vcpu" in access ? access.vcpu : [];
+  if (part !== undefined && part.set === undefined) throw vcpuIsReadOnly();
+  checkStateSize(kind, layout.size, bytes);
+  if ("irqchip" in access) vm.setIrqchip(access.irqchip, bytes);
+  else vcpuOf(parseChipId(id).vcpu).write(part!.set!, bytes);
+}
+
+function controllerOf(id: ChipId) {
+  const controller = HOST_ARCH.controller(id);
+  if (controller === undefined) throw new RangeError(`there is no chip ${id}`);
+  return controller;
 }

@@ -1,13 +1,12 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
-import type { MsiMessage } from "../arch/x86/msi.ts";
-import { type Routing, routesOf } from "../arch/x86/routing.ts";
 import { checkVcpus, vcpuAt } from "../vm/checks.ts";
 import type { ChipId, ChipImage, InjectionStatus } from "../vm/chip.ts";
 import type { GuestProgram, GuestState } from "../vm/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../vm/irqfd.ts";
 import type { Irqchip, Machine } from "../vm/machine.ts";
 import { checkRouted, routingOn } from "../vm/routed.ts";
+import { type MsiMessage, type Routing, routesOf } from "../vm/routing.ts";
 import { readChip, writeChip } from "./chips.ts";
 import { Guest } from "./guest/guest.ts";
 import { Irqfds } from "./irqfds.ts";
@@ -49,7 +48,7 @@ export class KvmMachine implements Machine {
       checkVcpus(vcpus, most, "this kernel");
       this.#vm = this.#kvm.createVm();
       this.#irqfds = new Irqfds(this.#vm);
-      if (irqchip === "split") this.#vm.enableSplitIrqchip(HOST_ARCH.gsis.count);
+      if (irqchip === "split") this.#vm.enableSplitIrqchip(HOST_ARCH.lines.count);
       else this.#vm.createIrqchip();
       for (let id = 0; id < vcpus; id++) this.#vcpus.push(this.#vm.createVcpu(id));
     } catch (error) {
@@ -72,7 +71,7 @@ export class KvmMachine implements Machine {
 
   setRouting(routing: Routing): void {
     const wanted = routingOn(this.irqchip, routing);
-    this.#vm.setRouting(routesOf(wanted));
+    this.#vm.setRouting(routesOf(HOST_ARCH.routing, wanted));
     this.#routing = wanted;
   }
 

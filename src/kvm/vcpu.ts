@@ -1,5 +1,5 @@
 import { type IoctlName, SIZEOF } from "../abi/ioctl.ts";
-import { VCPU_IMAGE } from "../arch/x86/vcpu/layout.ts";
+import type { VcpuPart } from "../arch/arch.ts";
 import { NativeBuffer } from "../os/libc.ts";
 import { checkStateSize } from "../vm/checks.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
@@ -33,9 +33,8 @@ export class Vcpu extends KvmFd {
    * @throws KvmError EINVAL when the VM has no in-kernel irqchip or the id does not fit the APIC's mode.
    */
   setLapic(state: Uint8Array): void {
-    checkStateSize("lapic", state);
-    this.#buffer.bytes.set(state);
-    this.ioctl("KVM_SET_LAPIC", this.#buffer);
+    checkStateSize("lapic", SIZEOF.kvm_lapic_state, state);
+    this.write("KVM_SET_LAPIC", state);
   }
 
   /** KVM_GET_REGS: `struct kvm_regs`, 144 bytes. */
@@ -50,14 +49,12 @@ export class Vcpu extends KvmFd {
 
   /** KVM_SET_REGS. @param state a `struct kvm_regs`, 144 bytes. */
   setRegs(state: Uint8Array): void {
-    this.#buffer.bytes.set(state);
-    this.ioctl("KVM_SET_REGS", this.#buffer);
+    this.write("KVM_SET_REGS", state);
   }
 
   /** KVM_SET_SREGS. @param state a `struct kvm_sregs`, 312 bytes. @throws KvmError EINVAL. */
   setSregs(state: Uint8Array): void {
-    this.#buffer.bytes.set(state);
-    this.ioctl("KVM_SET_SREGS", this.#buffer);
+    this.write("KVM_SET_SREGS", state);
   }
 
   /** KVM_GET_VCPU_EVENTS: `struct kvm_vcpu_events`, 64 bytes: pending and injected events, shadow. */
@@ -70,14 +67,20 @@ export class Vcpu extends KvmFd {
     return this.#read("KVM_GET_MP_STATE", SIZEOF.kvm_mp_state);
   }
 
-  /** The four structures of a vCPU image, one behind the other (see `VCPU_IMAGE`). */
+  /** What decides whether the vCPU takes an interrupt: `kvm_regs`, `kvm_sregs`, `kvm_vcpu_events`, `kvm_mp_state`. */
   getImage(): Uint8Array {
-    const image = new Uint8Array(VCPU_IMAGE.size);
-    image.set(this.getRegs(), VCPU_IMAGE.regs);
-    image.set(this.getSregs(), VCPU_IMAGE.sregs);
-    image.set(this.getVcpuEvents(), VCPU_IMAGE.events);
-    image.set(this.getMpState(), VCPU_IMAGE.mp_state);
-    return image;
+    return joined([this.getRegs(), this.getSregs(), this.getVcpuEvents(), this.getMpState()]);
+  }
+
+  /** Structures that ioctls fill, one behind the other. */
+  read(parts: readonly VcpuPart[]): Uint8Array {
+    return joined(parts.map(({ get, size }) => this.#read(get, size)));
+  }
+
+  /** Runs an ioctl that takes a structure. */
+  write(name: IoctlName, state: Uint8Array): void {
+    this.#buffer.bytes.set(state);
+    this.ioctl(name, this.#buffer);
   }
 
   #read(name: IoctlName, size: number): Uint8Array {
@@ -85,4 +88,8 @@ export class Vcpu extends KvmFd {
     this.ioctl(name, this.#buffer);
     return Uint8Array.from(this.#buffer.bytes.subarray(0, size));
   }
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  return Uint8Array.from(Buffer.concat(parts));
 }

@@ -1,9 +1,9 @@
 import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
-import { checkMsi, type MsiMessage } from "../arch/x86/msi.ts";
-import { checkRoutes, encodeRouting, type Route } from "../arch/x86/routing.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import { NativeBuffer } from "../os/libc.ts";
 import { checkGsi } from "../vm/checks.ts";
 import { type InjectionStatus, IRQCHIP_HEADER } from "../vm/chip.ts";
+import { checkRoutes, encodeRouting, type MsiMessage, type Route } from "../vm/routing.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
 import type { Kvm } from "./kvm.ts";
 import { KvmError } from "./kvm-error.ts";
@@ -162,8 +162,8 @@ export class Vm extends KvmFd {
    * @throws KvmIrqError `bad-route` for a table that the kernel would refuse.
    */
   setRouting(routes: readonly Route[]): void {
-    checkRoutes(routes);
-    const bytes = encodeRouting(routes);
+    checkRoutes(HOST_ARCH.routing, routes);
+    const bytes = encodeRouting(HOST_ARCH.routing, routes);
     const table = new NativeBuffer(bytes.length);
     table.bytes.set(bytes);
     this.ioctl("KVM_SET_GSI_ROUTING", table);
@@ -198,7 +198,7 @@ export class Vm extends KvmFd {
    *   same. KvmError EINVAL when the VM has no in-kernel local APICs.
    */
   signalMsi(message: MsiMessage): InjectionStatus {
-    checkMsi(message);
+    HOST_ARCH.msi.check(message);
     this.#msi.bytes.fill(0);
     this.#msi.view.setUint32(0, message.address, true);
     this.#msi.view.setUint32(8, message.data, true);

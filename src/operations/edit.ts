@@ -1,9 +1,9 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { toU64, type U64 } from "../abi/u64.ts";
-import type { Chips } from "../arch/arch.ts";
 import { archNamed } from "../arch/arches.ts";
 import { checkFieldNames } from "../arch/x86/fields.ts";
 import { certainPart, chipOfPath, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
+import type { Chips } from "../vm/chip.ts";
 import { checkChips } from "../vm/schema.ts";
 import type { Target, TargetInfo } from "../vm/source.ts";
 import { blankReading, readTarget } from "./take-snapshot.ts";

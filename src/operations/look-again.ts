@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { isPaused, mayRun } from "../arch/x86/explain/explain.ts";
+import type { Snapshot as PcSnapshot } from "../arch/x86/state.ts";
 import { isGrave, type Observation, observe, type WatchOptions } from "../rules/observe.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
 
@@ -44,7 +45,8 @@ export async function takeReading(
   let observation = observe(previous, snapshot, options);
   let looks = 1;
   const isSuspicious = () => observation.appeared.some(isGrave) || suspects?.(snapshot) === true;
-  const moves = () => !still && mayRun(snapshot, options) && !isPaused(snapshot, options);
+  const moves = () =>
+    !still && mayRun(snapshot as PcSnapshot, options) && !isPaused(snapshot as PcSnapshot, options);
   for (const pause of PAUSES_MS) {
     if (!isSuspicious() || !moves() || signal?.aborted) break;
     await sleep(pause, undefined, { signal }).catch(() => {});

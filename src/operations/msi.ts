@@ -1,4 +1,4 @@
-import type { MsiMessage } from "../arch/x86/msi.ts";
+import type { MsiMessage } from "../vm/routing.ts";
 import type { Target } from "../vm/source.ts";
 import { countStatus, type StatusCounts } from "./inject.ts";
 import { pause, untilOver } from "./wait.ts";

@@ -1,6 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
-import type { Chips } from "../arch/arch.ts";
 import { archNamed } from "../arch/arches.ts";
+import type { Chips } from "../vm/chip.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../vm/chip.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
 import type { Target } from "../vm/source.ts";

@@ -1,6 +1,8 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { type Arch, blankState, type Chips, type VcpuList } from "../arch/arch.ts";
+import type { Arch } from "../arch/arch.ts";
 import { archNamed } from "../arch/arches.ts";
+import { blankState } from "../arch/codec.ts";
+import type { Chips, VcpuState } from "../vm/chip.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../vm/chip.ts";
 import { makeSnapshot, notSeen, type Snapshot } from "../vm/snapshot.ts";
 import type { Target, TargetInfo } from "../vm/source.ts";
@@ -35,7 +37,7 @@ export async function readTarget(target: Target, words: readonly string[] = []):
     if (run !== undefined) vcpu.run = run;
   }
   // No local APICs, which is not the same as none that were read.
-  if (info.vcpus === 0 && (words.length === 0 || words.includes("all"))) snapshot.chips.lapic = [];
+  if (info.vcpus === 0 && (words.length === 0 || words.includes("all"))) snapshot.chips["lapic"] = [];
   return { info, arch, images, snapshot };
 }
 
@@ -54,7 +56,10 @@ async function readSelected(
 }
 
 /** What a reading of a target's chips would have, had it nothing but zeros in it. No chip is read. */
-export function blankReading(info: TargetInfo, words: readonly string[]): { chips: Chips; vcpus?: VcpuList } {
+export function blankReading(
+  info: TargetInfo,
+  words: readonly string[],
+): { chips: Chips; vcpus?: VcpuState[] } {
   return blankState(archNamed(info.host.arch), selectChips(words, info));
 }
 

@@ -12,7 +12,7 @@ export type Shape =
   /** A set of bits by number, lowest first. */
   | { kind: "vectors" }
   | { kind: "record"; fields: Fields }
-  | { kind: "list"; of: Field }
+  | { kind: "list"; of: Field; length: number }
   /** 32-bit words without a name, by offset (`"0x3f0"`), those that are not zero. */
   | { kind: "sparse"; offsets: readonly string[] };
 
@@ -188,7 +188,7 @@ function isBlank(value: unknown): boolean {
 /** Equal structures side by side. */
 export function list<T>(at: number, length: number, stride: number, of: Field<T>): Field<T[]> {
   return {
-    shape: { kind: "list", of },
+    shape: { kind: "list", of, length },
     read: (view, base) => Array.from({ length }, (_, index) => of.read(view, base + at + index * stride)),
     write: (view, base, values) => {
       for (const [index, value] of values.entries()) of.write(view, base + at + index * stride, value);

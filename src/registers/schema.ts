@@ -17,18 +17,39 @@ export const u64Schema = v.union([
   ),
 ]);
 
-/** What the decoded form of each field has to be, by name; for a schema of their structure. */
-export function fieldSchemas(fields: Fields): Record<string, v.GenericSchema> {
+/**
+ * What the decoded form of each field has to be, by name; for a schema of their structure.
+ *
+ * @param alike structures that differ in the length of their lists, each of which is allowed.
+ */
+export function fieldSchemas(
+  fields: Fields,
+  alike: readonly Fields[] = [fields],
+): Record<string, v.GenericSchema> {
   return Object.fromEntries(
     Object.entries(fields).map(([name, field]) => {
-      const schema = schemaOf(field);
+      const lengths = alike.flatMap((other) => lengthOf(other[name]) ?? []);
+      const schema = lengths.length === 0 ? schemaOf(field) : listOf(schemaOf(field), lengths);
       return [name, field.optional ? v.exactOptional(schema) : schema];
     }),
   );
 }
 
-/** What a field's decoded form has to be. How long a list is, its owner says. */
-export function schemaOf({ shape }: Field): v.GenericSchema {
+/** How many elements a list has; nothing for what is none. */
+export function lengthOf(field: Field | undefined): number | undefined {
+  return field?.shape.kind === "list" ? field.shape.length : undefined;
+}
+
+function listOf(schema: v.GenericSchema, lengths: readonly number[]): v.GenericSchema {
+  return v.pipe(
+    schema as v.GenericSchema<unknown[]>,
+    v.minLength(Math.min(...lengths)),
+    v.maxLength(Math.max(...lengths)),
+  );
+}
+
+/** What a field's decoded form has to be, but for the length of a list. */
+function schemaOf({ shape }: Field): v.GenericSchema {
   switch (shape.kind) {
     case "unsigned":
       return unsigned(shape.bits);

@@ -1,8 +1,12 @@
 import { viewOf } from "../abi/u64.ts";
 import { type Fields, type RecordOf, record } from "./field.ts";
 
-/** A structure of the kernel's: the one description that its codec, schema, paths and differences follow from. */
-export interface Struct<F extends Fields> {
+/**
+ * What is read and written as one piece: the one description that its codec, schema, paths and differences follow
+ * from. A {@link struct} is one: a structure that an ioctl fills. Registers that are read one by one, as the
+ * vGIC's are, would be another, their image being what was read of them in turn.
+ */
+export interface Layout<F extends Fields = Fields> {
   /** As `<linux/kvm.h>` or `<asm/kvm.h>` calls it. */
   readonly name: string;
   /** Bytes. */
@@ -22,7 +26,7 @@ export interface Struct<F extends Fields> {
 }
 
 /** Describes a structure; each field says where in it it is. */
-export function struct<F extends Fields>(name: string, size: number, fields: F): Struct<F> {
+export function struct<F extends Fields>(name: string, size: number, fields: F): Layout<F> {
   const { read, write } = record(0, fields);
   const put = (bytes: Uint8Array, state: RecordOf<F>) => write(viewOf(bytes), 0, state);
   return {

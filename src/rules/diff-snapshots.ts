@@ -1,8 +1,9 @@
 import { bitsOf } from "../abi/bits.ts";
-import type { Chips, VcpuList } from "../arch/arch.ts";
 import { isBitwise } from "../arch/x86/fields.ts";
-import { type Route, type Routing, routesOf } from "../arch/x86/routing.ts";
+import { routesOf } from "../arch/x86/routing.ts";
 import { covers, parsePath } from "../registers/path.ts";
+import type { Chips, VcpuState } from "../vm/chip.ts";
+import type { Route, Routing } from "../vm/routing.ts";
 import { type Difference, diffState } from "./diff.ts";
 
 export interface DiffOptions {
@@ -12,7 +13,7 @@ export interface DiffOptions {
 
 interface State {
   chips: Chips;
-  vcpus?: VcpuList;
+  vcpus?: VcpuState[];
   routing?: Routing;
 }
 
@@ -90,10 +91,10 @@ export function unmatchedChips(
 }
 
 function chipNames({ chips, vcpus }: State, withVcpus: boolean): string[] {
-  const { lapic = [], ...single } = chips;
   return [
-    ...Object.keys(single),
-    ...lapic.map(({ vcpu }) => `lapic[${vcpu}]`),
+    ...Object.entries(chips).flatMap(([kind, state]) =>
+      Array.isArray(state) ? (state as VcpuState[]).map(({ vcpu }) => `${kind}[${vcpu}]`) : [kind],
+    ),
     ...(withVcpus ? (vcpus ?? []).map(({ vcpu }) => `vcpus[${vcpu}]`) : []),
   ];
 }

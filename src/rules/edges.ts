@@ -1,11 +1,11 @@
 import { hasBit } from "../abi/bits.ts";
-import type { Chips } from "../arch/arch.ts";
 import { hasVector } from "../arch/x86/explain/message.ts";
 import type { RedirectionEntry } from "../arch/x86/ioapic/layout.ts";
 import type { LapicState } from "../arch/x86/lapic/layout.ts";
 import type { PicState } from "../arch/x86/pic/layout.ts";
 import { CASCADE_PIN } from "../arch/x86/pic/logic.ts";
-import type { PinRoute } from "../arch/x86/routing.ts";
+import type { Chips } from "../arch/x86/state.ts";
+import type { PinRoute } from "../vm/routing.ts";
 
 /**
  * The GSIs whose line rose between two readings, as far as the chips tell. A rise that leaves no trace is
@@ -20,7 +20,9 @@ import type { PinRoute } from "../arch/x86/routing.ts";
  */
 export function risenGsis(before: Chips, after: Chips, routes: readonly PinRoute[]): number[] {
   const risen = routes.filter(({ chip, pin }) =>
-    chip === "ioapic" ? ioapicPinRose(before, after, pin) : picInputRose(before, after, chip, pin),
+    chip === "ioapic"
+      ? ioapicPinRose(before, after, pin)
+      : picInputRose(before, after, chip as "pic1" | "pic2", pin),
   );
   return [...new Set(risen.map(({ gsi }) => gsi))].sort((a, b) => a - b);
 }

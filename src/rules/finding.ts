@@ -1,7 +1,7 @@
 import { type Advice, spell, type VmAddress } from "../abi/advice.ts";
 import type { Cpu } from "../arch/x86/lapic/logic.ts";
 import type { PinRoute } from "../arch/x86/routing.ts";
-import type { Snapshot } from "../vm/snapshot.ts";
+import type { Snapshot } from "../arch/x86/state.ts";
 
 export type Severity = "error" | "warning" | "info";
 

@@ -1,7 +1,8 @@
-import type { ExplainOptions } from "../arch/x86/explain/explain.ts";
+import type { ExplainOptions } from "../arch/arch.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import { findings as findAll } from "../arch/x86/explain/findings.ts";
-import { commonPins, possibleRoutings } from "../arch/x86/possible-routing.ts";
-import type { PinRoute } from "../arch/x86/routing.ts";
+import type { Snapshot as PcSnapshot } from "../arch/x86/state.ts";
+import { commonPins, type PinRoute, possibleRoutings } from "../vm/routing.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
 import type { Difference } from "./diff.ts";
 import { diffSnapshots } from "./diff-snapshots.ts";
@@ -49,8 +50,11 @@ export function observe(
   suspects?: readonly Finding[],
 ): Observation {
   const before = previous?.snapshot;
-  const routes = commonPins(possibleRoutings(snapshot, options.routing));
-  const all = findAll(snapshot, before, options);
+  const routes = commonPins(
+    HOST_ARCH.routing,
+    possibleRoutings(HOST_ARCH.routing, snapshot, options.routing),
+  );
+  const all = findAll(snapshot as PcSnapshot, before as PcSnapshot, options);
   const strange = suspects === undefined ? [] : without(all, suspects).filter(isGrave);
   const found = all.filter((finding) => !strange.includes(finding));
   const had = previous?.findings ?? [];

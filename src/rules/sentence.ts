@@ -1,5 +1,5 @@
 import { hex, vcpuNames } from "../abi/bits.ts";
-import { type Routing, routingName } from "../arch/x86/possible-routing.ts";
+import { type NamedRouting, routingName } from "../vm/routing.ts";
 import type { Way as FinishedWay, Outcome, StageDraft, Verdict } from "./explanation.ts";
 
 /** A way as far as it is told: remedies are not. */
@@ -25,7 +25,7 @@ export function sentenceOf(gsi: number, verdict: Verdict, ways: readonly Way[], 
 /** For a GSI whose routing is not known, when that decides: what it is under each. */
 export function unknownSentence(
   gsi: number,
-  answers: readonly { routing: Routing; ways: readonly Way[]; sentence: string }[],
+  answers: readonly { routing: NamedRouting; ways: readonly Way[]; sentence: string }[],
 ): string {
   const head = `GSI ${gsi} can't be followed: where it goes is not known`;
   if (answers.every(({ ways }) => ways.length === 0)) {

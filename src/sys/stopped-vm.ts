@@ -1,12 +1,12 @@
 import { ifMadeAgain } from "../abi/x86/restart.ts";
 import { readRegister } from "../abi/x86/user-regs.ts";
-import type { MsiMessage } from "../arch/x86/msi.ts";
 import { readChip, writeChip } from "../kvm/chips.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import { Vm } from "../kvm/vm.ts";
 import { type ProcessId, readKvmFd, readStatus, type ThreadState } from "../os/proc.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../vm/chip.ts";
 import { type Machine, readChips } from "../vm/machine.ts";
+import type { MsiMessage } from "../vm/routing.ts";
 import type { ThreadStop } from "../vm/source.ts";
 import type { Alarm } from "./alarm.ts";
 import {

@@ -3,7 +3,6 @@ import { ERRNO } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
-import type { MsiMessage } from "../arch/x86/msi.ts";
 import { KvmError } from "../kvm/kvm-error.ts";
 import { sameFile } from "../os/kcmp.ts";
 import {
@@ -32,6 +31,7 @@ import {
 import { watchIdle } from "../sys/vcpu-runs.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, type LineStep, parseChipId } from "../vm/chip.ts";
 import { setIrqLines, signalMsis } from "../vm/machine.ts";
+import type { MsiMessage } from "../vm/routing.ts";
 import type { Target, TargetInfo, ThreadStop } from "../vm/source.ts";
 import { writeChips } from "../vm/write.ts";
 import { elsewhere, processNamed } from "./checked-pid.ts";

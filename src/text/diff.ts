@@ -1,6 +1,7 @@
-import { destination } from "../arch/x86/text/route.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import type { Difference } from "../rules/diff.ts";
 import { value } from "./format.ts";
+import { destination } from "./route.ts";
 import type { View } from "./view.ts";
 
 /** Differences, a line each: `pic1.imr: 0xff -> 0xef (cleared bit 4)`. */
@@ -28,7 +29,7 @@ export function renderChanges(
 }
 
 function ways(routes: unknown): string {
-  const all = (routes as Parameters<typeof destination>[0][]).map(destination);
+  const all = (routes as Parameters<typeof destination>[0][]).map((route) => destination(route, HOST_ARCH));
   return all.length === 0 ? "nowhere" : all.join(", ");
 }
 

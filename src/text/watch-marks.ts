@@ -1,20 +1,7 @@
-import type { PinRoute } from "../arch/x86/routing.ts";
-import { gsisOf } from "../arch/x86/text/route.ts";
+import type { Marks } from "../arch/arch.ts";
 import type { Observation } from "../rules/observe.ts";
+import { gsisOf } from "./route.ts";
 import type { View } from "./view.ts";
-
-/** What a panel of the live view needs to know of the last reading beside the state itself. */
-export interface Marks {
-  view: View;
-  /** Highlights text when a field changed; without colours a star does. Paths as in a difference. */
-  mark(text: string, ...paths: string[]): string;
-  /** Whether a field, or anything below it, changed. */
-  changed(path: string): boolean;
-  /** The GSIs that go to a pin, as text. */
-  gsis(chip: PinRoute["chip"], pin: number): string;
-  /** The rises that were seen of the GSIs that go to a pin, highlighted when there is a new one. */
-  edges(chip: PinRoute["chip"], pin: number): string;
-}
 
 /** The marks for one reading. */
 export function marksOf(

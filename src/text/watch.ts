@@ -1,19 +1,12 @@
 import { printable } from "../abi/printable.ts";
-import type { Chips } from "../arch/arch.ts";
-import { ioapicPanel } from "../arch/x86/ioapic/watch.ts";
-import { lapicPanel, lapicSummary } from "../arch/x86/lapic/watch.ts";
-import { picPanel, picSummary } from "../arch/x86/pic/watch.ts";
+import type { Marks, Panels } from "../arch/arch.ts";
 import type { Observation } from "../rules/observe.ts";
 import { notSeen } from "../vm/snapshot.ts";
 import { crop, scrollTo, width } from "./fit.ts";
 import { count, time } from "./format.ts";
 import type { View } from "./view.ts";
-import { type Marks, marksOf } from "./watch-marks.ts";
+import { marksOf } from "./watch-marks.ts";
 import { findingLine } from "./watch-news.ts";
-
-/** What the live view can show, in the order of its keys. */
-export const PANELS = ["pic1", "pic2", "ioapic", "lapic", "all"] as const;
-export type Panel = (typeof PANELS)[number];
 
 /** What watching takes: a share of one CPU (0.01 is 1 %), and the longest stop of a thread a reading. */
 export interface Cost {
@@ -24,7 +17,9 @@ export interface Cost {
 export interface WatchFrame {
   label: string;
   observation: Observation;
-  panel: Panel;
+  /** The tab that is shown, and how chips are shown. */
+  panel: string;
+  panels: Panels;
   intervalMs: number;
   paused: boolean;
   cost: Cost;
@@ -79,7 +74,7 @@ export function renderWatch(frame: WatchFrame, view: View, rows: number): { line
  * @param rows what the chips may take; pins of the IOAPIC are left out and counted when that is little.
  */
 export function renderStill(
-  { label, observation }: Pick<WatchFrame, "label" | "observation">,
+  { label, observation, panels }: Pick<WatchFrame, "label" | "observation" | "panels">,
   view: View,
   rows = Number.POSITIVE_INFINITY,
 ): string {
@@ -88,7 +83,7 @@ export function renderStill(
   const room = rows - findings.length - 1;
   const lines = [
     view.paint.bold(printable(label)),
-    ...panelLines({ observation, panel: "all" }, room, marks),
+    ...panelLines({ observation, panel: "all", panels }, room, marks),
     ...findings,
   ];
   return `${lines.join("\n")}\n`;
@@ -109,8 +104,8 @@ function titleLine({ label, observation, intervalMs, paused, cost }: WatchFrame,
   return `${view.paint.bold(crop(printable(label), room))}${rest}`;
 }
 
-function tabsLine({ panel, observation }: WatchFrame, { paint }: View): string {
-  const tabs = PANELS.map((name, at) =>
+function tabsLine({ panel, panels, observation }: WatchFrame, { paint }: View): string {
+  const tabs = panels.tabs.map((name, at) =>
     name === panel ? paint.bold(`[${at + 1} ${name}]`) : ` ${at + 1} ${name} `,
   );
   const { length } = observation.findings;
@@ -127,42 +122,20 @@ function findingLines({ findings, appeared }: Observation, view: View): string[]
   ];
 }
 
-function panelLines(frame: Pick<WatchFrame, "observation" | "panel">, room: number, marks: Marks): string[] {
+function panelLines(
+  frame: Pick<WatchFrame, "observation" | "panel" | "panels">,
+  room: number,
+  marks: Marks,
+): string[] {
   const emulated = notSeen(frame.observation.snapshot);
   return [...chipLines(frame, room, marks), ...(emulated === undefined ? [] : [emulated])];
 }
 
 function chipLines(
-  { observation, panel }: Pick<WatchFrame, "observation" | "panel">,
+  { observation, panel, panels }: Pick<WatchFrame, "observation" | "panel" | "panels">,
   room: number,
   marks: Marks,
 ): string[] {
-  const { chips } = observation.snapshot;
-  switch (panel) {
-    case "pic1":
-    case "pic2":
-      return chips[panel] === undefined ? [notRead(panel)] : picPanel(panel, chips[panel], marks);
-    case "ioapic":
-      return chips.ioapic === undefined ? [notRead(panel)] : ioapicPanel(chips.ioapic, room, marks);
-    case "lapic":
-      return chips.lapic === undefined ? [notRead(panel)] : lapicPanel(chips.lapic, marks);
-    case "all":
-      return allChips(chips, room, marks);
-  }
-}
-
-function notRead(panel: Panel): string {
-  return `${panel} is not read from this target`;
-}
-
-/** Every chip: the PICs and local APICs a row each, and the IOAPIC in what is left. */
-function allChips({ pic1, pic2, ioapic, lapic }: Chips, room: number, marks: Marks): string[] {
-  const pics = [
-    ...(pic1 === undefined ? [] : [["pic1", pic1] as const]),
-    ...(pic2 === undefined ? [] : [["pic2", pic2] as const]),
-  ];
-  const above = pics.length === 0 ? [] : picSummary(pics, marks);
-  const below = lapic === undefined || lapic.length === 0 ? [] : ["", ...lapicSummary(lapic, marks)];
-  const between = ioapic === undefined ? [] : ioapicPanel(ioapic, room - above.length - below.length, marks);
-  return [...above, ...between, ...below];
+  const lines = panels.live(panel, observation.snapshot.chips, room, marks);
+  return lines ?? [`${panel} is not read from this target`];
 }

@@ -1,5 +1,4 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { STATE_SIZE } from "./chip.ts";
 
 /** What every machine refuses in the same words, whoever stands behind it. */
 
@@ -27,11 +26,10 @@ export function vcpuIsReadOnly(): KvmIrqError {
   return new KvmIrqError("unsupported", "a vCPU's state can be read, not written");
 }
 
-/** @throws RangeError unless there are as many bytes as that kind of chip has. */
-export function checkStateSize(kind: keyof typeof STATE_SIZE, state: Uint8Array): void {
-  const size = STATE_SIZE[kind];
+/** @throws RangeError unless there are as many bytes as the state of a chip has. */
+export function checkStateSize(chip: string, size: number, state: Uint8Array): void {
   if (state.length === size) return;
-  throw new RangeError(`the state of ${kind} has ${size} bytes, not ${state.length}`);
+  throw new RangeError(`the state of ${chip} has ${size} bytes, not ${state.length}`);
 }
 
 /**

@@ -1,11 +1,22 @@
-import { SIZEOF } from "../abi/ioctl.ts";
-
 /** What is read and written as one piece: a chip, or the state of a vCPU. */
 
-/** PIC1 is the master 8259, PIC2 the slave. A local APIC and a vCPU's state are named by vCPU number. */
-export type ChipId = "pic1" | "pic2" | "ioapic" | `lapic[${number}]` | `vcpu[${number}]`;
+/** As `--chip` names it: `pic1`, `ioapic`; what each vCPU has one of by the vCPU's number: `lapic[0]`, `vcpu[0]`. */
+export type ChipId = string;
 
-export type ChipKind = "pic1" | "pic2" | "ioapic" | "lapic" | "vcpu";
+/** Decoded chips by name, those that each vCPU has one of as a list. What is in them, the architecture says. */
+export interface Chips {
+  [name: string]: unknown;
+}
+
+/** A vCPU's decoded state, of which the architecture knows more. */
+export interface VcpuState {
+  vcpu: number;
+  /**
+   * Whether its thread was in KVM_RUN or at work on an exit: true; or slept elsewhere over some 20 ms, as when the
+   * VM is paused or was never started: false. Absent where that is not known. Not part of the image.
+   */
+  run?: boolean;
+}
 
 /** The bytes of one chip, exactly as the kernel gives and takes them. */
 export interface ChipImage {
@@ -25,37 +36,20 @@ export interface LineStep {
  */
 export type InjectionStatus = number | null;
 
-const INDEXED = /^(lapic|vcpu)\[(\d+)\]$/;
+const INDEXED = /^(\w+)\[(\d+)\]$/;
 
 /**
  * Takes a chip id apart.
  *
  * @returns the kind, and the vCPU for those kinds that have one.
  */
-export function parseChipId(id: ChipId): { kind: ChipKind; vcpu: number } {
+export function parseChipId(id: ChipId): { kind: string; vcpu: number } {
   const match = INDEXED.exec(id);
-  if (match === null) return { kind: id as ChipKind, vcpu: 0 };
-  return { kind: match[1] as ChipKind, vcpu: Number(match[2]) };
+  return match === null ? { kind: id, vcpu: 0 } : { kind: match[1]!, vcpu: Number(match[2]) };
 }
-
-/** Whether a string is the id of a chip. */
-export function isChipId(text: string): text is ChipId {
-  return text === "pic1" || text === "pic2" || text === "ioapic" || INDEXED.test(text);
-}
-
-/** The kernel's number of a chip in `struct kvm_irqchip`: KVM_IRQCHIP_PIC_MASTER, _PIC_SLAVE, _IOAPIC. */
-export const IRQCHIP_NUMBER: Readonly<Partial<Record<ChipKind, number>>> = { pic1: 0, pic2: 1, ioapic: 2 };
 
 /** `KVM_MAX_VCPUS` of newer kernels. */
 export const MOST_VCPUS = 4096;
 
 /** Bytes of `struct kvm_irqchip` before the chip's own. */
 export const IRQCHIP_HEADER = 8;
-
-/** The bytes of a chip's state: `struct kvm_pic_state`, `kvm_ioapic_state`, `kvm_lapic_state`. */
-export const STATE_SIZE = {
-  pic1: SIZEOF.kvm_pic_state,
-  pic2: SIZEOF.kvm_pic_state,
-  ioapic: SIZEOF.kvm_ioapic_state,
-  lapic: SIZEOF.kvm_lapic_state,
-} as const;

@@ -1,8 +1,8 @@
-import { checkMsi, type MsiMessage } from "../arch/x86/msi.ts";
-import type { Routing } from "../arch/x86/routing.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "./chip.ts";
 import type { GuestState } from "./guest.ts";
 import type { IrqfdAction, IrqfdState } from "./irqfd.ts";
+import type { MsiMessage, Routing } from "./routing.ts";
 
 /** Who stands behind a VM: the kernel, or the software model. */
 export type Backend = "kvm" | "model";
@@ -70,7 +70,7 @@ export function signalMsis(
   machine: Pick<Machine, "signalMsi">,
   messages: readonly MsiMessage[],
 ): InjectionStatus[] {
-  for (const message of messages) checkMsi(message);
+  for (const message of messages) HOST_ARCH.msi.check(message);
   return messages.map((message) => machine.signalMsi(message));
 }
 

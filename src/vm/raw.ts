@@ -1,34 +1,28 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
 import { viewOf } from "../abi/u64.ts";
-import { IOAPIC_NUM_PINS, IOAPIC_NUM_PINS_IA64, ioapicStateSize } from "../arch/x86/ioapic/layout.ts";
-import {
-  type ChipImage,
-  IRQCHIP_HEADER,
-  IRQCHIP_NUMBER,
-  MOST_VCPUS,
-  parseChipId,
-  STATE_SIZE,
-} from "./chip.ts";
+import type { Arch, Controller } from "../arch/arch.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
+import { type ChipImage, IRQCHIP_HEADER, MOST_VCPUS } from "./chip.ts";
 
 /**
  * Raw files: what the ioctls return, one behind the other. A `struct kvm_irqchip` (520 bytes) names its
- * chip itself; local APICs (`struct kvm_lapic_state`, 1024 bytes) follow, of vCPU 0, 1 and so on.
+ * chip itself; the chips of each vCPU (`struct kvm_lapic_state`, 1024 bytes) follow, of vCPU 0, 1 and so on.
  */
 
-const MAX_IRQCHIPS = 3;
-
-export type RawLayout = "x86" | "ia64";
+/** The architectures whose raw bytes can be told apart by a word of the command line. */
+export const RAW_LAYOUTS = { x86: "x86_64", ia64: "ia64" } as const;
+export type RawLayout = keyof typeof RAW_LAYOUTS;
 
 /** The bytes that the ioctl for each chip returns, in order. vCPU images are left out. */
-export function toRaw(images: readonly ChipImage[]): Uint8Array {
+export function toRaw(images: readonly ChipImage[], arch: Arch = HOST_ARCH): Uint8Array {
   return Buffer.concat(
     images.flatMap(({ id, bytes }) => {
-      const { kind } = parseChipId(id);
-      if (kind === "vcpu") return [];
-      if (kind === "lapic") return [bytes];
+      const controller = arch.controller(id);
+      if (controller === undefined || controller === arch.vcpu) return [];
+      if (!("irqchip" in controller.access)) return [bytes];
       const irqchip = new Uint8Array(SIZEOF.kvm_irqchip);
-      viewOf(irqchip).setUint32(0, IRQCHIP_NUMBER[kind]!, true);
+      viewOf(irqchip).setUint32(0, controller.access.irqchip, true);
       irqchip.set(bytes, IRQCHIP_HEADER);
       return [irqchip];
     }),
@@ -38,56 +32,51 @@ export function toRaw(images: readonly ChipImage[]): Uint8Array {
 /**
  * Cuts a raw file into chips; the inverse of {@link toRaw}. A lone `struct kvm_ioapic_state` is taken too.
  *
- * @param layout `ia64` for the 48-pin IOAPIC of that architecture.
+ * @param arch the architecture that the bytes are of.
  * @throws KvmIrqError `bad-input` when the length or a chip's number fits nothing.
  */
-export function fromRaw(bytes: Uint8Array, layout: RawLayout = "x86"): ChipImage[] {
-  const ioapicSize = ioapicStateSize(layout === "ia64" ? IOAPIC_NUM_PINS_IA64 : IOAPIC_NUM_PINS);
-  if (bytes.length === ioapicSize) return [{ id: "ioapic", bytes }];
+export function fromRaw(bytes: Uint8Array, arch: Arch = HOST_ARCH): ChipImage[] {
+  const kinds = arch.chipKinds.filter(({ access }) => "irqchip" in access);
+  const lone = kinds.find(({ last, layout }) => last && layout.size === bytes.length);
+  if (lone !== undefined) return [{ id: lone.kind, bytes }];
+  const each = arch.chipKinds.find(({ access }) => "vcpu" in access);
   // 520, 1040 and 1560 leave different remainders by 1024, so the length alone tells how many of each.
-  const irqchips = [0, 1, 2, MAX_IRQCHIPS].find(
-    (count) =>
-      bytes.length >= count * SIZEOF.kvm_irqchip &&
-      (bytes.length - count * SIZEOF.kvm_irqchip) % SIZEOF.kvm_lapic_state === 0,
-  );
+  const irqchips = [...kinds.keys(), kinds.length].find((count) => {
+    const rest = bytes.length - count * SIZEOF.kvm_irqchip;
+    return rest >= 0 && (each === undefined ? rest === 0 : rest % each.layout.size === 0);
+  });
   if (bytes.length === 0 || irqchips === undefined) {
     throw new KvmIrqError("bad-input", `${bytes.length} bytes are no whole number of chips`, {
       hint: "a raw file has up to three struct kvm_irqchip of 520 bytes, then struct kvm_lapic_state of 1024 bytes",
     });
   }
-  const lapicBytes = bytes.subarray(irqchips * SIZEOF.kvm_irqchip);
-  const vcpus = lapicBytes.length / SIZEOF.kvm_lapic_state;
+  const parts = (from: number, size: number, count: number) =>
+    Array.from({ length: count }, (_, n) => bytes.subarray(from + n * size, from + (n + 1) * size));
+  const size = each?.layout.size ?? 1;
+  const start = irqchips * SIZEOF.kvm_irqchip;
+  const vcpus = (bytes.length - start) / size;
   if (vcpus > MOST_VCPUS) {
     throw new KvmIrqError(
       "bad-input",
       `${vcpus} local APICs are too many: a VM has at most ${MOST_VCPUS} vCPUs`,
     );
   }
-  const images: ChipImage[] = [];
-  for (let n = 0; n < irqchips; n++) {
-    images.push(
-      irqchipImage(bytes.subarray(n * SIZEOF.kvm_irqchip, (n + 1) * SIZEOF.kvm_irqchip), ioapicSize),
-    );
-  }
-  for (let vcpu = 0; vcpu < vcpus; vcpu++) {
-    const start = vcpu * SIZEOF.kvm_lapic_state;
-    images.push({ id: `lapic[${vcpu}]`, bytes: lapicBytes.subarray(start, start + SIZEOF.kvm_lapic_state) });
-  }
-  return images;
+  return [
+    ...parts(0, SIZEOF.kvm_irqchip, irqchips).map((irqchip) => irqchipImage(irqchip, kinds)),
+    ...parts(start, size, vcpus).map((image, vcpu) => ({ id: `${each!.kind}[${vcpu}]`, bytes: image })),
+  ];
 }
 
-function irqchipImage(irqchip: Uint8Array, ioapicSize: number): ChipImage {
+function irqchipImage(irqchip: Uint8Array, kinds: readonly Controller[]): ChipImage {
   const number = viewOf(irqchip).getUint32(0, true);
-  const id = Object.entries(IRQCHIP_NUMBER).find(([, known]) => known === number)?.[0] as
-    | "pic1"
-    | "pic2"
-    | "ioapic"
-    | undefined;
-  if (id === undefined) {
+  const numberOf = ({ access }: Controller) => ("irqchip" in access ? access.irqchip : undefined);
+  const found = kinds.find((one) => numberOf(one) === number);
+  if (found === undefined) {
     throw new KvmIrqError("bad-input", `chip_id ${number} is none of KVM's chips`, {
-      hint: "0 is PIC1, 1 is PIC2, 2 is the IOAPIC",
+      hint: kinds
+        .map((one) => `${numberOf(one)} is ${/\d$/.test(one.title) ? "" : "the "}${one.title}`)
+        .join(", "),
     });
   }
-  const size = id === "ioapic" ? ioapicSize : STATE_SIZE[id];
-  return { id, bytes: irqchip.subarray(IRQCHIP_HEADER, IRQCHIP_HEADER + size) };
+  return { id: found.kind, bytes: irqchip.subarray(IRQCHIP_HEADER, IRQCHIP_HEADER + found.layout.size) };
 }

@@ -1,9 +1,9 @@
 import { type Advice, advice, changing, reading } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
-import { type Routing, routesOf } from "../arch/x86/routing.ts";
 import type { InjectionStatus, LineStep } from "./chip.ts";
 import { type Irqchip, type Machine, setIrqLines } from "./machine.ts";
+import { type Routing, routesOf } from "./routing.ts";
 
 /** Where a VM's GSIs go, and what chips they can go to. */
 export type Routed = Pick<Machine, "routing" | "irqchip">;
@@ -57,7 +57,7 @@ export function setRoutedLines(machine: Machine, steps: readonly LineStep[]): In
 }
 
 function gsisOf(routing: Routing): ReadonlySet<number> {
-  const routes = routesOf(routing);
+  const routes = routesOf(HOST_ARCH.routing, routing);
   let gsis = known.get(routes);
   if (gsis === undefined) {
     gsis = new Set(routes.map(({ gsi }) => gsi));
@@ -69,6 +69,6 @@ function gsisOf(routing: Routing): ReadonlySet<number> {
 function hintOf(routing: Routing): Advice {
   if (routing !== "default")
     return advice`${reading("route", "show")} lists the GSIs that this VM's routing has`;
-  const { count, description } = HOST_ARCH.gsis;
+  const { count, description } = HOST_ARCH.lines;
   return advice`GSIs are 0 to ${`${count - 1}`}: ${description}; ranges are written 10-12; ${changing("route", "set")} makes others`;
 }

@@ -1,18 +1,11 @@
 import * as v from "valibot";
-import { archNamed } from "../arch/arches.ts";
-import {
-  IOAPIC,
-  IOAPIC_NUM_PINS,
-  IOAPIC_NUM_PINS_IA64,
-  REDIRECTION_ENTRY,
-} from "../arch/x86/ioapic/layout.ts";
-import { LAPIC } from "../arch/x86/lapic/layout.ts";
-import { PIC } from "../arch/x86/pic/layout.ts";
-import { MAX_ROUTES } from "../arch/x86/routing.ts";
-import { VCPU } from "../arch/x86/vcpu/layout.ts";
-import { fieldSchemas, schemaOf, unsigned } from "../registers/schema.ts";
+import type { Controller } from "../arch/arch.ts";
+import { ARCHES, archNamed } from "../arch/arches.ts";
+import { isPerVcpu } from "../arch/codec.ts";
+import { fieldSchemas, lengthOf, unsigned } from "../registers/schema.ts";
 import { MOST_VCPUS } from "./chip.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
+import { MAX_ROUTES } from "./routing.ts";
 import { KERNEL_IRQCHIPS, SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
 
 /**
@@ -23,43 +16,48 @@ import { KERNEL_IRQCHIPS, SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } fro
 const u8 = unsigned(8);
 const u32 = unsigned(32);
 
-const pic = v.strictObject(fieldSchemas(PIC.fields));
+/** Chips by kind, as each architecture has them that has such chips. */
+const KINDS = new Map<string, [Controller, ...Controller[]]>();
+for (const one of ARCHES.flatMap(({ chipKinds }) => chipKinds)) {
+  KINDS.set(one.kind, [...(KINDS.get(one.kind) ?? []), one] as [Controller, ...Controller[]]);
+}
 
-const ioapic = v.strictObject({
-  ...fieldSchemas(IOAPIC.fields),
-  /** How many exactly, the architecture says: {@link wrongPins}. */
-  redirtbl: v.pipe(
-    v.array(schemaOf(REDIRECTION_ENTRY)),
-    v.minLength(IOAPIC_NUM_PINS),
-    v.maxLength(IOAPIC_NUM_PINS_IA64),
-  ),
-});
-
-const lapic = v.strictObject({ vcpu: u32, ...fieldSchemas(LAPIC.fields) });
-
-/** Every local APIC belongs to a vCPU of its own; a second image of one would silently win. */
-const lapics = v.pipe(
-  v.array(lapic),
-  v.check((list) => new Set(list.map((one) => one.vcpu)).size === list.length, "two local APICs of one vCPU"),
-);
+/** What a kind of chip has to be. How long its lists are exactly, the architecture says: {@link wrongLengths}. */
+function chipSchema(alike: readonly [Controller, ...Controller[]]): v.GenericSchema {
+  const [one] = alike;
+  const fields = fieldSchemas(
+    one.layout.fields,
+    alike.map(({ layout }) => layout.fields),
+  );
+  if (!isPerVcpu(one)) return v.strictObject(fields);
+  // Each belongs to a vCPU of its own; a second image of one would silently win.
+  return v.pipe(
+    v.array(v.strictObject({ vcpu: u32, ...fields })),
+    v.check(
+      (list) => new Set(list.map(({ vcpu }) => vcpu)).size === list.length,
+      `two ${one.title}s of one vCPU`,
+    ),
+  );
+}
 
 const vcpu = v.strictObject({
   vcpu: u32,
-  ...fieldSchemas(VCPU.fields),
+  ...Object.assign({}, ...ARCHES.map((arch) => fieldSchemas(arch.vcpu?.layout.fields ?? {}))),
   run: v.exactOptional(v.boolean()),
 });
 
 const route = v.union([
-  v.strictObject({ gsi: u32, chip: v.picklist(["pic1", "pic2", "ioapic"]), pin: u8 }),
+  v.strictObject({
+    gsi: u32,
+    chip: v.picklist([...new Set(ARCHES.flatMap(({ routing }) => Object.keys(routing.inputs)))]),
+    pin: u8,
+  }),
   v.strictObject({ gsi: u32, msi: v.strictObject({ address: u32, data: u32 }) }),
 ]);
 
-const chipsSchema = v.strictObject({
-  pic1: v.exactOptional(pic),
-  pic2: v.exactOptional(pic),
-  ioapic: v.exactOptional(ioapic),
-  lapic: v.exactOptional(lapics),
-});
+const chipsSchema = v.strictObject(
+  Object.fromEntries([...KINDS].map(([kind, alike]) => [kind, v.exactOptional(chipSchema(alike))])),
+);
 
 export const snapshotSchema = v.strictObject({
   format: v.literal(SNAPSHOT_FORMAT),
@@ -99,16 +97,19 @@ export function checkSnapshot(value: unknown): { snapshot: Snapshot } | { issues
   const result = parse(snapshotSchema, value);
   if (!result.success) return { issues: result.issues.map(toIssue) };
   const snapshot = result.output as unknown as Snapshot;
-  const issues = wrongPins(snapshot);
+  const issues = wrongLengths(snapshot);
   return issues.length === 0 ? { snapshot } : { issues };
 }
 
 /** A list that no VM can have. Each of its millions of elements would be looked at, and complained of. */
 function tooLong(value: unknown): SchemaIssue | undefined {
   const { chips, vcpus, routing } = (value ?? {}) as Record<string, unknown>;
-  const { lapic } = (chips ?? {}) as Record<string, unknown>;
   const lists: [path: string, list: unknown, most: number][] = [
-    ["chips.lapic", lapic, MOST_VCPUS],
+    ...[...KINDS.keys()].map((kind): [string, unknown, number] => [
+      `chips.${kind}`,
+      (chips as Record<string, unknown> | undefined)?.[kind],
+      MOST_VCPUS,
+    ]),
     ["vcpus", vcpus, MOST_VCPUS],
     ["routing", routing, MAX_ROUTES],
   ];
@@ -120,11 +121,18 @@ function tooLong(value: unknown): SchemaIssue | undefined {
   return undefined;
 }
 
-function wrongPins({ host, chips: { ioapic } }: Snapshot): SchemaIssue[] {
-  const { name, ioapicPins } = archNamed(host.arch);
-  if (ioapic === undefined || ioapic.redirtbl.length === ioapicPins) return [];
-  const message = `it has ${ioapic.redirtbl.length} elements; an IOAPIC of ${name} has ${ioapicPins}`;
-  return [{ path: "chips.ioapic.redirtbl", message }];
+/** Lists of a chip that are as long as another architecture's. */
+function wrongLengths({ host, chips }: Snapshot): SchemaIssue[] {
+  const { name, chipKinds } = archNamed(host.arch);
+  return chipKinds.flatMap(({ kind, title, layout }) =>
+    Object.entries(layout.fields).flatMap(([field, description]) => {
+      const wanted = lengthOf(description);
+      const list = (chips[kind] as Record<string, unknown[]> | undefined)?.[field];
+      if (wanted === undefined || list === undefined || list.length === wanted) return [];
+      const message = `it has ${list.length} elements; an ${title} of ${name} has ${wanted}`;
+      return [{ path: `chips.${kind}.${field}`, message }];
+    }),
+  );
 }
 
 /** Every place where decoded chips would not fit the format, such as a vector above 255. */

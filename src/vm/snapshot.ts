@@ -1,7 +1,6 @@
-import type { Arch, Chips, VcpuList } from "../arch/arch.ts";
-import type { Routing } from "../arch/x86/routing.ts";
-import type { ChipImage } from "./chip.ts";
+import type { ChipImage, Chips, VcpuState } from "./chip.ts";
 import type { GuestState } from "./guest.ts";
+import type { Routing } from "./routing.ts";
 
 export const SNAPSHOT_FORMAT = "kvm-irq.snapshot";
 /** Counts breaks of the format; additions leave it as it is. */
@@ -29,14 +28,14 @@ export interface SnapshotHost {
 }
 
 /** What `dump --json` prints and `restore` takes. `vcpus` is there to read and is never restored. */
-export interface Snapshot {
+export interface Snapshot<C extends Chips = Chips, V extends VcpuState = VcpuState> {
   format: typeof SNAPSHOT_FORMAT;
   version: typeof SNAPSHOT_VERSION;
   captured_at: string;
   source: SnapshotSource;
   host: SnapshotHost;
-  chips: Chips;
-  vcpus?: VcpuList;
+  chips: C;
+  vcpus?: V[];
   /** Which controllers are in the kernel; absent where that could not be told. Never restored. */
   irqchip?: KernelIrqchip;
   /** Where GSIs went; absent where that could not be told. Never restored. */
@@ -63,13 +62,13 @@ export function notSeen({ irqchip, source }: Pick<Snapshot, "irqchip" | "source"
  * @param images chips and vCPUs as the kernel gave them.
  * @param capturedAt when they were read.
  */
-export function makeSnapshot(
-  arch: Arch,
+export function makeSnapshot<C extends Chips, V extends VcpuState>(
+  arch: { decode(images: readonly ChipImage[]): { chips: C; vcpus?: V[] } },
   images: readonly ChipImage[],
   source: SnapshotSource,
   host: SnapshotHost,
   capturedAt: Date = new Date(),
-): Snapshot {
+): Snapshot<C, V> {
   return {
     format: SNAPSHOT_FORMAT,
     version: SNAPSHOT_VERSION,

@@ -1,8 +1,7 @@
-import type { MsiMessage } from "../arch/x86/msi.ts";
-import type { Routing } from "../arch/x86/routing.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "./chip.ts";
 import type { GuestState } from "./guest.ts";
 import type { IrqfdAction, IrqfdState } from "./irqfd.ts";
+import type { MsiMessage, Routing } from "./routing.ts";
 import type { KernelIrqchip, SnapshotHost, SnapshotSource } from "./snapshot.ts";
 
 /** How long a thread was held: from asking it to stop until it was let go. */

@@ -1,7 +1,7 @@
-import { applyPreset, type PresetName } from "../arch/x86/presets.ts";
-import type { Routing } from "../arch/x86/routing.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import { type ChipImage, parseChipId } from "./chip.ts";
 import type { Machine } from "./machine.ts";
+import type { Routing } from "./routing.ts";
 
 /** The state that a VM was saved in, for another one to start from. */
 export interface SavedState {
@@ -15,6 +15,9 @@ export interface SavedState {
   routing?: Routing;
 }
 
+/** A preset of the host's architecture. */
+export type PresetName = keyof typeof HOST_ARCH.presets.words;
+
 /** How a VM starts: in a state by name, or in a saved one. */
 export type Start = PresetName | SavedState;
 
@@ -26,7 +29,7 @@ export type Start = PresetName | SavedState;
  */
 export function applyStart(machine: Machine, start: Start): void {
   if (typeof start === "string") {
-    applyPreset(machine, start);
+    HOST_ARCH.presets.apply(machine, start);
     return;
   }
   if (start.routing !== undefined) machine.setRouting(start.routing);

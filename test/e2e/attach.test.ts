@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Snapshot } from "../../src/vm/snapshot.ts";
+import type { Snapshot } from "../../src/arch/x86/state.ts";
 import { bundle, haveQemu, leftovers } from "../support/attach.ts";
 import { PROGRAM, User, until } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";

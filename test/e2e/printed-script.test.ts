@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
-import type { Chips } from "../../src/arch/arch.ts";
 import { X86_64 } from "../../src/arch/x86/index.ts";
 import { ModelMachine } from "../../src/arch/x86/model/machine.ts";
+import type { Chips } from "../../src/arch/x86/state.ts";
 import { probedBehaviour } from "../support/behaviour.ts";
 import { User } from "../support/cli.ts";
 import { takeStep } from "../support/differential.ts";

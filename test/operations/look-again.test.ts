@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
+import type { Snapshot } from "../../src/arch/x86/state.ts";
 import { takeReading } from "../../src/operations/look-again.ts";
-import type { Snapshot } from "../../src/vm/snapshot.ts";
 import { type AllChips, snapshotFor } from "../arch/x86/explain/scenario.ts";
 import { runningVcpu } from "../support/reset.ts";
 

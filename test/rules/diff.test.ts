@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { DEFAULT_ROUTES, type Routing } from "../../src/arch/x86/routing.ts";
+import { DEFAULT_ROUTES } from "../../src/arch/x86/routing.ts";
 import { diffSnapshots } from "../../src/rules/diff-snapshots.ts";
+import type { Routing } from "../../src/vm/routing.ts";
 import { resetChips, runningVcpu } from "../support/reset.ts";
 
 const state = (vcpus = 1) => ({ chips: resetChips(vcpus), vcpus: [runningVcpu(0)] });

@@ -1,9 +1,9 @@
 import { describe, expect, it } from "vitest";
-import { pinRoutesOf } from "../../src/arch/x86/possible-routing.ts";
 import { applyPreset } from "../../src/arch/x86/presets.ts";
+import { pinRoutesOf } from "../../src/arch/x86/routing.ts";
+import type { Snapshot } from "../../src/arch/x86/state.ts";
 import { risenGsis } from "../../src/rules/edges.ts";
 import { hasNews, observe } from "../../src/rules/observe.ts";
-import type { Snapshot } from "../../src/vm/snapshot.ts";
 import { snapshotOf } from "../arch/x86/explain/prediction.ts";
 import { type AllChips, all, pin, snapshotFor } from "../arch/x86/explain/scenario.ts";
 import { MACHINES } from "../support/machines.ts";

@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
 import { explainGsi } from "../../src/arch/x86/explain/explain.ts";
+import { readTarget } from "../../src/arch/x86/library.ts";
+import type { Snapshot } from "../../src/arch/x86/state.ts";
 import { takeReading } from "../../src/operations/look-again.ts";
-import { readTarget } from "../../src/operations/take-snapshot.ts";
 import type { Finding } from "../../src/rules/finding.ts";
 import { openProcess } from "../../src/target/process.ts";
 import { HealthyVmm, haveQemu } from "./attach.ts";
@@ -163,8 +164,8 @@ function parseError(stderr: string): { code?: string } | undefined {
 async function inProcess(pid: number, gsi: number | undefined, row: SoakRow): Promise<readonly Finding[]> {
   const target = await openProcess({ pid });
   const options = { routing: "default" } as const;
-  const blocked = (snapshot: Parameters<typeof explainGsi>[0]) =>
-    gsi !== undefined && explainGsi(snapshot, gsi, options).verdict === "blocked";
+  const blocked = (snapshot: unknown) =>
+    gsi !== undefined && explainGsi(snapshot as Snapshot, gsi, options).verdict === "blocked";
   const look = async () => (await readTarget(target)).snapshot;
   const { observation } = await takeReading(look, { ...options, suspects: blocked }).finally(() =>
     target.close(),

@@ -1,21 +1,15 @@
 import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
-import type { MsiMessage } from "../../src/arch/x86/msi.ts";
 import type { PicEoi } from "../../src/arch/x86/pic/model.ts";
-import { type Routing, routesOf } from "../../src/arch/x86/routing.ts";
+import { INPUTS, routesOf } from "../../src/arch/x86/routing.ts";
 import { RFLAGS_IF } from "../../src/arch/x86/vcpu/layout.ts";
 import { Kvm } from "../../src/kvm/kvm.ts";
 import type { Vcpu } from "../../src/kvm/vcpu.ts";
 import type { Vm } from "../../src/kvm/vm.ts";
 import { bindLibc, I32, I64, ioctl, NativeBuffer } from "../../src/os/libc.ts";
 import { vcpuAt } from "../../src/vm/checks.ts";
-import {
-  type ChipId,
-  type ChipImage,
-  type InjectionStatus,
-  IRQCHIP_NUMBER,
-  parseChipId,
-} from "../../src/vm/chip.ts";
+import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../../src/vm/chip.ts";
 import type { Machine } from "../../src/vm/machine.ts";
+import type { MsiMessage, Routing } from "../../src/vm/routing.ts";
 
 /** What the CPU does with its interrupt controllers: the model has it, and a guest that runs. */
 export interface Cpu {
@@ -83,13 +77,13 @@ export class GuestMachine implements Machine, Cpu {
     const { kind, vcpu } = parseChipId(id);
     if (kind === "lapic") return vcpuAt(this.#vcpus, vcpu).getLapic();
     const size = kind === "ioapic" ? SIZEOF.kvm_ioapic_state : SIZEOF.kvm_pic_state;
-    return this.#vm.getIrqchip(IRQCHIP_NUMBER[kind]!).slice(8, 8 + size);
+    return this.#vm.getIrqchip(INPUTS[kind as keyof typeof INPUTS].irqchip).slice(8, 8 + size);
   }
 
   writeChip({ id, bytes }: ChipImage): void {
     const { kind, vcpu } = parseChipId(id);
     if (kind === "lapic") vcpuAt(this.#vcpus, vcpu).setLapic(bytes);
-    else this.#vm.setIrqchip(IRQCHIP_NUMBER[kind]!, bytes);
+    else this.#vm.setIrqchip(INPUTS[kind as keyof typeof INPUTS].irqchip, bytes);
   }
 
   get routing(): Routing {

@@ -1,12 +1,12 @@
-import type { Chips } from "../../src/arch/arch.ts";
-import { decodeIoapic, ioapicStateSize } from "../../src/arch/x86/ioapic/layout.ts";
+import { decodeIoapic, IOAPIC } from "../../src/arch/x86/ioapic/layout.ts";
 import { decodeLapic } from "../../src/arch/x86/lapic/layout.ts";
 import { decodePic } from "../../src/arch/x86/pic/layout.ts";
+import type { Chips } from "../../src/arch/x86/state.ts";
 import type { VcpuState } from "../../src/arch/x86/vcpu/layout.ts";
 
 /** The chips of a fresh VM, as KVM resets them. */
 export function resetChips(vcpus: number): Chips & Required<Chips> {
-  const ioapic = decodeIoapic(new Uint8Array(ioapicStateSize(24)));
+  const ioapic = decodeIoapic(new Uint8Array(IOAPIC.size));
   return {
     pic1: { ...decodePic(new Uint8Array(16)), elcr_mask: 0xf8 },
     pic2: { ...decodePic(new Uint8Array(16)), elcr_mask: 0xde },

@@ -1,8 +1,9 @@
 import { X86_64 } from "../../src/arch/x86/index.ts";
 import { applyPreset, type PresetMachine } from "../../src/arch/x86/presets.ts";
-import { type Route, routesOf } from "../../src/arch/x86/routing.ts";
+import { routesOf } from "../../src/arch/x86/routing.ts";
 import type { ChipId } from "../../src/vm/chip.ts";
 import type { Machine } from "../../src/vm/machine.ts";
+import type { Route } from "../../src/vm/routing.ts";
 import { patchedBytes } from "./differential.ts";
 import type { Step } from "./steps.ts";
 

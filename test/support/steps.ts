@@ -11,12 +11,12 @@ import {
   type LapicRegister,
   type LapicVectorRegister,
 } from "../../src/arch/x86/lapic/layout.ts";
-import { encodeMsi, type MsiMessage } from "../../src/arch/x86/msi.ts";
+import { encodeMsi } from "../../src/arch/x86/msi.ts";
 import { PIC, type PicField } from "../../src/arch/x86/pic/layout.ts";
 import type { PicEoi } from "../../src/arch/x86/pic/model.ts";
 import type { PresetName } from "../../src/arch/x86/presets.ts";
-import type { Route, Routing } from "../../src/arch/x86/routing.ts";
 import type { ChipId } from "../../src/vm/chip.ts";
+import type { MsiMessage, Route, Routing } from "../../src/vm/routing.ts";
 
 /** Bytes that go over those which a chip has, at an offset. */
 export interface Patch {

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
-import { readTarget } from "../../src/operations/take-snapshot.ts";
+import { readTarget } from "../../src/arch/x86/library.ts";
 import { isAlive } from "../../src/os/alive.ts";
 import { listThreads, readStatus, readThread } from "../../src/os/proc.ts";
 import { sleepsInKvmRun } from "../../src/sys/vcpu-runs.ts";

@@ -1,9 +1,10 @@
 import { stripVTControlCharacters } from "node:util";
 import { Chalk } from "chalk";
 import { describe, expect, it } from "vitest";
+import { panels } from "../../src/arch/x86/panels.ts";
 import { observe } from "../../src/rules/observe.ts";
 import { crop, pad, scrollTo, sideBySide } from "../../src/text/fit.ts";
-import { costText, PANELS, renderStill, renderWatch, type WatchFrame } from "../../src/text/watch.ts";
+import { costText, renderStill, renderWatch, type WatchFrame } from "../../src/text/watch.ts";
 import { clock } from "../../src/text/watch-news.ts";
 import { type AllChips, pin, snapshotFor } from "../arch/x86/explain/scenario.ts";
 
@@ -14,6 +15,7 @@ const frame = (change: Partial<WatchFrame> = {}): WatchFrame => ({
   label: "session 'ci'",
   observation: observe(undefined, snapshot()),
   panel: "ioapic",
+  panels,
   intervalMs: 500,
   paused: false,
   cost: { cpu: 0.0123 },
@@ -31,7 +33,7 @@ const changedBy = (change: (chips: AllChips) => void) =>
   observe(observe(undefined, snapshot()), snapshot(change));
 
 describe("the live view", () => {
-  it.each(PANELS)("%s fits every terminal: no line wraps, none is too many", (panel) => {
+  it.each(panels.tabs)("%s fits every terminal: no line wraps, none is too many", (panel) => {
     const many = observe(
       undefined,
       snapshot(({ ioapic, lapic }) => {

@@ -2,8 +2,8 @@ import { afterEach, describe, expect, it } from "vitest";
 import { X86_64 } from "../../src/arch/x86/index.ts";
 import { ModelMachine } from "../../src/arch/x86/model/machine.ts";
 import { applyPreset } from "../../src/arch/x86/presets.ts";
-import type { Route } from "../../src/arch/x86/routing.ts";
 import type { Machine } from "../../src/vm/machine.ts";
+import type { Route } from "../../src/vm/routing.ts";
 import {
   ioapic,
   lapic,

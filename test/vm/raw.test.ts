@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { archNamed } from "../../src/arch/arches.ts";
 import type { ChipImage } from "../../src/vm/chip.ts";
 import { fromRaw, toRaw } from "../../src/vm/raw.ts";
 
@@ -33,7 +34,7 @@ describe("raw bytes of chips", () => {
 
   it("of a lone kvm_ioapic_state are taken, with 24 pins or ia64's 48", () => {
     expect(fromRaw(new Uint8Array(216))).toMatchObject([{ id: "ioapic" }]);
-    expect(fromRaw(new Uint8Array(408), "ia64")).toMatchObject([{ id: "ioapic" }]);
+    expect(fromRaw(new Uint8Array(408), archNamed("ia64"))).toMatchObject([{ id: "ioapic" }]);
   });
 
   it.each([0, 1, 16, 215, 519, 521, 1023, 4 * 520 + 1])("of %d bytes are refused", (size) => {

@@ -1,7 +1,7 @@
 import { type Field, type Fields, list, record } from "../../registers/field.ts";
 import { fieldAt } from "../../registers/field-at.ts";
 import { certainPart, type Path, parsePath, resolvePath } from "../../registers/path.ts";
-import { blankState } from "../arch.ts";
+import { blankState } from "../codec.ts";
 import { X86_64 } from "./index.ts";
 import { IOAPIC } from "./ioapic/layout.ts";
 import { LAPIC } from "./lapic/layout.ts";

@@ -1,84 +1,53 @@
-import { SIZEOF } from "../../abi/ioctl.ts";
-import { type ChipId, type ChipImage, isChipId, parseChipId } from "../../vm/chip.ts";
-import type { Arch, Chips, VcpuList } from "../arch.ts";
-import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS, ioapicStateSize } from "./ioapic/layout.ts";
-import { decodeLapic, encodeLapic } from "./lapic/layout.ts";
-import { decodePic, encodePic } from "./pic/layout.ts";
-import { decodeVcpu, VCPU_IMAGE } from "./vcpu/layout.ts";
+import type { Arch, Controller } from "../arch.ts";
+import { codecOf } from "../codec.ts";
+import { IOAPIC } from "./ioapic/layout.ts";
+import { LAPIC } from "./lapic/layout.ts";
+import { LINES } from "./lines.ts";
+import { MSI, type Msi } from "./msi.ts";
+import { PIC } from "./pic/layout.ts";
+import { applyPreset, PRESETS, type PresetName } from "./presets.ts";
+import { INPUTS, ROUTING } from "./routing.ts";
+import type { Chips } from "./state.ts";
+import { VCPU, VCPU_PARTS, type VcpuState } from "./vcpu/layout.ts";
 
-/** x86-64: two 8259 PICs, an IOAPIC of 24 pins, and a local APIC for each vCPU. */
-export const X86_64: Arch = {
-  name: "x86_64",
-  chipWords: ["pic1", "pic2", "pic", "ioapic", "lapic", "vcpu", "all"],
-  chips: (vcpus) => [
-    "pic1",
-    "pic2",
-    "ioapic",
-    ...Array.from({ length: vcpus }, (_, n): ChipId => `lapic[${n}]`),
-  ],
-  chipFilter(word) {
-    switch (word) {
-      case "all":
-        return (id) => parseChipId(id).kind !== "vcpu";
-      case "pic":
-        return (id) => id === "pic1" || id === "pic2";
-      case "lapic":
-      case "vcpu":
-        return (id) => parseChipId(id).kind === word;
-      default:
-        return isChipId(word) ? (id) => id === word : undefined;
-    }
+/** PIC1 is the master 8259, PIC2 the slave. What the IOAPIC injects again when it is set must find the local APICs in place. */
+const CHIPS: readonly Controller[] = [
+  { kind: "pic1", title: "PIC1", group: "pic", access: { irqchip: INPUTS.pic1.irqchip }, layout: PIC },
+  { kind: "pic2", title: "PIC2", group: "pic", access: { irqchip: INPUTS.pic2.irqchip }, layout: PIC },
+  {
+    kind: "ioapic",
+    title: "IOAPIC",
+    access: { irqchip: INPUTS.ioapic.irqchip },
+    layout: IOAPIC,
+    last: true,
   },
-  gsis: {
-    count: IOAPIC_NUM_PINS,
-    description: "0-15 reach the PICs and the IOAPIC, 16-23 the IOAPIC alone",
+  {
+    kind: "lapic",
+    title: "local APIC",
+    access: { vcpu: [{ get: "KVM_GET_LAPIC", set: "KVM_SET_LAPIC", size: LAPIC.size }] },
+    layout: LAPIC,
   },
-  ioapicPins: IOAPIC_NUM_PINS,
-  maxVcpus: 255,
-  decode: decodeImages,
-  imageSizes: {
-    pic1: SIZEOF.kvm_pic_state,
-    pic2: SIZEOF.kvm_pic_state,
-    ioapic: ioapicStateSize(IOAPIC_NUM_PINS),
-    lapic: SIZEOF.kvm_lapic_state,
-    vcpu: VCPU_IMAGE.size,
-  },
-  encode: encodeChips,
+];
+const VCPU_STATE: Controller = {
+  kind: "vcpu",
+  title: "vCPU",
+  key: "vcpus",
+  access: { vcpu: VCPU_PARTS },
+  layout: VCPU,
 };
 
-function decodeImages(images: readonly ChipImage[]): { chips: Chips; vcpus?: VcpuList } {
-  const chips: Chips = {};
-  const vcpus: VcpuList = [];
-  for (const { id, bytes } of images) {
-    const { kind, vcpu } = parseChipId(id);
-    switch (kind) {
-      case "pic1":
-      case "pic2":
-        chips[kind] = decodePic(bytes);
-        break;
-      case "ioapic":
-        chips.ioapic = decodeIoapic(bytes);
-        break;
-      case "lapic":
-        chips.lapic ??= [];
-        chips.lapic.push(decodeLapic(bytes, vcpu));
-        break;
-      case "vcpu":
-        vcpus.push(decodeVcpu(bytes, vcpu));
-        break;
-    }
-  }
-  return vcpus.length === 0 ? { chips } : { chips, vcpus };
-}
-
-function encodeChips(chips: Chips): ChipImage[] {
-  const images: ChipImage[] = [];
-  if (chips.pic1) images.push({ id: "pic1", bytes: encodePic(chips.pic1) });
-  if (chips.pic2) images.push({ id: "pic2", bytes: encodePic(chips.pic2) });
-  // Local APICs before the IOAPIC: what the IOAPIC re-injects when it is set must find them in place.
-  for (const lapic of chips.lapic ?? []) {
-    images.push({ id: `lapic[${lapic.vcpu}]`, bytes: encodeLapic(lapic) });
-  }
-  if (chips.ioapic) images.push({ id: "ioapic", bytes: encodeIoapic(chips.ioapic) });
-  return images;
-}
+/** x86-64: two 8259 PICs, an IOAPIC of 24 pins, and a local APIC for each vCPU. */
+export const X86_64: Arch<Chips, VcpuState, Msi, PresetName> = {
+  name: "x86_64",
+  chipKinds: CHIPS,
+  vcpu: VCPU_STATE,
+  maxVcpus: 255,
+  ...codecOf<Chips, VcpuState>(CHIPS, VCPU_STATE),
+  lines: LINES,
+  routing: ROUTING,
+  msi: MSI,
+  presets: { words: PRESETS, apply: applyPreset },
+  diagnosis: async () => (await import("./diagnosis.ts")).diagnosis,
+  panels: async () => (await import("./panels.ts")).panels,
+  model: async () => (await import("./model/facet.ts")).model,
+};

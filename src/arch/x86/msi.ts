@@ -1,14 +1,8 @@
 import { KvmIrqError } from "../../abi/error.ts";
+import { hex } from "../../text/format.ts";
+import type { MsiMessage } from "../../vm/routing.ts";
+import type { MsiFormat } from "../arch.ts";
 import { DELIVERY_MODES, DEST_MODES, type RedirectionEntry, TRIG_MODES } from "./ioapic/layout.ts";
-
-/**
- * A message-signalled interrupt as a device writes it and `struct kvm_msi` has it: the low 32 bits of the
- * address, and the data.
- */
-export interface MsiMessage {
-  address: number;
-  data: number;
-}
 
 /** Bits 20 to 31 of every message address (Intel SDM vol. 3, 12.11.1). */
 export const MSI_ADDRESS_BASE = 0xfee0_0000;
@@ -105,3 +99,17 @@ export function encodeMsi(msi: Msi): MsiMessage {
     (msi.reserved_data ?? 0);
   return { address: address >>> 0, data: data >>> 0 };
 }
+
+/** A message on one line: `vector 0x41, fixed, edge, to physical 0x00`. */
+export function describeMsi(message: MsiMessage): string {
+  const { vector, delivery_mode, trig_mode, dest_mode, dest_id, redirection_hint } = decodeMsi(message);
+  const hint = redirection_hint ? ", one of them (hint)" : "";
+  return `vector ${hex(vector)}, ${delivery_mode}, ${trig_mode}, to ${dest_mode} ${hex(dest_id)}${hint}`;
+}
+
+export const MSI: MsiFormat<Msi> = {
+  check: checkMsi,
+  decode: decodeMsi,
+  encode: encodeMsi,
+  describe: describeMsi,
+};

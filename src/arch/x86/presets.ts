@@ -1,5 +1,4 @@
 import type { Machine } from "../../vm/machine.ts";
-import { HOST_ARCH } from "../arches.ts";
 import { decodeIoapic, encodeIoapic } from "./ioapic/layout.ts";
 import { decodeLapic, encodeLapic, SVR_ENABLE } from "./lapic/layout.ts";
 import { decodePic, encodePic, type PicState } from "./pic/layout.ts";
@@ -61,7 +60,7 @@ function changePics(machine: PresetMachine, change: Partial<PicState>): void {
 }
 
 function unmaskIoapic(machine: PresetMachine): void {
-  const state = decodeIoapic(machine.readChip("ioapic"), HOST_ARCH.gsis.count);
+  const state = decodeIoapic(machine.readChip("ioapic"));
   const redirtbl = state.redirtbl.map((entry, pin) => ({
     ...entry,
     vector: PRESET_IOAPIC_VECTOR + pin,

@@ -1,12 +1,14 @@
 import { type Command, Option } from "commander";
 import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
+import { HOST_ARCH } from "../../arch/arches.ts";
 import { DELIVERY_MODES, DEST_MODES, TRIG_MODES } from "../../arch/x86/ioapic/layout.ts";
-import { checkMsi, decodeMsi, encodeMsi, type Msi, type MsiMessage } from "../../arch/x86/msi.ts";
+import { checkMsi, decodeMsi, encodeMsi, type Msi } from "../../arch/x86/msi.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration, integer, wholeNumber } from "../../cli/parsers.ts";
 import { sendMsi } from "../../operations/msi.ts";
 import { count as counted } from "../../text/format.ts";
+import type { MsiMessage } from "../../vm/routing.ts";
 import { trainProgress } from "./injection.ts";
 
 interface Options {
@@ -83,7 +85,7 @@ export const msi: CommandSpec = {
     if (options.decode) {
       return {
         json: { ...message, message: decoded },
-        text: async (view) => (await import("../../arch/x86/text/msi.ts")).renderMsi(message, view),
+        text: async (view) => (await import("../../text/msi.ts")).renderMsi(message, HOST_ARCH.msi, view),
       };
     }
     const target = await context.target();
@@ -93,7 +95,7 @@ export const msi: CommandSpec = {
     context.progress("");
     const outcome: Outcome = {
       json: { results: [{ ...result, message: decoded }] },
-      text: async (view) => (await import("../../arch/x86/text/msi.ts")).renderMsiResult(result, view),
+      text: async (view) => (await import("../../text/msi.ts")).renderMsiResult(result, HOST_ARCH.msi, view),
     };
     if (context.signal.aborted && result.count < count) {
       context.notice(`interrupted after ${result.count} of ${counted(count, "message")}`);

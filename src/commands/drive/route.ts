@@ -1,9 +1,10 @@
 import { Argument, type Command } from "commander";
 import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
-import { type Routing, routesOf } from "../../arch/x86/routing.ts";
+import { HOST_ARCH } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { routingOn } from "../../vm/routed.ts";
+import { type Routing, routesOf } from "../../vm/routing.ts";
 import type { TargetInfo } from "../../vm/source.ts";
 import { parseRoutes } from "./parse-routes.ts";
 
@@ -47,8 +48,8 @@ export const route: CommandSpec = {
     const { routing, label } = await target.describe();
     if (routing === undefined) throw unknownRouting(label);
     return {
-      json: { default: routing === "default", routes: routesOf(routing) },
-      text: async (view) => (await import("../../arch/x86/text/route.ts")).renderRouting(routing, view),
+      json: { default: routing === "default", routes: routesOf(HOST_ARCH.routing, routing) },
+      text: async (view) => (await import("../../text/route.ts")).renderRouting(routing, HOST_ARCH, view),
     };
   },
 };

@@ -80,17 +80,17 @@ function formatOf({ json }: GlobalOptions, format: Format | undefined): Format {
   return chooseFormat({ json, format }, { machine: "json", people: "table" });
 }
 
-function present({ images, info, snapshot }: Reading, format: Format): Outcome {
+function present({ arch, images, info, snapshot }: Reading, format: Format): Outcome {
   switch (format) {
     case "raw":
-      return { bytes: toRaw(images) };
+      return { bytes: toRaw(images, arch) };
     case "json":
       return { json: snapshot, text: () => `${JSON.stringify(snapshot)}\n` };
     case "table":
       return {
         json: snapshot,
         text: async (view) =>
-          (await import("../../text/snapshot.ts")).renderSnapshot(snapshot, info.label, view),
+          (await import("../../text/snapshot.ts")).renderSnapshot(snapshot, arch, info.label, view),
       };
   }
 }

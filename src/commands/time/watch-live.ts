@@ -1,15 +1,18 @@
 import { KvmIrqError } from "../../abi/error.ts";
+import type { Panels } from "../../arch/arch.ts";
 import { toFile } from "../../cli/outcome.ts";
 import { Screen } from "../../cli/screen.ts";
 import type { Observation } from "../../rules/observe.ts";
 import type { View } from "../../text/view.ts";
-import { PANELS, type Panel, renderStill, renderWatch } from "../../text/watch.ts";
+import { renderStill, renderWatch } from "../../text/watch.ts";
 import { clock, newsLines } from "../../text/watch-news.ts";
 import type { WatchSource } from "./watch-source.ts";
 
 export interface LiveOptions {
   label: string;
-  panel: Panel;
+  /** The tab to begin with, and how chips are shown. */
+  panel: string;
+  panels: Panels;
   intervalMs: number;
   /** Aborted to end the view. */
   signal: AbortSignal;
@@ -31,7 +34,7 @@ export class LiveView {
   readonly #view: View;
   #screen: Screen | undefined;
   #observation: Observation | undefined;
-  #panel: Panel;
+  #panel: string;
   #recent: string[] = [];
   #paused = false;
   #top = 0;
@@ -140,20 +143,21 @@ export class LiveView {
 
   #press(name: string): void {
     this.#message = undefined;
-    const number = Number(name);
-    if (PANELS[number - 1] !== undefined) this.#show(PANELS[number - 1]!);
+    const { tabs } = this.#options.panels;
+    const tab = tabs[Number(name) - 1];
+    if (tab !== undefined) this.#show(tab);
     else if (name === "q") this.#end("quit");
     else if (name === "C-c") this.#end("interrupted");
     else if (name === "p" || name === "space") this.#togglePause();
     else if (name === "n" || name === ".") this.#step();
-    else if (name === "tab") this.#show(PANELS[(PANELS.indexOf(this.#panel) + 1) % PANELS.length]!);
+    else if (name === "tab") this.#show(tabs[(tabs.indexOf(this.#panel) + 1) % tabs.length]!);
     else if (name === "s") void this.#save();
     else if (name === "down" || name === "j") this.#top++;
     else if (name === "up" || name === "k") this.#top = Math.max(0, this.#top - 1);
     this.#draw();
   }
 
-  #show(panel: Panel): void {
+  #show(panel: string): void {
     this.#panel = panel;
     this.#top = 0;
   }

@@ -1,9 +1,11 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type RoutingName, routingAssumption } from "../../arch/x86/possible-routing.ts";
+import type { Arch, Panels } from "../../arch/arch.ts";
+import { archNamed } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { chips, duration, paths, routingOption } from "../../cli/parsers.ts";
 import { inBackground } from "../../os/proc.ts";
-import type { Panel } from "../../text/watch.ts";
+import type { RoutingName } from "../../vm/routing.ts";
+import { routingAssumption } from "../../vm/routing.ts";
 import type { WatchSource } from "./watch-source.ts";
 
 interface Options {
@@ -48,6 +50,7 @@ ${examples(
   async run(context: Context, options: Options): Promise<Outcome> {
     const target = await context.target();
     const info = await target.describe();
+    const arch = archNamed(info.host.arch);
     const { WatchSource } = await import("./watch-source.ts");
     const source = new WatchSource(target, options.chip ?? [], {
       routing: options.routing,
@@ -55,7 +58,7 @@ ${examples(
       address: context.address,
       ignore: options.ignore ?? [],
     });
-    if (context.globals.snapshot !== undefined) return still(source, info.label);
+    if (context.globals.snapshot !== undefined) return still(source, arch, info.label);
     const { json } = context.globals;
     const onTerminal = !json && process.stdout.isTTY === true && process.env["TERM"] !== "dumb";
     const background = onTerminal && inBackground();
@@ -65,7 +68,7 @@ ${examples(
           "in the background of the terminal: changes are listed (`timeout --foreground` shows the live view)",
         );
       }
-      const assumed = routingAssumption(info, options.routing);
+      const assumed = routingAssumption(arch.routing, info, options.routing);
       if (assumed !== undefined && !json) context.notice(`assumed: ${assumed}`);
       await (await import("../../cli/standard-output.ts")).endWithoutReader();
       const { writeLines } = await import("./watch-lines.ts");
@@ -73,10 +76,12 @@ ${examples(
       await sayCost(source, context);
       return { status: 130 };
     }
+    const panels = await arch.panels();
     const { LiveView } = await import("./watch-live.ts");
     const view = new LiveView(source, await context.view(), {
       label: info.label,
-      panel: firstPanel(options.chip),
+      panel: firstPanel(panels, options.chip),
+      panels,
       intervalMs: options.interval,
       signal: context.signal,
       write: (text) => context.write(text),
@@ -86,12 +91,16 @@ ${examples(
 };
 
 /** A file never changes: it is shown once. */
-async function still(source: WatchSource, label: string): Promise<Outcome> {
+async function still(source: WatchSource, arch: Arch, label: string): Promise<Outcome> {
   const observation = await source.next();
   const { watchLine } = await import("./watch-lines.ts");
   return {
     json: watchLine(observation, source.cost()),
-    text: async (view) => (await import("../../text/watch.ts")).renderStill({ label, observation }, view),
+    text: async (view) =>
+      (await import("../../text/watch.ts")).renderStill(
+        { label, observation, panels: await arch.panels() },
+        view,
+      ),
   };
 }
 
@@ -102,11 +111,11 @@ async function sayCost(source: WatchSource, context: Context): Promise<void> {
 }
 
 /** The view to begin with: the chip that was asked for, when it is one. */
-function firstPanel(words: readonly string[] | undefined): Panel {
+function firstPanel({ tabs }: Panels, words: readonly string[] | undefined): string {
   const [word = "all", ...others] = words ?? [];
   if (others.length > 0) return "all";
-  if (word === "pic1" || word === "pic2" || word === "ioapic") return word;
-  return word.startsWith("lapic") ? "lapic" : "all";
+  const kind = word.replace(/\[.*/, "");
+  return tabs.includes(kind) ? kind : "all";
 }
 
 function interval(text: string): number {

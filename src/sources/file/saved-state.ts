@@ -1,7 +1,8 @@
 import { KvmIrqError } from "../../abi/error.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { checkRoutes, type Routing, routesOf } from "../../arch/x86/routing.ts";
+import { checkRoutes, routesOf } from "../../arch/x86/routing.ts";
 import { type ChipImage, parseChipId } from "../../vm/chip.ts";
+import type { Routing } from "../../vm/routing.ts";
 import type { SavedState } from "../../vm/start.ts";
 import { FileTarget } from "./source.ts";
 

@@ -1,11 +1,10 @@
 import { statSync } from "node:fs";
 import { KvmIrqError } from "../../abi/error.ts";
 import { archNamed } from "../../arch/arches.ts";
-import type { Routing } from "../../arch/x86/routing.ts";
-import { encodeVcpu } from "../../arch/x86/vcpu/layout.ts";
 import { readInput } from "../../os/input.ts";
 import type { ChipId, ChipImage } from "../../vm/chip.ts";
-import { fromRaw, type RawLayout } from "../../vm/raw.ts";
+import { fromRaw, RAW_LAYOUTS, type RawLayout } from "../../vm/raw.ts";
+import type { Routing } from "../../vm/routing.ts";
 import type { KernelIrqchip, Snapshot, SnapshotHost, SnapshotSource } from "../../vm/snapshot.ts";
 import type { Target, TargetInfo } from "../../vm/source.ts";
 import { parseSnapshot } from "./parse-snapshot.ts";
@@ -43,13 +42,13 @@ export class FileTarget implements Target {
       this.#runs = new Map(
         snapshot.vcpus?.flatMap(({ vcpu, run }) => (run === undefined ? [] : [[vcpu, run]])),
       );
-      this.#noVcpus = snapshot.chips.lapic?.length === 0;
+      this.#noVcpus = (snapshot.chips["lapic"] as unknown[] | undefined)?.length === 0;
     } else {
       // Raw bytes have no time of their own; what comes through a pipe has that of its arrival.
       this.#capturedAt = (path === "-" ? new Date() : statSync(path).mtime).toISOString();
       this.#source = { kind: "file", name: this.#label };
-      this.#host = { kernel: "unknown", arch: layout === "ia64" ? "ia64" : "x86_64" };
-      this.#images = byId(fromRaw(bytes, layout));
+      this.#host = { kernel: "unknown", arch: RAW_LAYOUTS[layout ?? "x86"] };
+      this.#images = byId(fromRaw(bytes, archNamed(this.#host.arch)));
     }
   }
 
@@ -115,6 +114,6 @@ function imagesOf({ host, chips, vcpus }: Snapshot): ChipImage[] {
   const shown = arch.chips(arch.maxVcpus);
   return [
     ...written.sort((a, b) => shown.indexOf(a.id) - shown.indexOf(b.id)),
-    ...(vcpus ?? []).map((state): ChipImage => ({ id: `vcpu[${state.vcpu}]`, bytes: encodeVcpu(state) })),
+    ...(vcpus ?? []).map(arch.encodeVcpu),
   ];
 }

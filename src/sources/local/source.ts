@@ -1,7 +1,5 @@
 import { release } from "node:os";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import type { MsiMessage } from "../../arch/x86/msi.ts";
-import type { Routing } from "../../arch/x86/routing.ts";
 import {
   type ChipId,
   type ChipImage,
@@ -13,6 +11,7 @@ import type { GuestState } from "../../vm/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../../vm/irqfd.ts";
 import { type Irqchip, type Machine, readChips, signalMsis } from "../../vm/machine.ts";
 import { setRoutedLines } from "../../vm/routed.ts";
+import type { MsiMessage, Routing } from "../../vm/routing.ts";
 import type { SnapshotHost } from "../../vm/snapshot.ts";
 import type { Target, TargetInfo } from "../../vm/source.ts";
 import { writeChips } from "../../vm/write.ts";

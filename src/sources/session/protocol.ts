@@ -1,10 +1,9 @@
-import type { MsiMessage } from "../../arch/x86/msi.ts";
 import type { PresetName } from "../../arch/x86/presets.ts";
-import type { Routing } from "../../arch/x86/routing.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../../vm/chip.ts";
 import type { GuestProgram, GuestState } from "../../vm/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../../vm/irqfd.ts";
 import type { Backend, Irqchip } from "../../vm/machine.ts";
+import type { MsiMessage, Routing } from "../../vm/routing.ts";
 import type { SnapshotHost } from "../../vm/snapshot.ts";
 import type { SavedState, Start } from "../../vm/start.ts";
 

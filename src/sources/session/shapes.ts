@@ -1,6 +1,6 @@
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { VCPU_IMAGE } from "../../arch/x86/vcpu/layout.ts";
-import { type ChipId, isChipId, parseChipId, STATE_SIZE } from "../../vm/chip.ts";
+import { imageSize } from "../../arch/codec.ts";
+import type { ChipId } from "../../vm/chip.ts";
 
 /**
  * What may be in a message, on either side of the socket: whatever differs is refused before it is used. Every
@@ -68,7 +68,7 @@ export function only(required: Fields, optional: Fields = {}): Guard {
 
 export const version = exactly("2.0");
 export const empty = only({});
-const chipId: Guard = (value) => word(value) && isChipId(value as string);
+const chipId: Guard = (value) => word(value) && HOST_ARCH.controller(value as ChipId) !== undefined;
 export const chipIds = listOf(chipId, MAX_IMAGES);
 
 const image = only({
@@ -79,18 +79,13 @@ const wholeImage: Guard = (value) => {
   if (!image(value)) return false;
   const { id, base64 } = value as { id: ChipId; base64: string };
   const bytes = Buffer.from(base64, "base64");
-  return bytes.length === sizeOf(id) && bytes.toString("base64") === base64;
+  return bytes.length === imageSize(HOST_ARCH, id) && bytes.toString("base64") === base64;
 };
 export const images = listOf(wholeImage, MAX_IMAGES);
 
-function sizeOf(id: ChipId): number {
-  const { kind } = parseChipId(id);
-  return kind === "vcpu" ? VCPU_IMAGE.size : STATE_SIZE[kind];
-}
-
 export const message = only({ address: u32, data: u32 });
 const route = either(
-  only({ gsi: u32, chip: exactly("pic1", "pic2", "ioapic"), pin: u32 }),
+  only({ gsi: u32, chip: keyOf(HOST_ARCH.routing.inputs), pin: u32 }),
   only({ gsi: u32, msi: message }),
 );
 export const routing = either(exactly("default"), listOf(route));

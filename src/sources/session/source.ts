@@ -1,7 +1,6 @@
-import type { MsiMessage } from "../../arch/x86/msi.ts";
-import type { Routing } from "../../arch/x86/routing.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../../vm/chip.ts";
 import type { IrqfdAction, IrqfdState } from "../../vm/irqfd.ts";
+import type { MsiMessage, Routing } from "../../vm/routing.ts";
 import type { LineOptions, Target, TargetInfo } from "../../vm/source.ts";
 import { machineChips, ownRuns } from "../local/source.ts";
 import { SessionClient } from "./client.ts";

@@ -1,13 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { IOCTL, SIZEOF } from "../../../src/abi/ioctl.ts";
+import { ioapicOf } from "../../../src/arch/ioapic-layout.ts";
 import { X86_64 } from "../../../src/arch/x86/index.ts";
 import {
   decodeIoapic,
   decodeRedirectionEntry,
   encodeIoapic,
   encodeRedirectionEntry,
-  ioapicStateSize,
 } from "../../../src/arch/x86/ioapic/layout.ts";
 import { decodeLapic, encodeLapic } from "../../../src/arch/x86/lapic/layout.ts";
 import { decodeMsi, encodeMsi } from "../../../src/arch/x86/msi.ts";
@@ -100,7 +100,7 @@ describe("decode and encode are inverses over every byte", () => {
     ["ia64", 48],
   ])("IOAPIC of %s, with %d pins", (_, pins) => {
     fc.assert(
-      fc.property(bytes(ioapicStateSize(pins)), (image) => {
+      fc.property(bytes(ioapicOf(pins).size), (image) => {
         expect(encodeIoapic(decodeIoapic(image, pins))).toEqual(image);
       }),
     );

@@ -1,11 +1,11 @@
 import { hasBit, hex } from "../../../abi/bits.ts";
-import type { Snapshot } from "../../../vm/snapshot.ts";
 import type { IoapicState, RedirectionEntry } from "../ioapic/layout.ts";
 import { destinationOf } from "../lapic/destination.ts";
 import { type Cpu, cpusOf } from "../lapic/logic.ts";
 import type { PicState } from "../pic/layout.ts";
 import { type Acknowledge, acknowledge, afterRise, type PicPair } from "../pic/logic.ts";
 import type { PinRoute } from "../routing.ts";
+import type { Snapshot } from "../state.ts";
 import type { MessageContext } from "./message.ts";
 
 /** What the checks of the PIC way look at. */

@@ -11,40 +11,34 @@ import {
   wayVerdict,
 } from "../../../rules/explanation.ts";
 import { sentenceOf, unknownSentence } from "../../../rules/sentence.ts";
-import { notSeen, type Snapshot } from "../../../vm/snapshot.ts";
+import type { MsiRoute } from "../../../vm/routing.ts";
+import {
+  type NamedRouting,
+  possibleRoutings,
+  routeName,
+  routingAssumption,
+  routingName,
+} from "../../../vm/routing.ts";
+import { notSeen } from "../../../vm/snapshot.ts";
+import type { ExplainOptions } from "../../arch.ts";
 import { ioapicStage } from "../ioapic/explain.ts";
 import { lapicStage, lint0Stage } from "../lapic/explain.ts";
 import { type Cpu, cpusOf, intrTarget, softwareEnabled } from "../lapic/logic.ts";
 import { picStage } from "../pic/explain.ts";
 import { answersFor, vectorOf } from "../pic/logic.ts";
-import {
-  possibleRoutings,
-  type Routing,
-  routeName,
-  routesOf,
-  routingAssumption,
-  routingName,
-} from "../possible-routing.ts";
-import type { MsiRoute, PinRoute, Route } from "../routing.ts";
+import type { PinRoute, Route } from "../routing.ts";
+import { ROUTING, routesOf } from "../routing.ts";
+import type { Snapshot } from "../state.ts";
 import { vcpuStage } from "../vcpu/explain.ts";
 import { type CpuContext, ioapicContext, type PicContext, picContext } from "./context.ts";
 import { ioapicLineStage, picLineStage } from "./line.ts";
 import { addressees, hasVector, type MessageContext } from "./message.ts";
 import { msiContext, msiStage } from "./msi.ts";
 
-export interface ExplainOptions {
-  /** Where GSIs go. When not given: as {@link possibleRoutings} has it. */
-  routing?: Routing | undefined;
-  /** Whether a guest may run. When not given: no for a session's or scratch VM, else yes. */
-  guest?: boolean | undefined;
-  /** The VM, as the commands of remedies are to name it. When not given, they are lines of a script. */
-  address?: VmAddress | undefined;
-}
-
 /** What explaining looks at. */
 interface Look {
   snapshot: Snapshot;
-  routing: Routing;
+  routing: NamedRouting;
   /** Whether the VM may have another routing. */
   doubtful: boolean;
   guest: boolean;
@@ -65,7 +59,7 @@ export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOpti
     const sentence = `GSI ${gsi} can't be followed: ${emulated}`;
     return { gsi, verdict: "unknown", sentence, ways: [], assumptions: [] };
   }
-  const routings = possibleRoutings(snapshot, options.routing);
+  const routings = possibleRoutings(ROUTING, snapshot, options.routing);
   const doubtful = routings.length > 1;
   const guest = mayRun(snapshot, options);
   const answers = routings.map((routing) => {
@@ -107,7 +101,7 @@ function waysOf(look: Look, gsi: number): WayDraft[] {
 /** {@link explainGsi} for every GSI that the routing takes somewhere in the kernel, lowest first. */
 export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Explanation[] {
   if (emulatedPins(snapshot) !== undefined) return [];
-  const routings = possibleRoutings(snapshot, options.routing);
+  const routings = possibleRoutings(ROUTING, snapshot, options.routing);
   const gsis = new Set(routings.flatMap((routing) => routesOf(routing).map(({ gsi }) => gsi)));
   return [...gsis].sort((a, b) => a - b).map((gsi) => explainGsi(snapshot, gsi, options));
 }
@@ -129,7 +123,7 @@ export function isPaused(snapshot: Snapshot, options: ExplainOptions): boolean {
 const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
 
 function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
-  const routing = routingAssumption(snapshot, options.routing);
+  const routing = routingAssumption(ROUTING, snapshot, options.routing);
   const assumptions = routing === undefined ? [] : [routing];
   if (snapshot.vcpus === undefined && (snapshot.chips.lapic ?? []).length > 0) {
     assumptions.push("local APICs are on and in xAPIC mode; the snapshot has no vCPU state");

@@ -1,11 +1,13 @@
 import { type Finding, type FindingKind, findKind } from "../../../rules/finding.ts";
-import type { Snapshot } from "../../../vm/snapshot.ts";
+import { possibleRoutings } from "../../../vm/routing.ts";
+import type { ExplainOptions } from "../../arch.ts";
 import { IOAPIC_FINDINGS } from "../ioapic/findings.ts";
 import { LAPIC_FINDINGS } from "../lapic/findings.ts";
 import { cpusOf } from "../lapic/logic.ts";
 import { PIC_FINDINGS } from "../pic/findings.ts";
-import { commonPins, pinRoutesOf, possibleRoutings } from "../possible-routing.ts";
-import { type ExplainOptions, isPaused, mayRun } from "./explain.ts";
+import { commonPins, pinRoutesOf, ROUTING } from "../routing.ts";
+import type { Snapshot } from "../state.ts";
+import { isPaused, mayRun } from "./explain.ts";
 
 /** Every kind of finding there is, each with its stable code and severity. */
 export const FINDING_KINDS: readonly FindingKind[] = [...IOAPIC_FINDINGS, ...PIC_FINDINGS, ...LAPIC_FINDINGS];
@@ -24,7 +26,7 @@ export function findings(
   options: ExplainOptions = {},
 ): Finding[] {
   const cpus = cpusOf(snapshot);
-  const routings = possibleRoutings(snapshot, options.routing);
+  const routings = possibleRoutings(ROUTING, snapshot, options.routing);
   const context = {
     snapshot,
     previous,

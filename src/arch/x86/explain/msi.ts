@@ -1,10 +1,10 @@
 import { hex, vcpuNames } from "../../../abi/bits.ts";
 import { runChecks, type StageDraft } from "../../../rules/explanation.ts";
-import type { Snapshot } from "../../../vm/snapshot.ts";
+import type { MsiRoute } from "../../../vm/routing.ts";
 import { destinationOf } from "../lapic/destination.ts";
 import { cpusOf } from "../lapic/logic.ts";
 import { decodeMsi } from "../msi.ts";
-import type { MsiRoute } from "../routing.ts";
+import type { Snapshot } from "../state.ts";
 import { addressees, destinationText, MESSAGE_CHECKS, type MessageContext, messageOf } from "./message.ts";
 
 /** What the checks of an MSI route look at. */

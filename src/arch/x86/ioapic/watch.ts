@@ -1,6 +1,6 @@
 import { crop, pad, sideBySide } from "../../../text/fit.ts";
 import { hex } from "../../../text/format.ts";
-import type { Marks } from "../../../text/watch-marks.ts";
+import type { Marks } from "../../arch.ts";
 import type { IoapicState, RedirectionEntry } from "./layout.ts";
 
 /** A pin as a row of the live view shows it. */

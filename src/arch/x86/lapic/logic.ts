@@ -1,5 +1,5 @@
 import { hasBit } from "../../../abi/bits.ts";
-import type { Snapshot } from "../../../vm/snapshot.ts";
+import type { Snapshot } from "../state.ts";
 import type { VcpuState } from "../vcpu/layout.ts";
 import type { LapicState } from "./layout.ts";
 

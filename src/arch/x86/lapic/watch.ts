@@ -1,6 +1,6 @@
 import { hex, vectors } from "../../../text/format.ts";
 import { table } from "../../../text/table.ts";
-import type { Marks } from "../../../text/watch-marks.ts";
+import type { Marks } from "../../arch.ts";
 import { type LapicRegister, type LapicState, SVR_ENABLE } from "./layout.ts";
 
 /** The registers beside IRR and ISR that decide, or are read when something is wrong. */

@@ -2,11 +2,16 @@ import { KvmIrqError } from "../../../abi/error.ts";
 import { checkGsi, checkStateSize, checkVcpus, vcpuAt, vcpuIsReadOnly } from "../../../vm/checks.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../../../vm/chip.ts";
 import type { Machine } from "../../../vm/machine.ts";
+import type { MsiMessage, Routing } from "../../../vm/routing.ts";
+import { IOAPIC } from "../ioapic/layout.ts";
 import { Ioapic } from "../ioapic/model.ts";
 import { ApicBus } from "../lapic/bus.ts";
-import { decodeMsi, type MsiMessage } from "../msi.ts";
+import { LAPIC } from "../lapic/layout.ts";
+import { decodeMsi } from "../msi.ts";
+import { PIC } from "../pic/layout.ts";
 import { type PicEoi, PicPair } from "../pic/model.ts";
-import { checkRoutes, type Route, type Routing, routesOf } from "../routing.ts";
+import type { Route } from "../routing.ts";
+import { checkRoutes, routesOf } from "../routing.ts";
 import { VcpuModel } from "../vcpu/model.ts";
 import { type Behaviour, USUAL_BEHAVIOUR } from "./behaviour.ts";
 
@@ -58,6 +63,8 @@ export class ModelMachine implements Machine {
         return vcpuAt(this.#vcpus, vcpu).lapic.read();
       case "vcpu":
         return this.#readVcpu(vcpu);
+      default:
+        throw new RangeError(`there is no chip ${id}`);
     }
   }
 
@@ -66,12 +73,12 @@ export class ModelMachine implements Machine {
     switch (kind) {
       case "pic1":
       case "pic2":
-        checkStateSize(kind, bytes);
+        checkStateSize(kind, PIC.size, bytes);
         this.#pics.write(kind, bytes);
         this.#pics.cascade();
         break;
       case "ioapic":
-        checkStateSize(kind, bytes);
+        checkStateSize(kind, IOAPIC.size, bytes);
         this.#ioapic.write(bytes);
         // KVM_SET_IRQCHIP ends with a look at the PICs, whichever chip it set.
         this.#pics.cascade();
@@ -170,7 +177,7 @@ export class ModelMachine implements Machine {
   }
 
   #writeLapic(vcpu: VcpuModel, bytes: Uint8Array): void {
-    checkStateSize("lapic", bytes);
+    checkStateSize("lapic", LAPIC.size, bytes);
     vcpu.lapic.write(bytes);
     this.#bus.remap();
     this.#ioapic.lapicWritten(vcpu);

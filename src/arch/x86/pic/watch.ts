@@ -1,6 +1,6 @@
 import { hex } from "../../../text/format.ts";
 import { table } from "../../../text/table.ts";
-import type { Marks } from "../../../text/watch-marks.ts";
+import type { Marks } from "../../arch.ts";
 import type { PicField, PicState } from "./layout.ts";
 
 type PicName = "pic1" | "pic2";

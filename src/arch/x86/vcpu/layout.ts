@@ -10,6 +10,7 @@ import {
   u64,
 } from "../../../registers/field.ts";
 import { struct } from "../../../registers/struct.ts";
+import type { VcpuState as AnyVcpuState } from "../../../vm/chip.ts";
 
 /**
  * What decides whether a vCPU takes an interrupt, besides its local APIC: read only, and read as four
@@ -22,6 +23,14 @@ export const VCPU_IMAGE = {
   mp_state: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events,
   size: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events + SIZEOF.kvm_mp_state,
 } as const;
+
+/** The ioctls that fill them. */
+export const VCPU_PARTS = [
+  { get: "KVM_GET_REGS", size: SIZEOF.kvm_regs },
+  { get: "KVM_GET_SREGS", size: SIZEOF.kvm_sregs },
+  { get: "KVM_GET_VCPU_EVENTS", size: SIZEOF.kvm_vcpu_events },
+  { get: "KVM_GET_MP_STATE", size: SIZEOF.kvm_mp_state },
+] as const;
 
 /** `KVM_MP_STATE_*` of `<linux/kvm.h>` by number, those that x86 uses. */
 export const MP_STATES = ["runnable", "uninitialized", "init_received", "halted", "sipi_received"] as const;
@@ -68,13 +77,7 @@ export const VCPU = struct("kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_mp_state",
 });
 
 /** A vCPU's state as far as it decides whether an interrupt is taken. */
-export type VcpuState = { vcpu: number } & RecordOf<typeof VCPU.fields> & {
-    /**
-     * Whether its thread was in KVM_RUN or at work on an exit: true; or slept elsewhere over some 20 ms, as when the
-     * VM is paused or was never started: false. Absent where that is not known. Not part of the image.
-     */
-    run?: boolean;
-  };
+export type VcpuState = AnyVcpuState & RecordOf<typeof VCPU.fields>;
 
 /**
  * Decodes a vCPU image (see {@link VCPU_IMAGE} for its layout).

@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { FINDING_KINDS, findings } from "../../../../src/arch/x86/explain/findings.ts";
 import { applyPreset, PRESETS, type PresetName } from "../../../../src/arch/x86/presets.ts";
+import type { Snapshot } from "../../../../src/arch/x86/state.ts";
 import type { VcpuState } from "../../../../src/arch/x86/vcpu/layout.ts";
-import type { Snapshot } from "../../../../src/vm/snapshot.ts";
 import { MACHINES } from "../../../support/machines.ts";
 import { resetChips, runningVcpu } from "../../../support/reset.ts";
 import { snapshotOf } from "./prediction.ts";

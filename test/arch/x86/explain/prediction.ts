@@ -1,11 +1,11 @@
-import type { Chips } from "../../../../src/arch/arch.ts";
 import { HOST_ARCH } from "../../../../src/arch/arches.ts";
 import { explainGsi } from "../../../../src/arch/x86/explain/explain.ts";
 import { acknowledge, afterRise, answersFor, type PicPair } from "../../../../src/arch/x86/pic/logic.ts";
+import type { Chips, Snapshot } from "../../../../src/arch/x86/state.ts";
 import type { Outcome, Way } from "../../../../src/rules/explanation.ts";
 import type { ChipId } from "../../../../src/vm/chip.ts";
 import { type Machine, readChips } from "../../../../src/vm/machine.ts";
-import { makeSnapshot, type Snapshot } from "../../../../src/vm/snapshot.ts";
+import { makeSnapshot } from "../../../../src/vm/snapshot.ts";
 
 /** A machine's chips and vCPUs, as a snapshot of a scratch VM. */
 export function snapshotOf(machine: Machine): Snapshot {

@@ -1,8 +1,7 @@
-import type { Chips } from "../../../../src/arch/arch.ts";
 import type { RedirectionEntry } from "../../../../src/arch/x86/ioapic/layout.ts";
-import type { Routing } from "../../../../src/arch/x86/possible-routing.ts";
+import type { Chips, Snapshot } from "../../../../src/arch/x86/state.ts";
 import type { VcpuState } from "../../../../src/arch/x86/vcpu/layout.ts";
-import type { Snapshot } from "../../../../src/vm/snapshot.ts";
+import type { NamedRouting } from "../../../../src/vm/routing.ts";
 import { resetChips } from "../../../support/reset.ts";
 
 export type AllChips = Required<Chips>;
@@ -23,7 +22,7 @@ export interface Scenario {
   states?: VcpuState[];
   /** Whether a guest runs; yes when not given. */
   guest?: boolean;
-  routing?: Routing;
+  routing?: NamedRouting;
   /** Codes of the findings that this state has, gravest first; none when not given. */
   findings?: string[];
   /** The public report that it is rebuilt from. */

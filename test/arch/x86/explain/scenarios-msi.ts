@@ -1,4 +1,4 @@
-import type { MsiMessage } from "../../../../src/arch/x86/msi.ts";
+import type { MsiMessage } from "../../../../src/vm/routing.ts";
 import type { Scenario } from "./scenario.ts";
 
 const GSI = 30;

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { hasBit } from "../../../../src/abi/bits.ts";
-import type { Chips } from "../../../../src/arch/arch.ts";
 import { HOST_ARCH } from "../../../../src/arch/arches.ts";
 import {
   DELIVERY_MODES,
@@ -10,6 +9,7 @@ import {
 } from "../../../../src/arch/x86/ioapic/layout.ts";
 import type { LapicState } from "../../../../src/arch/x86/lapic/layout.ts";
 import type { PicField, PicState } from "../../../../src/arch/x86/pic/layout.ts";
+import type { Chips } from "../../../../src/arch/x86/state.ts";
 import type { Machine } from "../../../../src/vm/machine.ts";
 import { snapshotOf, writeState } from "./prediction.ts";
 
@@ -136,7 +136,7 @@ export function randomState(vcpus: number): fc.Arbitrary<RandomState> {
  * @returns the GSIs whose delivered edge KVM has forgotten, because the IOAPIC was set anew.
  */
 export function prepare(machine: Machine, state: RandomState): number[] {
-  for (let gsi = 0; gsi < HOST_ARCH.gsis.count; gsi++) machine.setIrqLine(gsi, 0);
+  for (let gsi = 0; gsi < HOST_ARCH.lines.count; gsi++) machine.setIrqLine(gsi, 0);
   const { chips } = snapshotOf(machine);
   writeState(machine, {
     pic1: { ...chips.pic1!, ...state.pics[0], last_irr: 0 },

@@ -1,13 +1,13 @@
-import { table } from "../../../text/table.ts";
-import type { View } from "../../../text/view.ts";
-import { type MsiRoute, type PinRoute, type Routing, routesOf } from "../routing.ts";
-import { describeMsi } from "./msi.ts";
+import type { Arch } from "../arch/arch.ts";
+import { type MsiRoute, type PinRoute, type Routing, routesOf } from "../vm/routing.ts";
+import { table } from "./table.ts";
+import type { View } from "./view.ts";
 
 /** Where GSIs go, a row a GSI. */
-export function renderRouting(routing: Routing, view: View): string {
+export function renderRouting(routing: Routing, arch: Pick<Arch, "routing" | "msi">, view: View): string {
   const byGsi = new Map<number, string[]>();
-  for (const route of routesOf(routing)) {
-    byGsi.set(route.gsi, [...(byGsi.get(route.gsi) ?? []), destination(route)]);
+  for (const route of routesOf(arch.routing, routing)) {
+    byGsi.set(route.gsi, [...(byGsi.get(route.gsi) ?? []), destination(route, arch)]);
   }
   if (byGsi.size === 0) return "no GSI is routed anywhere\n";
   const name = routing === "default" ? "KVM's default routing" : "a routing of its own";
@@ -18,7 +18,7 @@ export function renderRouting(routing: Routing, view: View): string {
 }
 
 /** Tells the GSIs that a routing takes to a pin, as text; a dash where there are none. */
-export function gsisOf(routes: readonly PinRoute[]): (chip: PinRoute["chip"], pin: number) => string {
+export function gsisOf(routes: readonly PinRoute[]): (chip: string, pin: number) => string {
   return (chip, pin) =>
     routes
       .filter((route) => route.chip === chip && route.pin === pin)
@@ -27,6 +27,9 @@ export function gsisOf(routes: readonly PinRoute[]): (chip: PinRoute["chip"], pi
 }
 
 /** Where one way of a GSI goes: `ioapic pin 4`, `MSI: ...`. */
-export function destination(route: Omit<PinRoute, "gsi"> | Omit<MsiRoute, "gsi">): string {
-  return "msi" in route ? `MSI: ${describeMsi(route.msi)}` : `${route.chip} pin ${route.pin}`;
+export function destination(
+  route: Omit<PinRoute, "gsi"> | Omit<MsiRoute, "gsi">,
+  { msi }: Pick<Arch, "msi">,
+): string {
+  return "msi" in route ? `MSI: ${msi.describe(route.msi)}` : `${route.chip} pin ${route.pin}`;
 }

@@ -1,0 +1,79 @@
+import { type ChipId, type ChipImage, type Chips, parseChipId, type VcpuState } from "../vm/chip.ts";
+import type { Arch, ArchCodec, Controller } from "./arch.ts";
+
+/** Whether each vCPU has one: its state is read with ioctls of the vCPU. */
+export function isPerVcpu({ access }: Controller): boolean {
+  return "vcpu" in access;
+}
+
+/** An architecture's codec, made of the declarations of its chips and of its vCPUs' state. */
+export function codecOf<C extends Chips, V extends VcpuState>(
+  chipKinds: readonly Controller[],
+  vcpu?: Controller,
+): ArchCodec<C, V> {
+  const all = vcpu === undefined ? chipKinds : [...chipKinds, vcpu];
+  const byKind = new Map(all.map((one) => [one.kind, one]));
+  const controller = (id: ChipId) => {
+    const found = byKind.get(parseChipId(id).kind);
+    return found !== undefined && isPerVcpu(found) === id.endsWith("]") ? found : undefined;
+  };
+  const image = (kind: string, { layout }: Controller, state: VcpuState): ChipImage => ({
+    id: `${kind}[${state.vcpu}]`,
+    bytes: layout.encode(state as never),
+  });
+  return {
+    chipWords: [
+      ...all.flatMap(({ kind, group }, at) =>
+        group === undefined || all[at + 1]?.group === group ? [kind] : [kind, group],
+      ),
+      "all",
+    ],
+    chips: (vcpus) =>
+      chipKinds.flatMap((one) =>
+        isPerVcpu(one) ? Array.from({ length: vcpus }, (_, n) => `${one.kind}[${n}]`) : [one.kind],
+      ),
+    chipFilter(word) {
+      if (word === "all") return (id) => parseChipId(id).kind !== vcpu?.kind;
+      if (all.some(({ group }) => group === word)) return (id) => controller(id)?.group === word;
+      if (byKind.has(word)) return (id) => parseChipId(id).kind === word;
+      return controller(word) === undefined ? undefined : (id) => id === word;
+    },
+    controller,
+    decode(images) {
+      const state: Record<string, unknown> = {};
+      const vcpus: VcpuState[] = [];
+      for (const { id, bytes } of images) {
+        const one = controller(id)!;
+        const decoded = one.layout.decode(bytes);
+        if (!isPerVcpu(one)) {
+          state[one.kind] = decoded;
+          continue;
+        }
+        if (one !== vcpu) state[one.kind] ??= [];
+        const list = one === vcpu ? vcpus : (state[one.kind] as VcpuState[]);
+        list.push({ vcpu: parseChipId(id).vcpu, ...decoded });
+      }
+      return (vcpus.length === 0 ? { chips: state } : { chips: state, vcpus }) as { chips: C; vcpus?: V[] };
+    },
+    encode: (chips) =>
+      chipKinds
+        .toSorted((a, b) => Number(a.last ?? false) - Number(b.last ?? false))
+        .flatMap((one) => {
+          const state = chips[one.kind];
+          if (state === undefined) return [];
+          if (isPerVcpu(one)) return (state as VcpuState[]).map((each) => image(one.kind, one, each));
+          return [{ id: one.kind, bytes: one.layout.encode(state as never) }];
+        }),
+    encodeVcpu: (state) => image(vcpu!.kind, vcpu!, state),
+  };
+}
+
+/** Bytes of a chip image or a vCPU image. */
+export function imageSize({ controller }: ArchCodec, id: ChipId): number {
+  return controller(id)?.layout.size ?? 0;
+}
+
+/** Decoded state with all the fields that such chips and vCPUs have, and nothing but zeros in them. */
+export function blankState(arch: Arch, ids: readonly ChipId[]): { chips: Chips; vcpus?: VcpuState[] } {
+  return arch.decode(ids.map((id) => ({ id, bytes: new Uint8Array(imageSize(arch, id)) })));
+}

@@ -1,0 +1,42 @@
+/**
+ * What the library publishes: what all architectures have (src/index.ts), and x86's own. It is the package's entry, for
+ * x86 is what VMs here are.
+ */
+
+import { type Reading, readTarget as readAny } from "../../operations/take-snapshot.ts";
+import { checkSnapshot as checkAny, type SchemaIssue } from "../../vm/schema.ts";
+import type { Target } from "../../vm/source.ts";
+import type { Snapshot } from "./state.ts";
+
+export * from "../../index.ts";
+export type { ExplainOptions } from "../arch.ts";
+export { HOST_ARCH } from "../arches.ts";
+export { explainAll, explainGsi } from "./explain/explain.ts";
+export { findings } from "./explain/findings.ts";
+export {
+  decodeIoapic,
+  decodeRedirectionEntry,
+  encodeIoapic,
+  encodeRedirectionEntry,
+  type IoapicState,
+  type RedirectionEntry,
+} from "./ioapic/layout.ts";
+export { decodeLapic, encodeLapic, type LapicState } from "./lapic/layout.ts";
+export { ModelMachine } from "./model/machine.ts";
+export { checkMsi, decodeMsi, encodeMsi, type Msi } from "./msi.ts";
+export { decodePic, encodePic, type PicState } from "./pic/layout.ts";
+export { applyPreset, type PresetName } from "./presets.ts";
+export { DEFAULT_ROUTES } from "./routing.ts";
+export type { Chips, Snapshot } from "./state.ts";
+export { decodeVcpu, type VcpuState } from "./vcpu/layout.ts";
+
+/** {@link readAny}, its snapshot that of an x86 VM. */
+export const readTarget = readAny as (
+  target: Target,
+  words?: readonly string[],
+) => Promise<Omit<Reading, "snapshot"> & { snapshot: Snapshot }>;
+
+/** {@link checkAny}, its snapshot that of an x86 VM. */
+export const checkSnapshot = checkAny as (
+  value: unknown,
+) => { snapshot: Snapshot } | { issues: SchemaIssue[] };
