@@ -107,8 +107,28 @@ export interface Lines {
   parse(word: string): number[];
 }
 
+/** A field of a message as an option of a command line. A number where it has a range, a flag without a value. */
+export interface MsiField {
+  /** As commander takes it: `--dest <id>`. */
+  flags: string;
+  description: string;
+  choices?: readonly string[];
+  /** The most that it can be. */
+  most?: number;
+}
+
 /** What the bits of a message mean. */
 export interface MsiFormat<M> {
+  /** What addresses and data there are, as help says it. */
+  readonly words: Readonly<Record<"address" | "data", string>>;
+  /** The fields that a message can be composed of. */
+  readonly fields: readonly MsiField[];
+  /**
+   * Composes a message. @param given the values of {@link fields}, by the names that commander gives options.
+   *
+   * @returns nothing where one is missing that has no default.
+   */
+  compose(given: Readonly<Record<string, unknown>>): MsiMessage | undefined;
   /** @throws KvmIrqError `bad-msi` for a message that goes to no interrupt controller. */
   check(message: MsiMessage): void;
   decode(message: MsiMessage): M;

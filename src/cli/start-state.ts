@@ -1,12 +1,10 @@
 import { Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
-import type { PresetName } from "../arch/x86/presets.ts";
-import { APIC_BASE_X2APIC, decodeVcpu } from "../arch/x86/vcpu/layout.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import { makeMachine } from "../sources/make-machine.ts";
-import { parseChipId } from "../vm/chip.ts";
 import type { Backend, Machine } from "../vm/machine.ts";
 import type { Target } from "../vm/source.ts";
-import { applyStart, type SavedState, type Start } from "../vm/start.ts";
+import { applyStart, type PresetName, type SavedState, type Start } from "../vm/start.ts";
 import type { Context } from "./command.ts";
 
 /** What a command line says of the VM that a command makes, and of the state it starts in. */
@@ -37,21 +35,9 @@ export async function chooseStart(
   if (from === undefined) return { vcpus, start: preset };
   const { readSavedState } = await import("../sources/file/saved-state.ts");
   const start = await readSavedState(from);
-  if (backend === "model") warnOfX2apic(context, start);
+  const misread = backend === "model" ? (await HOST_ARCH.model?.())?.misreads(start.images) : undefined;
+  if (misread !== undefined) context.notice(`${start.label} ${misread}`);
   return { vcpus: start.vcpus, start };
-}
-
-/** The model would take such a local APIC's ids for an xAPIC's. */
-function warnOfX2apic(context: Pick<Context, "notice">, { images, label }: SavedState): void {
-  const some = images.some(({ id, bytes }) => {
-    const { kind, vcpu } = parseChipId(id);
-    return kind === "vcpu" && (BigInt(decodeVcpu(bytes, vcpu).apic_base) & BigInt(APIC_BASE_X2APIC)) !== 0n;
-  });
-  if (some) {
-    context.notice(
-      `${label} has local APICs in x2APIC mode, which the software model takes for xAPICs: where it sends interrupts may be wrong`,
-    );
-  }
 }
 
 export interface ScratchOptions {

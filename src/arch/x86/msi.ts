@@ -107,7 +107,53 @@ export function describeMsi(message: MsiMessage): string {
   return `vector ${hex(vector)}, ${delivery_mode}, ${trig_mode}, to ${dest_mode} ${hex(dest_id)}${hint}`;
 }
 
+/** A composed message is fixed, edge and to APIC 0 unless it is said otherwise. */
+interface Composed {
+  vector?: number;
+  dest?: number;
+  destMode?: Msi["dest_mode"];
+  mode?: Msi["delivery_mode"];
+  trigger?: Msi["trig_mode"];
+  hint?: true;
+}
+
+function composeMsi(given: Composed): MsiMessage | undefined {
+  const { vector, dest = 0, destMode = "physical", mode = "fixed", trigger = "edge", hint = false } = given;
+  if (vector === undefined) return undefined;
+  return encodeMsi({
+    dest_id: dest,
+    redirection_hint: hint,
+    dest_mode: destMode,
+    vector,
+    delivery_mode: mode,
+    level: trigger === "level" ? "assert" : "deassert",
+    trig_mode: trigger,
+  });
+}
+
 export const MSI: MsiFormat<Msi> = {
+  words: { address: "0xfee00000 to 0xfeefffff", data: "32 bits: vector, delivery mode, trigger mode" },
+  fields: [
+    { flags: "--vector <vector>", description: "compose a message with this vector, 0 to 255", most: 255 },
+    { flags: "--dest <id>", description: "composed: the destination, 0 to 255 (default: 0)", most: 255 },
+    {
+      flags: "--dest-mode <mode>",
+      description: "composed: what the destination is (default: physical)",
+      choices: DEST_MODES,
+    },
+    {
+      flags: "--mode <mode>",
+      description: "composed: the delivery mode (default: fixed)",
+      choices: DELIVERY_MODES,
+    },
+    {
+      flags: "--trigger <mode>",
+      description: "composed: the trigger mode (default: edge)",
+      choices: TRIG_MODES,
+    },
+    { flags: "--hint", description: "composed: the redirection hint, for one of the CPUs addressed" },
+  ],
+  compose: composeMsi,
   check: checkMsi,
   decode: decodeMsi,
   encode: encodeMsi,

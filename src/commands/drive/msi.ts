@@ -2,8 +2,6 @@ import { type Command, Option } from "commander";
 import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { DELIVERY_MODES, DEST_MODES, TRIG_MODES } from "../../arch/x86/ioapic/layout.ts";
-import { checkMsi, decodeMsi, encodeMsi, type Msi } from "../../arch/x86/msi.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration, integer, wholeNumber } from "../../cli/parsers.ts";
 import { sendMsi } from "../../operations/msi.ts";
@@ -14,12 +12,6 @@ import { trainProgress } from "./injection.ts";
 interface Options {
   address?: number;
   data?: number;
-  vector?: number;
-  dest?: number;
-  destMode?: Msi["dest_mode"];
-  mode?: Msi["delivery_mode"];
-  trigger?: Msi["trig_mode"];
-  hint?: true;
   decode?: true;
   count: number;
   interval: number;
@@ -27,34 +19,30 @@ interface Options {
 }
 
 const U32 = 0xffff_ffff;
+const { words, fields, check, compose, decode: decodeMsi } = HOST_ARCH.msi;
+
+/** The options that a message is composed of. */
+const COMPOSING = fields.map(({ flags, description, choices, most }) => {
+  const option = new Option(flags, description);
+  if (choices !== undefined) return option.choices(choices);
+  return most === undefined ? option : option.argParser(integer(0, most));
+});
 
 /** `msi`: a message straight to local APICs, by its address and data or composed. */
 export const msi: CommandSpec = {
   scriptable: true,
   writes: ({ decode }: Options) => decode !== true,
-  declare: (program: Command) =>
-    program
+  declare(program: Command) {
+    const command = program
       .command("msi")
       .summary("send a message-signalled interrupt")
       .description(
         "Sends an MSI to local APICs (KVM_SIGNAL_MSI), past the lines and the IOAPIC. Give the address and data that a device would write, or the fields that they are made of. The kernel's answer is counted: delivered (1 or more local APICs), or coalesced (0), which for an MSI means that none took it.",
       )
-      .option("--address <address>", "0xfee00000 to 0xfeefffff", integer(0, U32))
-      .option("--data <data>", "32 bits: vector, delivery mode, trigger mode", integer(0, U32))
-      .option("--vector <vector>", "compose a message with this vector, 0 to 255", integer(0, 255))
-      .option("--dest <id>", "composed: the destination, 0 to 255 (default: 0)", integer(0, 255))
-      .addOption(
-        new Option("--dest-mode <mode>", "composed: what the destination is (default: physical)").choices(
-          DEST_MODES,
-        ),
-      )
-      .addOption(
-        new Option("--mode <mode>", "composed: the delivery mode (default: fixed)").choices(DELIVERY_MODES),
-      )
-      .addOption(
-        new Option("--trigger <mode>", "composed: the trigger mode (default: edge)").choices(TRIG_MODES),
-      )
-      .option("--hint", "composed: the redirection hint, for one of the CPUs addressed")
+      .option("--address <address>", words.address, integer(0, U32))
+      .option("--data <data>", words.data, integer(0, U32));
+    for (const option of COMPOSING) command.addOption(option);
+    return command
       .option("--decode", "say what the message means, and send nothing")
       .option("--count <n>", "how often to send it", wholeNumber(1, 1_000_000_000), 1)
       .option("--interval <duration>", "from one message to the next (500us, 10ms, 2s)", duration, 0)
@@ -72,7 +60,8 @@ export const msi: CommandSpec = {
           ["kvm-irq msi --vector 0x41 --dest 1 --require delivered", "composed; status 1 when not taken"],
           ["kvm-irq msi --address 0xfee0100c --data 0x4131 --decode", "what it means, nothing sent"],
         ),
-      ),
+      );
+  },
 
   check(_globals, options: Options) {
     refuseUnsent(options);
@@ -117,26 +106,19 @@ function refuseUnsent({ decode, count, interval, require: required }: Options): 
 }
 
 /** @throws KvmIrqError `usage` unless the options are one message; `bad-msi`. */
-function messageOf({ address, data, ...fields }: Options): MsiMessage {
-  const { vector, dest, destMode, mode, trigger, hint } = fields;
-  const composed = [vector, dest, destMode, mode, trigger, hint].some((field) => field !== undefined);
-  const given = address !== undefined || data !== undefined;
-  if (composed === given || (composed ? vector === undefined : address === undefined || data === undefined)) {
-    throw new KvmIrqError("usage", "an MSI is --address and --data, or --vector and what goes with it", {
-      hint: advice`as in ${changing("msi", "--address", "0xfee00000", "--data", "0x41")} or ${changing("msi", "--vector", "0x41", "--dest", "0")}`,
-    });
+function messageOf(options: Options): MsiMessage {
+  const { address, data } = options;
+  const given: Readonly<Record<string, unknown>> = { ...options };
+  const isComposed = COMPOSING.some((option) => given[option.attributeName()] !== undefined);
+  const isGiven = address !== undefined || data !== undefined;
+  if (isComposed !== isGiven) {
+    const message = address === undefined || data === undefined ? compose(given) : { address, data };
+    if (message !== undefined) {
+      check(message);
+      return message;
+    }
   }
-  if (address !== undefined && data !== undefined) {
-    checkMsi({ address, data });
-    return { address, data };
-  }
-  return encodeMsi({
-    dest_id: dest ?? 0,
-    redirection_hint: hint ?? false,
-    dest_mode: destMode ?? "physical",
-    vector: vector!,
-    delivery_mode: mode ?? "fixed",
-    level: trigger === "level" ? "assert" : "deassert",
-    trig_mode: trigger ?? "edge",
+  throw new KvmIrqError("usage", "an MSI is --address and --data, or --vector and what goes with it", {
+    hint: advice`as in ${changing("msi", "--address", "0xfee00000", "--data", "0x41")} or ${changing("msi", "--vector", "0x41", "--dest", "0")}`,
   });
 }

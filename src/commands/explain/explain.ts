@@ -2,10 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { advice, reading } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
-import type { ExplainOptions } from "../../arch/arch.ts";
+import type { Arch, ExplainOptions } from "../../arch/arch.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { explainAll, explainGsi } from "../../arch/x86/explain/explain.ts";
-import type { Snapshot as PcSnapshot } from "../../arch/x86/state.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration, gsi, routingOption } from "../../cli/parsers.ts";
 import { type Looked, takeReading } from "../../operations/look-again.ts";
@@ -68,17 +66,15 @@ ${examples(
 
   async run(context: Context, gsi: number | undefined, options: Options): Promise<Outcome> {
     const wishes = { ...options, address: context.address };
+    const arch: Arch = HOST_ARCH;
+    const { explain, explainAll } = await arch.diagnosis();
     const blocked = (snapshot: Snapshot) =>
-      gsi !== undefined && explainGsi(snapshot as PcSnapshot, gsi, wishes).verdict === "blocked";
+      gsi !== undefined && explain(snapshot, gsi, wishes).verdict === "blocked";
     const looked = await look(context, wishes, blocked);
     if (looked === undefined) return { status: 130 };
     const { snapshot, findings } = looked.observation;
-    if (gsi !== undefined) return single(explainGsi(snapshot as PcSnapshot, gsi, wishes), looked, options);
-    return overview(
-      { gsis: explainAll(snapshot as PcSnapshot, wishes), findings, snapshot },
-      looked,
-      options,
-    );
+    if (gsi !== undefined) return single(explain(snapshot, gsi, wishes), looked, options);
+    return overview({ gsis: explainAll(snapshot, wishes), findings, snapshot }, looked, options);
   },
 };
 

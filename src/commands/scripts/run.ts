@@ -3,7 +3,6 @@ import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
 import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { PRESETS } from "../../arch/x86/presets.ts";
 import {
   type CommandSpec,
   type Context,
@@ -55,7 +54,11 @@ export const run: CommandSpec = {
           .choices(["kvm", "model", "auto"])
           .env("KVM_IRQ_BACKEND"),
       )
-      .addOption(new Option("--preset <state>", "its state (default: reset)").choices(Object.keys(PRESETS)))
+      .addOption(
+        new Option("--preset <state>", "its state (default: reset)").choices(
+          Object.keys(HOST_ARCH.presets.words),
+        ),
+      )
       .option("--vcpus <n>", "its vCPUs (default: 1)", wholeNumber(0, HOST_ARCH.maxVcpus))
       .addOption(fromOption())
       .option("--keep-going", "go on after a failure; the first one's status is that of the whole")

@@ -2,7 +2,6 @@ import { type Command, Option } from "commander";
 import { type ErrorCode, KvmIrqError } from "../../abi/error.ts";
 import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { PRESETS } from "../../arch/x86/presets.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { longerThan, wholeNumber } from "../../cli/parsers.ts";
 import { chooseStart, fromOption, type StartOptions } from "../../cli/start-state.ts";
@@ -34,7 +33,7 @@ export const create: CommandSpec = {
       .option("--vcpus <n>", "vCPUs, each with a local APIC", wholeNumber(0, HOST_ARCH.maxVcpus), 1)
       .addOption(
         new Option("--preset <state>", "the state to start from")
-          .choices(Object.keys(PRESETS))
+          .choices(Object.keys(HOST_ARCH.presets.words))
           .default("reset"),
       )
       .addOption(fromOption("guest", "irqchip"))
@@ -63,7 +62,7 @@ export const create: CommandSpec = {
       .option("--replace", "take the place of a session of that name, once the new VM is made")
       .addHelpText(
         "after",
-        `\nPresets:\n${Object.entries(PRESETS)
+        `\nPresets:\n${Object.entries(HOST_ARCH.presets.words)
           .map(([name, what]) => `  ${name.padEnd(7)} ${what}`)
           .join("\n")}`,
       )
