@@ -86,7 +86,7 @@ export class Vcpu extends KvmFd {
   #read(name: IoctlName, size: number): Uint8Array {
     this.#buffer.bytes.fill(0, 0, size);
     this.ioctl(name, this.#buffer);
-    return Uint8Array.from(this.#buffer.bytes.subarray(0, size));
+    return new Uint8Array(this.#buffer.bytes.subarray(0, size));
   }
 }
 

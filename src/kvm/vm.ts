@@ -109,7 +109,7 @@ export class Vm extends KvmFd {
     this.#irqchip.bytes.fill(0);
     this.#irqchip.view.setUint32(0, chip, true);
     this.ioctl("KVM_GET_IRQCHIP", this.#irqchip);
-    return Uint8Array.from(this.#irqchip.bytes);
+    return new Uint8Array(this.#irqchip.bytes);
   }
 
   /**

@@ -43,6 +43,24 @@ export function bindLibc(
   };
 }
 
+/**
+ * Binds a libc function that may be called again where it fails, and then fails as before or else is done. Errno is
+ * only asked for then: without it a call takes half the time.
+ */
+export function bindRepeatable(
+  funcName: string,
+  paramsType: Integer[],
+  retType: Integer = DataType.I32,
+): (...args: number[]) => LibcResult {
+  const again = bindLibc(funcName, paramsType, retType);
+  const call = { library: LIBC, funcName, retType, paramsType, paramsValue: [] as number[] };
+  return (...args) => {
+    call.paramsValue = args;
+    const value = load(call) as number;
+    return value === -1 ? again(...args) : { value, errno: 0 };
+  };
+}
+
 export const I32 = DataType.I32;
 export const I64 = DataType.I64;
 

@@ -49,8 +49,10 @@ const MOST_ERRNO = 4095n;
 
 /** What single steps fill, shared by all threads: each uses it up before the next one starts. */
 const STAGING = new NativeBuffer(SAVED_ROOM);
-/** For what threads have saved of their stacks: made once, since a stop is no time to get memory from the kernel. */
-const spares: NativeBuffer[] = [];
+/** The registers with which a thread makes a call of ours. */
+const CALL = new NativeBuffer(USER_REGS_SIZE);
+/** What threads keep, and those after them: a stop is no time to get memory from the kernel. */
+const spares: { saved: NativeBuffer; own: NativeBuffer }[] = [];
 
 /**
  * A stopped thread of another process, made to run system calls and put back as it was.
@@ -66,14 +68,12 @@ const spares: NativeBuffer[] = [];
 export class BorrowedThread {
   readonly #tracee: Tracee;
   readonly #surroundings: Surroundings;
-  /** The registers with which it makes a call of ours. */
-  readonly #call = new NativeBuffer(USER_REGS_SIZE);
   /** The registers with which it makes the call again that it was stopped in, if it was in one. */
-  readonly #own = new NativeBuffer(USER_REGS_SIZE);
+  readonly #own: NativeBuffer;
   #hasOwn = false;
   /** The address of its frame, where it has one. */
   #frame: bigint | undefined;
-  #saved: NativeBuffer | undefined;
+  readonly #saved: NativeBuffer;
   /** What was overwritten: a stretch of the stack. */
   #savedAt: bigint | undefined;
   #savedSize = 0;
@@ -84,6 +84,7 @@ export class BorrowedThread {
   /** Opened while the thread is held: an exec by another thread would have ended it. */
   #memory: RemoteMemory | undefined;
   #borrowed = false;
+  #ended = false;
   #deadline: () => bigint;
 
   /**
@@ -97,6 +98,9 @@ export class BorrowedThread {
     deadline: () => bigint,
     mapper: () => BorrowedThread | undefined = () => undefined,
   ) {
+    const spare = spares.pop();
+    this.#own = spare?.own ?? new NativeBuffer(USER_REGS_SIZE);
+    this.#saved = spare?.saved ?? new NativeBuffer(SAVED_ROOM);
     this.#mapper = mapper;
     this.#tracee = tracee;
     this.#surroundings = surroundings;
@@ -121,11 +125,14 @@ export class BorrowedThread {
 
   /** Puts registers, signal mask and memory back as they were at the stop. */
   giveBack(): void {
+    if (this.#ended) return;
+    this.#ended = true;
     try {
       if (this.#borrowed) this.#putBack();
     } finally {
       this.#memory?.close();
       this.#memory = undefined;
+      spares.push({ saved: this.#saved, own: this.#own });
     }
   }
 
@@ -147,8 +154,7 @@ export class BorrowedThread {
 
   #putBackStack(): void {
     if (this.#savedAt === undefined) return;
-    this.#memory!.write(this.#savedAt, this.#saved!, this.#savedSize);
-    spares.push(this.#saved!);
+    this.#memory!.write(this.#savedAt, this.#saved, this.#savedSize);
   }
 
   /** Whether what borrowing writes can stand below the thread's stack pointer. */
@@ -229,7 +235,6 @@ export class BorrowedThread {
     const top = topOf(readRegister(this.#tracee.regs.view, "rsp"));
     const base = (top - BigInt(room)) & ~63n;
     this.#savedSize = Number(top - base);
-    this.#saved = spares.pop() ?? new NativeBuffer(SAVED_ROOM);
     memory.read(base, this.#saved, this.#savedSize);
     this.#savedAt = base;
     this.#borrowed = true;
@@ -273,15 +278,14 @@ export class BorrowedThread {
 
   /** Lets the thread enter the kernel with its own call, and make this one there. */
   #inPlaceOfOwn(number: number, args: readonly (number | bigint)[]): bigint | undefined {
-    const call = this.#call;
-    call.bytes.set(this.#tracee.regs.bytes);
-    writeRegister(call.view, "orig_rax", BigInt(number));
-    writeArguments(call.view, args);
+    CALL.bytes.set(this.#tracee.regs.bytes);
+    writeRegister(CALL.view, "orig_rax", BigInt(number));
+    writeArguments(CALL.view, args);
     if (this.#frame !== undefined) {
-      writeRegister(call.view, "rip", this.#surroundings.gadgets.restorer!);
-      writeRegister(call.view, "rsp", this.#frame);
+      writeRegister(CALL.view, "rip", this.#surroundings.gadgets.restorer!);
+      writeRegister(CALL.view, "rsp", this.#frame);
     }
-    return this.#tracee.runSyscall({ entry: this.#own, call, rest: this.#own }, this.#deadline());
+    return this.#tracee.runSyscall({ entry: this.#own, call: CALL, rest: this.#own }, this.#deadline());
   }
 
   /** Sends the thread through a `syscall` instruction. */
@@ -291,15 +295,14 @@ export class BorrowedThread {
   }
 
   #forGadget(number: number, args: readonly (number | bigint)[]): NativeBuffer {
-    const call = this.#call;
-    call.bytes.set(this.#tracee.regs.bytes);
-    writeRegister(call.view, "rax", BigInt(number));
-    writeRegister(call.view, "orig_rax", -1n);
-    writeRegister(call.view, "rip", this.#surroundings.gadgets.syscall);
+    CALL.bytes.set(this.#tracee.regs.bytes);
+    writeRegister(CALL.view, "rax", BigInt(number));
+    writeRegister(CALL.view, "orig_rax", -1n);
+    writeRegister(CALL.view, "rip", this.#surroundings.gadgets.syscall);
     // The return address that the `ret` takes stands just below the frame.
-    if (this.#frame !== undefined) writeRegister(call.view, "rsp", this.#frame - 8n);
-    writeArguments(call.view, args);
-    return call;
+    if (this.#frame !== undefined) writeRegister(CALL.view, "rsp", this.#frame - 8n);
+    writeArguments(CALL.view, args);
+    return CALL;
   }
 }
 

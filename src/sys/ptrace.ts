@@ -1,6 +1,6 @@
 import { AUDIT_ARCH_X86_64 } from "../abi/seccomp.ts";
 import { ARGUMENTS, readRegister, SYSCALL_INSTRUCTION_SIZE, USER_REGS_SIZE } from "../abi/x86/user-regs.ts";
-import { bindLibc, I32, I64, type LibcResult, NativeBuffer } from "../os/libc.ts";
+import { bindLibc, bindRepeatable, I32, I64, type LibcResult, NativeBuffer } from "../os/libc.ts";
 
 /** Requests of <linux/ptrace.h>. */
 export const REQUEST = {
@@ -36,7 +36,7 @@ export const STOPPED = 0x7f;
 export const WNOHANG = 1;
 export const WALL = 0x4000_0000;
 
-const ptraceCall = bindLibc("ptrace", [I64, I64, I64, I64], I64);
+const ptraceCall = bindRepeatable("ptrace", [I64, I64, I64, I64], I64);
 const waitpidCall = bindLibc("waitpid", [I32, I64, I32]);
 const copy = bindLibc("memmove", [I64, I64, I64], I64);
 

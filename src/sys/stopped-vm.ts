@@ -1,25 +1,27 @@
-import { ifMadeAgain } from "../abi/x86/restart.ts";
-import { readRegister } from "../abi/x86/user-regs.ts";
 import { readChip, writeChip } from "../kvm/chips.ts";
+import type { IoctlCaller } from "../kvm/fd.ts";
 import { Vcpu } from "../kvm/vcpu.ts";
 import { Vm } from "../kvm/vm.ts";
-import { type ProcessId, readKvmFd, readStatus, type ThreadState } from "../os/proc.ts";
+import { readKvmFd, readStatus, type ThreadState } from "../os/proc.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../vm/chip.ts";
 import { type Machine, readChips } from "../vm/machine.ts";
 import type { MsiMessage } from "../vm/routing.ts";
 import type { ThreadStop } from "../vm/source.ts";
 import type { Alarm } from "./alarm.ts";
+import { BorrowedThread, ChangedProcessError, rehearseBorrowing } from "./borrowed-thread.ts";
 import {
-  BorrowedThread,
-  ChangedProcessError,
-  rehearseBorrowing,
-  type Surroundings,
-  stackWillDo,
-} from "./borrowed-thread.ts";
+  type Candidate,
+  candidates,
+  findMapper,
+  stopOne,
+  stoppedInKvmRun,
+  stopVcpus,
+  type VmThreads,
+} from "./candidates.ts";
 import { HeldThreads } from "./held-threads.ts";
-import { PtraceError, StopTimeoutError, ThreadGoneError } from "./ptrace.ts";
+import { PtraceError, StopTimeoutError } from "./ptrace.ts";
 import { Tracee } from "./tracee.ts";
-import { isKvmRun, sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
+import { sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
 
 /**
  * A machine of another process. What its irqchip and routing are can't be told, so the routing is not to be
@@ -28,10 +30,8 @@ import { isKvmRun, sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
 export type ForeignMachine = Omit<Machine, "irqchip" | "routing" | "setRouting" | "irqfd" | "guest">;
 
 /** A VM inside another process. */
-export interface VmLocation extends Surroundings {
+export interface VmLocation extends VmThreads {
   vmFd: number;
-  /** Descriptors of the vCPUs by their number. */
-  vcpuFds: ReadonlyMap<number, number>;
   /** Milliseconds that any single wait may last. */
   timeoutMs: number;
   /** What keeps waits from lasting longer. */
@@ -159,6 +159,7 @@ function withHeld<T>(
   const held = new HeldThreads(deadline);
   const threads = candidates(location);
   const { alarm } = location;
+  const vm = new StoppedVm(location);
   const borrowed = new Map<Tracee, BorrowedThread>();
   const borrow = (tracee: Tracee): BorrowedThread => {
     const mapper = () => findMapper(threads, held, borrow);
@@ -169,7 +170,8 @@ function withHeld<T>(
   const machine = (vmTracee: Tracee, byVcpu: ReadonlyMap<number, Tracee>) => {
     insistOnDescriptors(location, vmTracee, byVcpu.keys());
     const vcpus = new Map([...byVcpu].map(([vcpu, tracee]) => [vcpu, borrow(tracee)]));
-    return new StoppedVm(location, borrow(vmTracee), vcpus);
+    vm.borrow(borrow(vmTracee), vcpus);
+    return vm;
   };
   rehearse(location);
   alarm.start();
@@ -184,27 +186,6 @@ function withHeld<T>(
       alarm.stop();
     }
   }
-}
-
-/** How many threads are stopped to find one that can map memory for another. */
-const MOST_MAPPERS = 3;
-
-/**
- * A thread with a stack that will do, to map memory for one without. Should this process be killed it finds back by
- * itself; the other one would have no frame for the length of two system calls.
- */
-function findMapper(
-  threads: readonly Candidate[],
-  held: HeldThreads,
-  borrow: (tracee: Tracee) => BorrowedThread,
-): BorrowedThread | undefined {
-  const able = threads.filter(({ stackWillDo }) => stackWillDo).slice(0, MOST_MAPPERS);
-  for (const { tracee } of able) {
-    if (!held.has(tracee.tid) && held.stop([tracee]).length === 0) continue;
-    const thread = borrow(tracee);
-    if (thread.stackWillDo()) return thread;
-  }
-  return undefined;
 }
 
 /**
@@ -264,145 +245,38 @@ function rehearse({ vmFd }: VmLocation): void {
   for (let times = 0; times < REHEARSALS; times++) {
     rehearseBorrowing((thread, { tid }) => {
       readKvmFd(`self/task/${tid}`, vmFd);
-      readChips(new StoppedVm({ vmFd, vcpuFds: new Map([[0, vmFd]]) }, thread, new Map([[0, thread]])), ids);
+      const vm = new StoppedVm({ vmFd, vcpuFds: new Map([[0, vmFd]]) });
+      vm.borrow(thread, new Map([[0, thread]]));
+      readChips(vm, ids);
     });
   }
 }
 
-/** A thread that may be stopped, with what stopping it needs. */
-interface Candidate {
-  thread: ThreadState;
-  tracee: Tracee;
-  /** Whether it slept, on a stack that can be borrowed from. */
-  stackWillDo: boolean;
-}
-
-/** All threads that can be stopped, the best to borrow first, the main thread before others. */
-function candidates(location: VmLocation): Candidate[] {
-  return userThreads(location.pid)
-    .filter(({ state }) => state !== "D")
-    .map((thread) => ({
-      thread,
-      tracee: traceeOf(thread),
-      stackWillDo:
-        thread.syscall !== undefined && stackWillDo(location, thread.tid, thread.syscall.stackPointer),
-    }))
-    .sort((a, b) => reluctance(a) - reluctance(b));
-}
-
-function traceeOf({ tid, filtered }: ThreadState): Tracee {
-  return new Tracee(tid, filtered);
-}
-
-/**
- * How little a thread is suited, by what its stop would do to it. A wait for a time is continued exactly, but
- * only by restart_syscall(2), which a filter may forbid; and should this process be killed, it starts over. Last
- * are those whose stack will not do.
- */
-function reluctance({ thread: { syscall, filtered }, stackWillDo }: Candidate): number {
-  if (syscall === undefined) return 3;
-  if (!stackWillDo) return 6;
-  if (isKvmRun(syscall.number, syscall.arguments[1])) return 4;
-  const again = ifMadeAgain(syscall.number, syscall.arguments);
-  return { exact: 0, eintr: 1, relative: filtered ? 5 : 2 }[again];
-}
-
-/** The vCPU fd of the KVM_RUN that a thread was stopped in. */
-function stoppedInKvmRun({ regs: { view } }: Tracee): number | undefined {
-  const inRun = isKvmRun(Number(readRegister(view, "orig_rax")), Number(readRegister(view, "rsi")));
-  return inRun ? Number(readRegister(view, "rdi")) : undefined;
-}
-
-/** Stops one thread: the first that can be. */
-function stopOne(threads: readonly Candidate[], held: HeldThreads): Tracee {
-  let timeout: StopTimeoutError | undefined;
-  for (const { tracee } of threads) {
-    try {
-      const [stopped] = held.stop([tracee]);
-      if (stopped !== undefined) return stopped;
-    } catch (error) {
-      if (!(error instanceof StopTimeoutError)) throw error;
-      timeout = error;
-      held.release();
-    }
-  }
-  throw timeout ?? new StopTimeoutError("no thread could be stopped");
-}
-
-/**
- * Stops the threads of vCPUs: those seen asleep in KVM_RUN, then those that were running, then all. Those
- * that turn out to be others are let go.
- */
-function stopVcpus(
-  location: VmLocation,
-  vcpus: readonly number[],
-  threads: readonly Candidate[],
-  held: HeldThreads,
-): { stopped: Map<number, Tracee>; inRun: Map<number, number> } {
-  const missing = new Map(vcpus.map((vcpu) => [location.vcpuFds.get(vcpu), vcpu]));
-  const found = new Map<number, Tracee>();
-  const stop = (which: (thread: ThreadState) => boolean) => {
-    if (missing.size === 0) return;
-    const wanted = threads.filter(({ thread }) => which(thread) && !held.has(thread.tid));
-    for (const tracee of held.stop(wanted.map(({ tracee }) => tracee))) {
-      const fd = stoppedInKvmRun(tracee);
-      const vcpu = missing.get(fd);
-      if (vcpu === undefined) continue;
-      missing.delete(fd);
-      found.set(vcpu, tracee);
-    }
-  };
-  stop((thread) => missing.has(sleepsInKvmRun(thread)));
-  stop((thread) => thread.syscall === undefined);
-  // A thread that SIGSTOP holds keeps its call's number, and runs nothing.
-  const asleep = threads.filter(({ thread }) => thread.state === "T").map(({ thread }) => thread.tid);
-  const inRun = new Map(
-    [...found].map(([vcpu, { tid }]) => [vcpu, tid] as const).filter(([, tid]) => !asleep.includes(tid)),
-  );
-  if (missing.size === 0) {
-    held.release(new Set(found.values()));
-    return { stopped: found, inRun };
-  }
-  const any = stopAll(location.pid, threads, held);
-  for (const vcpu of missing.values()) found.set(vcpu, any);
-  return { stopped: found, inRun };
-}
-
-/**
- * Stops every thread, those that are made meanwhile too.
- *
- * @returns the one to borrow.
- */
-function stopAll(pid: ProcessId, threads: readonly Candidate[], held: HeldThreads): Tracee {
-  const known = new Map(threads.map(({ tracee }) => [tracee.tid, tracee]));
-  for (;;) {
-    const free = userThreads(pid).filter(({ tid }) => !held.has(tid));
-    if (held.stop(free.map((thread) => known.get(thread.tid) ?? traceeOf(thread))).length === 0) break;
-  }
-  const any = threads.find(({ tracee }) => held.has(tracee.tid));
-  if (any === undefined) throw new ThreadGoneError("all threads ended");
-  return any.tracee;
-}
-
-/** The VM of a process whose threads are stopped. */
+/** The VM of a process whose threads are stopped; made before they are. */
 class StoppedVm implements ForeignMachine {
   readonly backend = "kvm";
   readonly vcpus: number;
   readonly #vm: Vm;
   readonly #vcpuOf: (index: number) => Vcpu;
+  #vmThread: BorrowedThread | undefined;
+  #byVcpu: ReadonlyMap<number, BorrowedThread> = new Map();
 
-  constructor(
-    location: Pick<VmLocation, "vmFd" | "vcpuFds">,
-    vmThread: BorrowedThread,
-    byVcpu: ReadonlyMap<number, BorrowedThread>,
-  ) {
-    this.vcpus = location.vcpuFds.size;
-    this.#vm = new Vm(location.vmFd, undefined, (...call) => vmThread.ioctl(...call));
+  constructor({ vmFd, vcpuFds }: Pick<VmLocation, "vmFd" | "vcpuFds">) {
+    this.vcpus = vcpuFds.size;
+    this.#vm = new Vm(vmFd, undefined, (...call) => this.#vmThread!.ioctl(...call));
     const vcpus = new Map<number, Vcpu>();
-    for (const [index, thread] of byVcpu) {
-      vcpus.set(index, new Vcpu(location.vcpuFds.get(index)!, index, (...call) => thread.ioctl(...call)));
-    }
-    this.#vcpuOf = (index) => vcpus.get(index)!;
+    this.#vcpuOf = (index) => {
+      const call: IoctlCaller = (...args) => this.#byVcpu.get(index)!.ioctl(...args);
+      const vcpu = vcpus.get(index) ?? new Vcpu(vcpuFds.get(index)!, index, call);
+      vcpus.set(index, vcpu);
+      return vcpu;
+    };
+  }
+
+  /** The threads that its ioctls are run in. */
+  borrow(vmThread: BorrowedThread, byVcpu: ReadonlyMap<number, BorrowedThread>): void {
+    this.#vmThread = vmThread;
+    this.#byVcpu = byVcpu;
   }
 
   readChip(id: ChipId): Uint8Array {
