@@ -7,7 +7,7 @@ import { findVmsOf } from "../target/processes.ts";
 import { hasNoVmOfItsOwn, otherHolders } from "../target/vm-holders.ts";
 import { count, time } from "../text/format.ts";
 import type { TraceHeader, TraceSummary } from "../trace/event.ts";
-import { type RecordOptions, record } from "../trace/record.ts";
+import { type RecordOptions, record } from "../trace/x86/record.ts";
 import type { Target } from "../vm/source.ts";
 import { type ChildCommand, startCommand } from "./child-command.ts";
 import type { TraceOptions } from "./trace-options.ts";

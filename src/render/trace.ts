@@ -3,7 +3,7 @@ import { type FixedColumn, Rows } from "../text/rows.ts";
 import type { View } from "../text/view.ts";
 import type { Args, TraceEvent } from "../trace/event.ts";
 import { Memo } from "../trace/memo.ts";
-import { detailOf } from "../trace/x86/detail.ts";
+import { detailOf } from "../trace/x86/events.ts";
 
 /** Below this, 11 days, which microsecond is nearest does not depend on how a division rounds. */
 const MOST_EXACT = 1e15;

@@ -1,7 +1,7 @@
 import type { TraceEvent } from "./event.ts";
 import { vectorText } from "./x86/args.ts";
 import { beginOf, type Chain, type Step } from "./x86/chain.ts";
-import { detailOf } from "./x86/detail.ts";
+import { detailOf } from "./x86/events.ts";
 import type { Wave } from "./x86/waves.ts";
 
 /** An event of the Trace Event Format that Chrome and Perfetto read; times in microseconds. */

@@ -8,19 +8,21 @@ import { parsePageLayout } from "./page.ts";
 import { RecordDecoder } from "./records.ts";
 import { TaskNames, threadsOf } from "./tasks.ts";
 import { openTracefs, TraceInstance } from "./tracefs.ts";
-import { INTERRUPT_EVENTS } from "./x86/args.ts";
-import { kernelFilter, type Scope, ScopeFilter } from "./x86/scope.ts";
 
-/** What to record, and for how long. */
+/** Which events to record. */
+export interface Wanted {
+  /** Tracepoints of `events/kvm/`. */
+  events: readonly string[];
+  /** What the kernel is to sort out of an event's records (Documentation/trace/events.rst), if anything. */
+  filter(name: string): string | undefined;
+  /** Those of a batch, which comes in the order of time, that are wanted for what the kernel can't tell. */
+  pick(events: readonly TraceEvent[]): readonly TraceEvent[];
+}
+
+/** How to record, and for how long. */
 export interface RecordOptions {
   /** Only events of these processes' threads, and of kernel threads that may work for them. All without it. */
   pids?: readonly number[];
-  /** Only events about these lines, and the vectors they turn out to have. */
-  gsis?: readonly number[];
-  /** Only events about these vectors, and the lines they turn out to come from. */
-  vectors?: readonly number[];
-  /** Tracepoints of `events/kvm/` to record; those of {@link INTERRUPT_EVENTS} without it. */
-  events?: readonly string[];
   /** Milliseconds after which the trace ends by itself. */
   durationMs?: number;
   /** Ends the trace when it fires; what was recorded until then is still handed on. */
@@ -36,7 +38,7 @@ export interface RecordOptions {
 }
 
 /**
- * Records KVM's interrupt tracepoints in a trace instance of its own, until the time is up or the signal
+ * Records tracepoints of KVM's in a trace instance of its own, until the time is up or the signal
  * fires, and leaves nothing behind. Other users of tracing, further calls of this function included, notice
  * nothing.
  *
@@ -45,6 +47,7 @@ export interface RecordOptions {
  *   that is not there.
  */
 export async function record(
+  wanted: Wanted,
   options: RecordOptions,
   onEvent: (event: TraceEvent) => void,
 ): Promise<TraceSummary> {
@@ -52,7 +55,7 @@ export async function record(
   try {
     const instance = new TraceInstance(tracefs.path);
     try {
-      return await recordIn(instance, new TaskNames(tracefs.path), options, onEvent);
+      return await recordIn(instance, new TaskNames(tracefs.path), wanted, options, onEvent);
     } finally {
       instance.remove();
     }
@@ -64,20 +67,20 @@ export async function record(
 async function recordIn(
   instance: TraceInstance,
   tasks: TaskNames,
+  wanted: Wanted,
   options: RecordOptions,
   onEvent: (event: TraceEvent) => void,
 ): Promise<TraceSummary> {
-  const scope: Scope = { gsis: options.gsis ?? [], vectors: options.vectors ?? [] };
   const layout = parsePageLayout(instance.read("events/header_page"), instance.read("events/header_event"));
   const buffers = new CpuBuffers(instance, layout);
   instance.write("tracing_on", "0");
   configure(instance, buffers.count, options);
-  const { present, missing } = chooseEvents(instance, options.events ?? INTERRUPT_EVENTS);
+  const { present, missing } = chooseEvents(instance, wanted.events);
   const decoder = new RecordDecoder(layout, tasks);
   for (const name of present) {
     const format = parseEventFormat(instance.read(`events/kvm/${name}/format`));
     decoder.add(format, argsReader(format));
-    const filter = kernelFilter(name, scope);
+    const filter = wanted.filter(name);
     if (filter !== undefined) instance.write(`events/kvm/${name}/filter`, filter);
     instance.write(`events/kvm/${name}/enable`, "1");
   }
@@ -95,14 +98,7 @@ async function recordIn(
   const stop = () => instance.tryWrite("tracing_on", "0");
   options.signal?.addEventListener("abort", stop);
   try {
-    const { events, discarded } = await pump(
-      instance,
-      buffers,
-      decoder,
-      new ScopeFilter(scope),
-      options,
-      onEvent,
-    );
+    const { events, discarded } = await pump(instance, buffers, decoder, wanted, options, onEvent);
     const duration = Number(process.hrtime.bigint() - decoder.origin);
     return { events, lost: buffers.lost() + discarded, duration };
   } finally {
@@ -170,7 +166,7 @@ async function pump(
   instance: TraceInstance,
   buffers: CpuBuffers,
   decoder: RecordDecoder,
-  scope: ScopeFilter,
+  wanted: Wanted,
   { durationMs, signal, hurry, onBatch }: RecordOptions,
   onEvent: (event: TraceEvent) => void,
 ): Promise<{ events: number; discarded: number }> {
@@ -179,7 +175,7 @@ async function pump(
   let count = 0;
   let wait = SHORTEST_WAIT;
   const handOn = async (events: readonly TraceEvent[]) => {
-    for (const event of scope.filter(events)) {
+    for (const event of wanted.pick(events)) {
       count++;
       onEvent(event);
     }

@@ -8,7 +8,7 @@ import { perfetto } from "../../src/trace/perfetto.ts";
 import { svg, timeline } from "../../src/trace/svg.ts";
 import { vcd } from "../../src/trace/vcd.ts";
 import { chainsOf } from "../../src/trace/x86/chains.ts";
-import { detailOf } from "../../src/trace/x86/detail.ts";
+import { detailOf } from "../../src/trace/x86/events.ts";
 import { type Wave, wavesOf } from "../../src/trace/x86/waves.ts";
 import { has } from "../support/commands.ts";
 import { eventsOf, SVM } from "../support/recorded-trace.ts";

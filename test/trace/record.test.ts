@@ -4,9 +4,10 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { KvmMachine } from "../../src/kvm/kvm-machine.ts";
 import type { TraceEvent, TraceHeader } from "../../src/trace/event.ts";
-import { defaultBufferKb, type RecordOptions, record } from "../../src/trace/record.ts";
+import { defaultBufferKb } from "../../src/trace/record.ts";
 import { TraceInstance } from "../../src/trace/tracefs.ts";
 import { chainsOf } from "../../src/trace/x86/chains.ts";
+import { type RecordOptions, record } from "../../src/trace/x86/record.ts";
 import { GuestMachine } from "../support/guest.ts";
 import { noTracing, PlainTracefs } from "../support/tracing.ts";
 

@@ -1,49 +1,10 @@
 import { decodeRedirectionEntry, type RedirectionEntry } from "../../arch/x86/ioapic/layout.ts";
 import { numberArg, type TraceEvent, wordsArg } from "../event.ts";
 
-/** Everything that KVM tells of an interrupt's life on x86, as `events/kvm/` names it. */
-export const INTERRUPT_EVENTS = [
-  "kvm_set_irq",
-  "kvm_pic_set_irq",
-  "kvm_ioapic_set_irq",
-  "kvm_msi_set_irq",
-  "kvm_apic_accept_irq",
-  "kvm_apicv_accept_irq",
-  "kvm_inj_virq",
-  "kvm_ack_irq",
-  "kvm_eoi",
-  "kvm_pv_eoi",
-  "kvm_ioapic_delayed_eoi_inj",
-] as const;
-
 /** The redirection entry that `kvm_ioapic_set_irq` and `kvm_ioapic_delayed_eoi_inj` carry as `e`. */
 export function redirectionOf(event: TraceEvent): RedirectionEntry {
   const [low, high] = wordsArg(event, "e");
   return decodeRedirectionEntry(low, high);
-}
-
-/**
- * The vector that an event is about; `undefined` for those that carry none.
- *
- * An MSI has its vector in the low byte of the data (Intel SDM vol. 3, 12.11.2).
- */
-export function vectorOf(event: TraceEvent): number | undefined {
-  switch (event.event) {
-    case "kvm_apic_accept_irq":
-    case "kvm_apicv_accept_irq":
-      return numberArg(event, "vec");
-    case "kvm_inj_virq":
-    case "kvm_eoi":
-    case "kvm_pv_eoi":
-      return numberArg(event, "vector");
-    case "kvm_ioapic_set_irq":
-    case "kvm_ioapic_delayed_eoi_inj":
-      return wordsArg(event, "e")[0] & 0xff;
-    case "kvm_msi_set_irq":
-      return messageOf(event).data & 0xff;
-    default:
-      return undefined;
-  }
 }
 
 /** Whether the entry that a `kvm_ioapic_set_irq` carries is masked: bit 16 (82093AA datasheet, 3.2.4). */

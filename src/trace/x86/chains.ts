@@ -1,11 +1,13 @@
 import { type ArgValue, numberArg, strandOf, type TraceEvent } from "../event.ts";
-import { apicOf, gsiOfAck, isIoapicAck, isMasked, vectorOf } from "./args.ts";
+import { apicOf, gsiOfAck, isIoapicAck, isMasked } from "./args.ts";
 import type { Chain } from "./chain.ts";
-import type { Life, Line } from "./life.ts";
+import { rowOf, vectorlessModeOf, vectorOf } from "./events.ts";
+import type { Life } from "./life.ts";
+import { forgetOldest, Lines } from "./lines.ts";
 import { OpenChains } from "./open-chains.ts";
 import { maySendMsi, newRaise, type Raise, refusalOf } from "./raise.ts";
 import { UnansweredMsis } from "./unanswered-msis.ts";
-import { vectorlessModeOf, whyNothing } from "./vectorless.ts";
+import { whyNothing } from "./vectorless.ts";
 
 /**
  * Joins events into the lives of single interrupts.
@@ -30,11 +32,6 @@ interface Strand {
   ended?: Life | undefined;
 }
 
-/** Threads, lines and the like that are remembered at most; a host has fewer. */
-const MOST_REMEMBERED = 100_000;
-/** The most interrupts of a line that is up; its fall is the last step of each. */
-const MOST_OF_A_LINE = 10_000;
-
 /**
  * Joins events into chains, one event at a time.
  *
@@ -46,8 +43,7 @@ export class ChainJoiner {
   readonly #chains: OpenChains;
   readonly #unanswered = new UnansweredMsis();
   readonly #strands = new Map<number, Strand>();
-  /** Lines that are up, with the chains that came of it. */
-  readonly #lines = new Map<Line, Life[]>();
+  readonly #lines = new Lines();
   /** The local APIC that each vCPU's thread has. */
   readonly #apicOfThread = new Map<number, number>();
   /** The vector base of each PIC that gave it away. */
@@ -65,43 +61,44 @@ export class ChainJoiner {
     const strand = this.#strandOf(event);
     const { ended } = strand;
     strand.ended = undefined;
-    switch (event.event) {
-      case "kvm_set_irq":
+    switch (rowOf(event)?.part) {
+      case "line":
         this.#settle(strand);
-        if (numberArg(event, "level") === 0) this.#lower(event);
-        else this.#raise(event, strand);
+        if (numberArg(event, "level") === 0) this.#lines.fall(event);
+        else strand.raise = newRaise(event, numberArg(event, "gsi"), this.#lines.rise(event));
         break;
-      case "kvm_msi_set_irq":
+      case "msi":
         this.#sendMsi(event, strand);
         break;
-      case "kvm_pic_set_irq":
+      case "pic":
         if (strand.raise !== undefined) this.#picAnswers(event, strand.raise);
         break;
-      case "kvm_ioapic_set_irq":
+      case "ioapic":
         // A second answer is none: a restored IOAPIC speaks for every pin that it finds pending.
         if (strand.raise?.ioapicAnswered === true) this.#settle(strand);
         if (strand.raise !== undefined) this.#ioapicAnswers(event, strand.raise);
         break;
-      case "kvm_apic_accept_irq":
+      case "accepted":
         this.#apicAccepts(event, strand, ended);
         break;
-      case "kvm_apicv_accept_irq":
+      case "posted":
         this.#handToCpu(event);
         break;
-      case "kvm_inj_virq":
+      case "injected":
         this.#settle(strand);
         this.#inject(event);
         break;
-      case "kvm_eoi":
-      case "kvm_pv_eoi":
+      case "eoi":
         this.#settle(strand);
         strand.ended = this.#endOfInterrupt(event);
         break;
-      case "kvm_ack_irq":
+      case "acknowledged":
         this.#settle(strand);
         strand.ended = isIoapicAck(event) ? ioapicAcknowledges(event, ended) : undefined;
         if (!isIoapicAck(event)) this.#picAcknowledges(event);
         break;
+      case "none":
+      case undefined:
     }
   }
 
@@ -111,7 +108,7 @@ export class ChainJoiner {
     if (known !== undefined) return known;
     const strand: Strand = {};
     this.#strands.set(key, strand);
-    const forgotten = forgetOldest(this.#strands, MOST_REMEMBERED);
+    const forgotten = forgetOldest(this.#strands);
     if (forgotten !== undefined) this.#settle(forgotten);
     return strand;
   }
@@ -125,20 +122,6 @@ export class ChainJoiner {
   /** Chains that were handed on, in the order in which they began, numbered without gaps. */
   numbered(chains: readonly Chain[]): Chain[] {
     return this.#chains.numbered(chains);
-  }
-
-  #raise(event: TraceEvent, strand: Strand): void {
-    const line = lineOf(event);
-    strand.raise = newRaise(event, numberArg(event, "gsi"), this.#lines.has(line));
-    if (strand.raise.wasUp) return;
-    this.#lines.set(line, []);
-    forgetOldest(this.#lines, MOST_REMEMBERED);
-  }
-
-  #lower(event: TraceEvent): void {
-    const line = lineOf(event);
-    for (const chain of this.#lines.get(line) ?? []) chain.steps.lowered = event.time;
-    this.#lines.delete(line);
   }
 
   #sendMsi(event: TraceEvent, strand: Strand): void {
@@ -168,7 +151,7 @@ export class ChainJoiner {
     const { process, time } = raise.event;
     const steps = { raised: time, ...known.steps };
     const chain = this.#chains.begin({ process, gsi: raise.gsi, ...known, steps });
-    if (raise.gsi !== null) this.#tie(chain, lineOf(raise.event));
+    if (raise.gsi !== null) this.#lines.tieToRise(chain, raise.event);
     return chain;
   }
 
@@ -177,12 +160,9 @@ export class ChainJoiner {
     raise.accepted.splice(raise.accepted.indexOf(chain), 1);
     if (chain.delivery_mode !== null) this.#chains.drop(chain);
     delete chain.steps.raised;
-    delete chain.steps.lowered;
     chain.route = "local";
     chain.gsi = null;
-    const line = this.#lines.get(lineOf(raise.event));
-    if (line?.includes(chain)) line.splice(line.indexOf(chain), 1);
-    chain.line = undefined;
+    this.#lines.untie(chain, raise.event);
   }
 
   #picAnswers(event: TraceEvent, raise: Raise): void {
@@ -190,14 +170,13 @@ export class ChainJoiner {
     // A pin that is up already gives no edge, and as a level it is presented already.
     if (raise.wasUp) return;
     const pin = numberArg(event, "pin");
-    const isSet = (field: string) => ((numberArg(event, field) >> pin) & 1) === 1;
-    if (isSet("imr")) {
+    if (isSet(event, "imr", pin)) {
       raise.refusals.push("masked in the PIC");
     } else if (isTrue(event.args["coalesced"])) {
       raise.refusals.push("pending in the PIC already");
       raise.coalesced = true;
     } else {
-      const trigger = isSet("elcr") ? "level" : "edge";
+      const trigger = isSet(event, "elcr", pin) ? "level" : "edge";
       raise.accepted.push(this.#begin(raise, { route: "pic", trigger, steps: { accepted: event.time } }));
     }
   }
@@ -279,21 +258,8 @@ export class ChainJoiner {
       gsi: again ? ended.gsi : null,
       again,
     });
-    if (again) this.#follow(ended, chain);
+    if (again) this.#lines.follow(ended, chain);
     return chain;
-  }
-
-  /** The fall of the line will be the chain's. */
-  #tie(chain: Life, line: Line): void {
-    const tied = this.#lines.get(line);
-    tied?.push(chain);
-    if (tied !== undefined && tied.length > MOST_OF_A_LINE) tied.shift();
-    chain.line = line;
-  }
-
-  /** What will lower the line of one chain will lower that of its successor. */
-  #follow(chain: Life, successor: Life): void {
-    if (chain.line !== undefined && chain.steps.lowered === undefined) this.#tie(successor, chain.line);
   }
 
   #handToCpu(event: TraceEvent): void {
@@ -323,7 +289,7 @@ export class ChainJoiner {
   #isThreadOf(pid: number, apic: number): void {
     if (this.#apicOfThread.get(pid) === apic) return;
     this.#apicOfThread.set(pid, apic);
-    forgetOldest(this.#apicOfThread, MOST_REMEMBERED);
+    forgetOldest(this.#apicOfThread);
   }
 
   #runsVcpu(event: TraceEvent): void {
@@ -332,14 +298,13 @@ export class ChainJoiner {
   }
 
   #waitingFor(vector: number, { process, pid }: TraceEvent): Life | undefined {
-    const fromPin = ({ route, gsi, steps }: Life) => {
-      if (steps.accepted === undefined || steps.injected !== undefined || route !== "pic") return false;
-      const base = this.#picBase.get(picOf(process, gsi!));
-      return base === undefined || base === vector - (vector % 8);
-    };
     return (
       this.#chains.waitingFor(process, vector, this.#apicOfThread.get(pid)) ??
-      this.#chains.ofPic(process, vector, fromPin)
+      this.#chains.ofPic(process, vector, ({ route, gsi, steps }) => {
+        if (steps.accepted === undefined || steps.injected !== undefined || route !== "pic") return false;
+        const base = this.#picBase.get(picOf(process, gsi!));
+        return base === undefined || base === vector - (vector % 8);
+      })
     );
   }
 
@@ -372,7 +337,7 @@ export class ChainJoiner {
     this.#chains.isVmm(process);
     this.#chains.end(chain);
     if (chain.vector !== null) this.#picBase.set(picOf(process, gsi), chain.vector - (chain.vector % 8));
-    forgetOldest(this.#picBase, MOST_REMEMBERED);
+    forgetOldest(this.#picBase);
     const isUp = chain.line !== undefined && chain.steps.lowered === undefined;
     if (chain.trigger === "level" && isUp) this.#presentAgain(chain, time);
   }
@@ -380,7 +345,7 @@ export class ChainJoiner {
   #presentAgain(chain: Life, time: number): void {
     const { process, gsi } = chain;
     const steps = { accepted: time };
-    this.#follow(
+    this.#lines.follow(
       chain,
       this.#chains.begin({ process, gsi, route: "pic", trigger: "level", steps, again: true }),
     );
@@ -392,23 +357,13 @@ function ioapicAcknowledges(event: TraceEvent, ended: Life | undefined): Life | 
   return ended;
 }
 
-/** Forgets what a map has had longest, when it holds more than so much. @returns what was forgotten. */
-function forgetOldest<K, V>(map: Map<K, V>, most: number): V | undefined {
-  if (map.size <= most) return undefined;
-  const [key, value] = map.entries().next().value!;
-  map.delete(key);
-  return value;
-}
-
-/** A line is a VM's, a GSI's and a source's: the levels of all sources together make the GSI's. */
-function lineOf(event: TraceEvent): Line {
-  const [gsi, source] = [numberArg(event, "gsi"), numberArg(event, "irq_source_id")];
-  if (gsi >= 2 ** 12 || source >= 2 ** 8) return `${event.process} ${gsi} ${source}`;
-  return (((event.process ?? -1) + 1) * 2 ** 12 + gsi) * 2 ** 8 + source;
-}
-
 function picOf(process: number | null, gsi: number): string {
   return `${process} ${gsi >> 3}`;
+}
+
+/** Whether a pin's bit of one of a PIC's registers is set. */
+function isSet(event: TraceEvent, register: string, pin: number): boolean {
+  return ((numberArg(event, register) >> pin) & 1) === 1;
 }
 
 function isTrue(value: ArgValue | undefined): boolean {

@@ -121,7 +121,7 @@ export class OpenChains {
 
   /** The oldest that an EOI of this vector ends: one that was injected before one that was not. */
   endedBy(process: number | null, vector: number, apic: number): Life | undefined {
-    const isOf = (life: Life) => life.vector === vector && (life.apic === null || life.apic === apic);
+    const isOf = ofVector(vector, apic);
     return (
       this.#oldest(process, withVector(this.#inService, vector, apic), isOf) ??
       this.#oldest(process, withVector(this.#waiting, vector, apic), isOf)
@@ -147,8 +147,11 @@ export class OpenChains {
 
   /** The chain that has this vector in a local APIC's IRR, as far as the process's own events tell. */
   pending(process: number | null, vector: number, apic: number): Life | undefined {
-    const isIts = (life: Life) => life.vector === vector && life.apic === apic && life.process === process;
-    return this.#oldest(process, [this.#waiting.get(keyOf(apic, vector))], isIts);
+    return this.#oldest(
+      process,
+      [this.#waiting.get(keyOf(apic, vector))],
+      (life) => life.vector === vector && life.apic === apic && life.process === process,
+    );
   }
 
   /**
@@ -228,6 +231,11 @@ export class OpenChains {
 /** Vectors have 8 bits; those of a trace made by hand may collide, so that whoever finds one looks again. */
 function keyOf(apic: number | null, vector: number | null): number {
   return (apic ?? -1) * 256 + (vector ?? -1);
+}
+
+/** Whether a chain may be one of this vector in this local APIC. */
+function ofVector(vector: number, apic: number): (life: Life) => boolean {
+  return (life) => life.vector === vector && (life.apic === null || life.apic === apic);
 }
 
 function withVector(index: Index, vector: number, apic: number | undefined): Iterable<Set<Life> | undefined> {

@@ -1,6 +1,4 @@
 import { DELIVERY_MODES } from "../../arch/x86/ioapic/layout.ts";
-import { numberArg, type TraceEvent } from "../event.ts";
-import { messageOf } from "./args.ts";
 
 /**
  * The delivery modes that are not by vector (Intel SDM vol. 3, 12.6.1 and 12.11.2). Code 6, reserved in lines
@@ -9,11 +7,10 @@ import { messageOf } from "./args.ts";
 export type VectorlessMode = "smi" | "reserved-3" | "nmi" | "init" | "sipi" | "extint";
 
 /**
- * How a `kvm_msi_set_irq`, `kvm_apic_accept_irq` or `kvm_apicv_accept_irq` is delivered where that is not by
- * vector; else `null`. Message data and `dm` have the mode in the same bits, 8 to 10.
+ * The mode that is not by vector in bits 8 to 10 of a word, where message data and `dm` of a local APIC's events have
+ * it; else `null`.
  */
-export function vectorlessModeOf(event: TraceEvent): VectorlessMode | null {
-  const bits = event.event === "kvm_msi_set_irq" ? messageOf(event).data : numberArg(event, "dm");
+export function modeOf(bits: number): VectorlessMode | null {
   const word = DELIVERY_MODES[(bits >> 8) & 7]!;
   const mode = word === "reserved-6" ? "sipi" : word;
   return mode === "fixed" || mode === "lowest-priority" ? null : mode;

@@ -1,5 +1,6 @@
 import { numberArg, type TraceEvent } from "../event.ts";
 import type { Chain } from "./chain.ts";
+import { rowOf } from "./events.ts";
 
 /** Something that has one value at a time: a line's level, or the number that a bus carries. */
 export interface Wave {
@@ -41,7 +42,7 @@ function scopeOf(process: number | null): string {
 function linesOf(events: readonly TraceEvent[]): Wave[] {
   const lines = new Map<string, Wave>();
   for (const event of events) {
-    if (event.event !== "kvm_set_irq") continue;
+    if (rowOf(event)?.part !== "line") continue;
     const scope = scopeOf(event.process);
     const name = `gsi${numberArg(event, "gsi")}`;
     const line = lines.get(`${scope} ${name}`) ?? { scope, name, kind: "line", changes: [] };

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { INTERRUPT_EVENTS } from "../../../src/trace/x86/args.ts";
-import { kernelFilter, ScopeFilter } from "../../../src/trace/x86/scope.ts";
+import { INTERRUPT_EVENTS, kernelFilter } from "../../../src/trace/x86/events.ts";
+import { ScopeFilter } from "../../../src/trace/x86/scope.ts";
 import { eventsOf } from "../../support/recorded-trace.ts";
 import { accept, down, entry, eoi, inject, ioapic, pic, trace, up } from "../../support/trace-events.ts";
 
