@@ -26,7 +26,8 @@ export { type RecordOptions, record as recordTrace } from "./trace/x86/record.ts
 export { type ChainStatistics, statisticsOf } from "./trace/x86/statistics.ts";
 export type { ChipId, ChipImage, InjectionStatus, LineStep } from "./vm/chip.ts";
 export type { Backend, Machine } from "./vm/machine.ts";
+export type { TargetInfo } from "./vm/reading.ts";
 export type { MsiMessage, MsiRoute, PinRoute, Route, Routing } from "./vm/routing.ts";
 export type { SchemaIssue } from "./vm/schema.ts";
 export { makeSnapshot } from "./vm/snapshot.ts";
-export type { Target, TargetInfo } from "./vm/source.ts";
+export type { Source } from "./vm/source.ts";

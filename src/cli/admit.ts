@@ -2,15 +2,13 @@ import { createInterface } from "node:readline/promises";
 import { KvmIrqError } from "../abi/error.ts";
 import { printable } from "../abi/printable.ts";
 import { inBackground } from "../os/proc.ts";
-import { ProcessTarget } from "../target/process.ts";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import type { Context } from "./command.ts";
 
 /** Says of a session's holder that is reached as a process that there is a better way. */
-export async function recommendSession(target: Target, context: Pick<Context, "notice">): Promise<void> {
-  if (!(target instanceof ProcessTarget) || !target.isHolder) return;
-  const { label } = await target.describe();
-  context.notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
+export function recommendSession(target: Source, context: Pick<Context, "notice">): void {
+  const { holder, label } = target.identity;
+  if (holder) context.notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
 }
 
 /**
@@ -18,8 +16,8 @@ export async function recommendSession(target: Target, context: Pick<Context, "n
  *
  * @throws KvmIrqError `needs-confirmation` without a terminal to ask at, `interrupted` unless the answer is yes.
  */
-export async function askToChange(target: Target, { signal }: Pick<Context, "signal">): Promise<void> {
-  const { label, source } = await target.describe();
+export async function askToChange(target: Source, { signal }: Pick<Context, "signal">): Promise<void> {
+  const { label, source } = target.identity;
   if (!process.stdin.isTTY || !process.stderr.isTTY || inBackground()) {
     throw new KvmIrqError("needs-confirmation", `this would change the VM of ${label}`, {
       hint: "add --yes if that is meant",

@@ -2,8 +2,9 @@ import type { Command } from "commander";
 import type { VmAddress } from "../abi/advice.ts";
 import type { View } from "../text/view.ts";
 import type { RawLayout } from "../vm/raw.ts";
+import type { TargetInfo } from "../vm/reading.ts";
 import type { Routing } from "../vm/routing.ts";
-import type { Target, TargetInfo } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import type { CommandSyntax, Completed } from "./completion/syntax.ts";
 
 /** Options that every command takes, before or after its name. */
@@ -77,7 +78,7 @@ export interface Context {
   address: VmAddress;
   program: Program;
   /** Opens the target that the options name. Closed by whoever made the context. */
-  target(options?: TargetOptions): Promise<Target>;
+  target(options?: TargetOptions): Promise<Source>;
   /** Aborted by SIGINT, SIGTERM or SIGHUP; a command then ends early and cleanly, with status 130. */
   signal: AbortSignal;
   /** A line for the person at the terminal, on stderr. */

@@ -2,7 +2,7 @@ import type { VmAddress } from "../abi/advice.ts";
 import { printable } from "../abi/printable.ts";
 import { addressOf, openTarget } from "../sources/open.ts";
 import type { View } from "../text/view.ts";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import type { Context, GlobalOptions, Parsed, Program, TargetOptions } from "./command.ts";
 import { writeToStderr, writeToStdout } from "./standard-output.ts";
 
@@ -13,7 +13,7 @@ export class ProcessContext implements Context {
   readonly program: Program;
   readonly #writes: boolean;
   readonly #abort = new AbortController();
-  #target: Promise<Target> | undefined;
+  #target: Promise<Source> | undefined;
   #entered = false;
   /** Whether the VM of another process may be changed. */
   #agreed: boolean;
@@ -38,17 +38,17 @@ export class ProcessContext implements Context {
     return this.#abort.signal;
   }
 
-  target({ layout, writes = this.#writes }: TargetOptions = {}): Promise<Target> {
+  target({ layout, writes = this.#writes }: TargetOptions = {}): Promise<Source> {
     const { session, pid, vmFd, snapshot } = this.globals;
     this.#target ??= openTarget({ session, pid, vmFd, snapshot, layout }, this.signal);
     return pid === undefined ? this.#target : this.#enter(this.#target, writes);
   }
 
   /** A process is not ours: its VM is not changed without a word from its owner. */
-  async #enter(opening: Promise<Target>, writes: boolean): Promise<Target> {
+  async #enter(opening: Promise<Source>, writes: boolean): Promise<Source> {
     const target = await opening;
     const { askToChange, recommendSession } = await import("./admit.ts");
-    if (!this.#entered) await recommendSession(target, this);
+    if (!this.#entered) recommendSession(target, this);
     this.#entered = true;
     if (writes && !this.#agreed) await askToChange(target, this);
     this.#agreed ||= writes;

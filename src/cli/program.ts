@@ -1,8 +1,9 @@
 import { Command, CommanderError, type Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
-import { labelOf, readOnly } from "../sources/file/read-only.ts";
+import { labelOf } from "../os/input.ts";
 import { addressOf, checkChoice } from "../sources/open.ts";
 import { checkSessionName } from "../sources/session/runtime-dir.ts";
+import { readOnly } from "../vm/operations.ts";
 import type { CommandSpec, GlobalOptions, Groups, Help, Parsed, Program } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
 

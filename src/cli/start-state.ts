@@ -3,7 +3,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { makeMachine } from "../sources/make-machine.ts";
 import type { Backend, Machine } from "../vm/machine.ts";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import { applyStart, type PresetName, type SavedState, type Start } from "../vm/start.ts";
 import type { Context } from "./command.ts";
 
@@ -56,7 +56,7 @@ export interface ScratchOptions {
 export async function scratchTarget(
   { backend, vcpus, start }: ScratchOptions,
   onFallback: (reason: KvmIrqError) => void = () => {},
-): Promise<Target> {
+): Promise<Source> {
   const machine =
     backend === "auto" ? await kvmElseModel(vcpus, onFallback) : await makeMachine(backend, vcpus);
   const { LocalTarget } = await import("../sources/local/source.ts");

@@ -8,7 +8,7 @@ import { hasNoVmOfItsOwn, otherHolders } from "../target/vm-holders.ts";
 import { count, time } from "../text/format.ts";
 import type { TraceHeader, TraceSummary } from "../trace/event.ts";
 import { type RecordOptions, record } from "../trace/x86/record.ts";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import { type ChildCommand, startCommand } from "./child-command.ts";
 import type { TraceOptions } from "./trace-options.ts";
 import type { Sink } from "./trace-sinks.ts";
@@ -111,7 +111,7 @@ async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subje
     }
     return { label: pids.length === 1 ? `pid ${pids[0]}` : `pids ${pids.join(", ")}`, pids };
   }
-  const { source, label } = await (await sessionOf(context)).describe();
+  const { source, label } = (await sessionOf(context)).identity;
   if (source.kind === "session" && source.backend === "kvm") {
     return { label, ...(source.pid === undefined ? {} : { pids: [source.pid] }) };
   }
@@ -124,7 +124,7 @@ async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subje
   );
 }
 
-async function sessionOf(context: Context): Promise<Target> {
+async function sessionOf(context: Context): Promise<Source> {
   try {
     return await context.target();
   } catch (error) {

@@ -4,8 +4,9 @@ import { archNamed } from "../arch/arches.ts";
 import { checkFieldNames } from "../arch/x86/fields.ts";
 import { certainPart, chipOfPath, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 import type { Chips } from "../vm/chip.ts";
+import type { TargetInfo } from "../vm/reading.ts";
 import { checkChips } from "../vm/schema.ts";
-import type { Target, TargetInfo } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import { blankReading, readTarget } from "./take-snapshot.ts";
 
 /** A field and the text of the value that it is to have. */
@@ -50,16 +51,17 @@ export function parseAssignment(text: string): Assignment {
  *
  * @throws KvmIrqError `bad-path` for a field that is not there or a value that does not fit it.
  */
-export async function editTarget(target: Target, assignments: readonly Assignment[]): Promise<Edited> {
+export async function editTarget(source: Source, assignments: readonly Assignment[]): Promise<Edited> {
   const words = chipsOf(assignments);
   const attempt = async (): Promise<Edited> => {
-    const { arch, images, snapshot } = await readTarget(target, words);
+    const { arch, images, snapshot } = await readTarget(source, words);
     const { chips: before } = snapshot;
     const wanted = structuredClone(before);
     change(wanted, assignments);
     const changed = archNamed(arch.name).encode(wanted);
-    await target.writeChips(changed, images);
-    const after = arch.decode(await target.readChips(images.map(({ id }) => id))).chips;
+    await source.perform("writeChips", { images: changed, expected: images });
+    const { images: written } = await source.read({ chips: images.map(({ id }) => id) });
+    const after = arch.decode(written).chips;
     return { before, wanted, after };
   };
   for (let tries = 1; ; tries++) {

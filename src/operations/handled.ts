@@ -1,8 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
 import type { LineStep } from "../vm/chip.ts";
-import { type GuestState, handledInAll } from "../vm/guest.ts";
-import type { Target, TargetInfo } from "../vm/source.ts";
-import { countStatus, type InjectionResult, type PulseTrain } from "./inject.ts";
+import type { Source } from "../vm/source.ts";
+import { countStatus, type InjectionResult, type PulseTrain, setLines } from "./inject.ts";
 import { pause, untilOver } from "./wait.ts";
 
 /** What became of the pulses of one GSI into a guest that takes interrupts. */
@@ -20,20 +19,20 @@ export type HandledResult = InjectionResult & {
  * @throws KvmIrqError `unsupported` when the target has no guest of ours.
  */
 export async function pulseHandled(
-  target: Target,
+  source: Source,
   { gsis, count, intervalMs, widthMs }: PulseTrain,
   timeoutMs: number,
   signal: AbortSignal,
   onProgress: (rounds: number) => void = () => {},
 ): Promise<HandledResult[]> {
-  await handledBy(target);
+  await handledBy(source);
   const results = gsis.map(
     (gsi): HandledResult => ({ gsi, count: 0, delivered: 0, coalesced: 0, ignored: 0, handled: 0, level: 0 }),
   );
-  const over = untilOver(target, signal);
+  const over = untilOver(source, signal);
   const start = performance.now();
   for (let done = 0; done < count && !signal.aborted; ) {
-    for (const result of results) await pulseOnce(target, result, widthMs, timeoutMs, signal);
+    for (const result of results) await pulseOnce(source, result, widthMs, timeoutMs, signal);
     onProgress(++done);
     if (done < count) await pause(start + done * intervalMs - performance.now(), over);
   }
@@ -41,24 +40,24 @@ export async function pulseHandled(
 }
 
 async function pulseOnce(
-  target: Target,
+  source: Source,
   result: HandledResult,
   widthMs: number,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const before = await handledBy(target);
+  const before = await handledBy(source);
   const { gsi } = result;
   const deadline = performance.now() + timeoutMs;
   const rise: LineStep = { gsi, level: 1 };
   const fall: LineStep = { gsi, level: 0 };
   const together = widthMs === 0 ? [rise, fall] : [rise];
-  const [status] = await target.setIrqLines(together, { transient: true });
+  const [status] = await setLines(source, together, true);
   await pause(widthMs, signal);
-  if (widthMs > 0) await target.setIrqLines([fall]);
+  if (widthMs > 0) await setLines(source, [fall]);
   if (status !== undefined) countStatus(result, status);
   while (!signal.aborted) {
-    if ((await handledBy(target)) > before) {
+    if ((await handledBy(source)) > before) {
       result.handled++;
       return;
     }
@@ -70,25 +69,11 @@ async function pulseOnce(
 /** Between two looks at the guest's counts; a handler that runs at once is seen at the first. */
 const POLL_MS = 1;
 
-/**
- * A target's guest of ours.
- *
- * @throws KvmIrqError `unsupported` when it has none.
- */
-export function guestOf({ guest, label }: TargetInfo): GuestState {
-  if (guest !== undefined) return guest;
-  throw new KvmIrqError("unsupported", `${label} has no guest that counts what it handles`, {
-    hint: "`kvm-irq create --guest ioapic` (or pic) makes a session with one",
+/** @throws KvmIrqError `unsupported` when there is no guest, or none that runs any more. */
+async function handledBy(source: Source): Promise<number> {
+  const { handled, running, ended } = await source.perform("handled", {});
+  if (running) return handled;
+  throw new KvmIrqError("unsupported", `the guest of ${source.identity.label} runs no more: ${ended}`, {
+    hint: "make the session anew",
   });
-}
-
-async function handledBy(target: Target): Promise<number> {
-  const info = await target.describe();
-  const guest = guestOf(info);
-  if (!guest.running) {
-    throw new KvmIrqError("unsupported", `the guest of ${info.label} runs no more: ${guest.ended}`, {
-      hint: "make the session anew",
-    });
-  }
-  return handledInAll(guest);
 }

@@ -1,6 +1,7 @@
 import type { InjectionStatus, LineStep } from "../vm/chip.ts";
+import type { TargetInfo } from "../vm/reading.ts";
 import { checkRouted } from "../vm/routed.ts";
-import type { Target, TargetInfo } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import { pause, untilOver } from "./wait.ts";
 
 /** What became of injections that were tried, by the kernel's answer to each. */
@@ -52,13 +53,13 @@ export function checkLines({ irqchip = "full", routing }: TargetInfo, gsis: read
  * @param onProgress called with the number of rounds done.
  */
 export async function pulse(
-  target: Target,
+  source: Source,
   { gsis, count, intervalMs, widthMs }: PulseTrain,
   signal: AbortSignal,
   onProgress: (rounds: number) => void = () => {},
 ): Promise<InjectionResult[]> {
   const tally = new Tally(gsis);
-  const over = untilOver(target, signal);
+  const over = untilOver(source, signal);
   const untimed = intervalMs === 0 && widthMs === 0;
   const perBatch = untimed ? Math.max(1, Math.floor(BATCH / gsis.length)) : 1;
   const start = performance.now();
@@ -66,9 +67,9 @@ export async function pulse(
     const rounds = Math.min(perBatch, count - done);
     if (widthMs === 0) {
       const steps = Array.from({ length: rounds }, () => gsis.flatMap(risesAndFalls)).flat();
-      tally.add(steps, await target.setIrqLines(steps));
+      tally.add(steps, await setLines(source, steps));
     } else {
-      await widePulse(target, gsis, widthMs, tally, over);
+      await widePulse(source, gsis, widthMs, tally, over);
     }
     done += rounds;
     onProgress(done);
@@ -79,16 +80,19 @@ export async function pulse(
 }
 
 async function widePulse(
-  target: Target,
+  source: Source,
   gsis: readonly number[],
   widthMs: number,
   tally: Tally,
   over: AbortSignal,
 ): Promise<void> {
   const rises = gsis.map((gsi): LineStep => ({ gsi, level: 1 }));
-  tally.add(rises, await target.setIrqLines(rises, { transient: true }));
+  tally.add(rises, await setLines(source, rises, true));
   await pause(widthMs, over);
-  await target.setIrqLines(gsis.map((gsi) => ({ gsi, level: 0 })));
+  await setLines(
+    source,
+    gsis.map((gsi) => ({ gsi, level: 0 })),
+  );
 }
 
 /**
@@ -97,25 +101,37 @@ async function widePulse(
  * @param forMs when given, lowers them after that time, or when interrupted.
  */
 export async function hold(
-  target: Target,
+  source: Source,
   gsis: readonly number[],
   forMs: number | undefined,
   signal: AbortSignal,
 ): Promise<InjectionResult[]> {
   const tally = new Tally(gsis);
   if (forMs !== undefined) {
-    await widePulse(target, gsis, forMs, tally, untilOver(target, signal));
+    await widePulse(source, gsis, forMs, tally, untilOver(source, signal));
     return tally.results(0);
   }
   const rises = gsis.map((gsi): LineStep => ({ gsi, level: 1 }));
-  tally.add(rises, await target.setIrqLines(rises));
+  tally.add(rises, await setLines(source, rises));
   return tally.results(1);
 }
 
 /** Lowers lines. The kernel's answer to a fall says nothing, so nothing is counted. */
-export async function release(target: Target, gsis: readonly number[]): Promise<InjectionResult[]> {
-  await target.setIrqLines(gsis.map((gsi) => ({ gsi, level: 0 })));
+export async function release(source: Source, gsis: readonly number[]): Promise<InjectionResult[]> {
+  await setLines(
+    source,
+    gsis.map((gsi) => ({ gsi, level: 0 })),
+  );
   return new Tally(gsis).results(0);
+}
+
+/** @param transient whether lines that are left high go low if this client goes away without lowering them. */
+export async function setLines(
+  source: Source,
+  steps: readonly LineStep[],
+  transient = false,
+): Promise<InjectionStatus[]> {
+  return (await source.perform("setIrqLines", { steps, transient })).statuses;
 }
 
 function risesAndFalls(gsi: number): LineStep[] {

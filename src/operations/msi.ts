@@ -1,5 +1,5 @@
 import type { MsiMessage } from "../vm/routing.ts";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import { countStatus, type StatusCounts } from "./inject.ts";
 import { pause, untilOver } from "./wait.ts";
 
@@ -24,19 +24,19 @@ const BATCH = 1000;
  * @param onProgress called with the number of messages sent.
  */
 export async function sendMsi(
-  target: Target,
+  source: Source,
   { message, count, intervalMs }: MsiTrain,
   signal: AbortSignal,
   onProgress: (messages: number) => void = () => {},
 ): Promise<MsiResult> {
   const result: MsiResult = { ...message, count: 0, delivered: 0, coalesced: 0, ignored: 0 };
-  const over = untilOver(target, signal);
+  const over = untilOver(source, signal);
   const start = performance.now();
   while (result.count < count && !signal.aborted) {
     const size = intervalMs === 0 ? Math.min(BATCH, count - result.count) : 1;
-    for (const status of await target.signalMsis(new Array<MsiMessage>(size).fill(message))) {
-      countStatus(result, status);
-    }
+    const messages = new Array<MsiMessage>(size).fill(message);
+    const { statuses } = await source.perform("signalMsis", { messages });
+    for (const status of statuses) countStatus(result, status);
     onProgress(result.count);
     if (result.count < count) await pause(start + result.count * intervalMs - performance.now(), over);
   }

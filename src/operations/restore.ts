@@ -3,7 +3,7 @@ import { archNamed } from "../arch/arches.ts";
 import type { Chips } from "../vm/chip.ts";
 import { type ChipId, type ChipImage, parseChipId } from "../vm/chip.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 import { badChip } from "./take-snapshot.ts";
 
 /** A restore, or what one would do. */
@@ -24,11 +24,11 @@ export interface Restored {
  *   architecture; `bad-chip` for a chip that the snapshot lacks; what the target refuses.
  */
 export async function restoreSnapshot(
-  target: Target,
+  source: Source,
   snapshot: Snapshot,
   { words = [], dryRun = false }: { words?: readonly string[]; dryRun?: boolean } = {},
 ): Promise<Restored> {
-  const info = await target.describe();
+  const info = source.identity;
   if (snapshot.host.arch !== info.host.arch) {
     throw new KvmIrqError(
       "bad-input",
@@ -48,12 +48,12 @@ export async function restoreSnapshot(
     }
   }
   const ids = images.map(({ id }) => id);
-  const before = await target.readChips(ids);
+  const { images: before } = await source.read({ chips: ids });
   const decode = (list: readonly ChipImage[]) => arch.decode(list).chips;
   const restored: Restored = { chips: ids, before: decode(before), wanted: decode(images) };
   if (dryRun) return restored;
-  await target.writeChips(images);
-  return { ...restored, after: decode(await target.readChips(ids)) };
+  await source.perform("writeChips", { images, expected: [] });
+  return { ...restored, after: decode((await source.read({ chips: ids })).images) };
 }
 
 function pick(images: readonly ChipImage[], words: readonly string[], snapshot: Snapshot): ChipImage[] {

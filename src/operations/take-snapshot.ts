@@ -2,62 +2,65 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { Arch } from "../arch/arch.ts";
 import { archNamed } from "../arch/arches.ts";
 import { blankState } from "../arch/codec.ts";
-import type { Chips, VcpuState } from "../vm/chip.ts";
-import { type ChipId, type ChipImage, parseChipId } from "../vm/chip.ts";
+import { type ChipId, type Chips, parseChipId, type VcpuState } from "../vm/chip.ts";
+import { type Identity, infoOf, type Reading, type TargetInfo } from "../vm/reading.ts";
 import { makeSnapshot, notSeen, type Snapshot } from "../vm/snapshot.ts";
-import type { Target, TargetInfo } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 
-/** What was read from a target at one moment: the bytes, and what they mean. */
-export interface Reading {
-  info: TargetInfo;
+/** A reading of a VM, and what its bytes mean. */
+export interface Decoded extends Reading {
   arch: Arch;
-  images: ChipImage[];
   snapshot: Snapshot;
 }
 
 /**
- * Reads a target's chips in one go.
+ * Reads a VM in one go.
  *
  * @param words as `--chip` takes them: `pic`, `ioapic`, `lapic[1]`, `all`. None means all, with the state
- *   of the vCPUs where the target can tell it.
- * @throws KvmIrqError `bad-chip` for a word that names no chip of the target.
+ *   of the vCPUs where the source can tell it.
+ * @throws KvmIrqError `bad-chip` for a word that names no chip of the VM.
  */
-export async function readTarget(target: Target, words: readonly string[] = []): Promise<Reading> {
-  const { info, images } = await readSelected(target, words);
-  const arch = archNamed(info.host.arch);
+export async function readTarget(source: Source, words: readonly string[] = []): Promise<Decoded> {
+  const reading = await readSelected(source, words);
+  const { identity, images, runs } = reading;
+  const { capturedAt, irqchip } = identity;
+  const { routing, guest } = infoOf(reading);
+  const arch = archNamed(identity.host.arch);
   const snapshot = {
-    ...makeSnapshot(arch, images, info.source, info.host),
-    ...(info.capturedAt === undefined ? {} : { captured_at: info.capturedAt }),
-    ...(info.irqchip === undefined ? {} : { irqchip: info.irqchip }),
-    ...(info.routing === undefined ? {} : { routing: info.routing }),
-    ...(info.guest === undefined ? {} : { guest: info.guest }),
+    ...makeSnapshot(arch, images, identity.source, identity.host),
+    ...(capturedAt === undefined ? {} : { captured_at: capturedAt }),
+    ...(irqchip === undefined ? {} : { irqchip }),
+    ...(routing === undefined ? {} : { routing }),
+    ...(guest === undefined ? {} : { guest }),
   };
   for (const vcpu of snapshot.vcpus ?? []) {
-    const run = (target.lastRuns ?? info.runs)?.get(vcpu.vcpu);
+    const run = runs.get(vcpu.vcpu);
     if (run !== undefined) vcpu.run = run;
   }
   // No local APICs, which is not the same as none that were read.
-  if (info.vcpus === 0 && (words.length === 0 || words.includes("all"))) snapshot.chips["lapic"] = [];
-  return { info, arch, images, snapshot };
+  if (identity.vcpus === 0 && (words.length === 0 || words.includes("all"))) snapshot.chips["lapic"] = [];
+  return { ...reading, arch, snapshot };
 }
 
 /** A process's VM may turn out to have fewer chips than was thought: then those are read that it has. */
-async function readSelected(
-  target: Target,
-  words: readonly string[],
-): Promise<Pick<Reading, "info" | "images">> {
-  const info = await target.describe();
+async function readSelected(source: Source, words: readonly string[]): Promise<Reading> {
+  const { chips } = source.identity;
   try {
-    return { info, images: await target.readChips(selectChips(words, info)) };
+    return await source.read({ chips: selectChips(words, source.identity) });
   } catch (error) {
-    if ((await target.describe()).chips.length === info.chips.length) throw error;
-    return readSelected(target, words);
+    if (source.identity.chips.length === chips.length) throw error;
+    return readSelected(source, words);
   }
+}
+
+/** What is known of a VM besides the state of its chips. No chip is read. */
+export async function knownOf(source: Source): Promise<TargetInfo> {
+  return infoOf(await source.read({ chips: [] }));
 }
 
 /** What a reading of a target's chips would have, had it nothing but zeros in it. No chip is read. */
 export function blankReading(
-  info: TargetInfo,
+  info: Identity,
   words: readonly string[],
 ): { chips: Chips; vcpus?: VcpuState[] } {
   return blankState(archNamed(info.host.arch), selectChips(words, info));
@@ -68,7 +71,7 @@ export function blankReading(
  *
  * @throws KvmIrqError `bad-chip` for a word that names no chip of the target.
  */
-export function selectChips(words: readonly string[], info: TargetInfo): ChipId[] {
+export function selectChips(words: readonly string[], info: Identity): readonly ChipId[] {
   if (words.length === 0) return info.chips;
   const arch = archNamed(info.host.arch);
   const filters = words.map((word) => {

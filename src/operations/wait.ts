@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 
 /** A signal for the end of the target too: nothing is worth waiting for then, and the next call says why. */
-export function untilOver(target: Target, signal: AbortSignal): AbortSignal {
-  if (target.ended === undefined) return signal;
+export function untilOver(source: Source, signal: AbortSignal): AbortSignal {
+  if (source.ended === undefined) return signal;
   const ended = new AbortController();
-  void target.ended().then(() => ended.abort());
+  void source.ended().then(() => ended.abort());
   return AbortSignal.any([signal, ended.signal]);
 }
 

@@ -9,10 +9,16 @@ import {
   statSync,
 } from "node:fs";
 import { Socket } from "node:net";
+import { basename } from "node:path";
 import type { Readable } from "node:stream";
 import { KvmIrqError } from "../abi/error.ts";
 import { interruptibly } from "./signal-guard.ts";
 import { reasonOf } from "./system-error.ts";
+
+/** How messages name a file. @param path as `--snapshot` has it: `-` for standard input. */
+export function labelOf(path: string): string {
+  return path === "-" ? "standard input" : basename(path);
+}
 
 /** U+FEFF in UTF-8: some editors and shells begin every file with it. No raw chip begins so. */
 const BYTE_ORDER_MARK = Buffer.from("\ufeff");

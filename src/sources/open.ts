@@ -1,7 +1,7 @@
 import type { VmAddress } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { RawLayout } from "../vm/raw.ts";
-import type { Target } from "../vm/source.ts";
+import type { Source } from "../vm/source.ts";
 
 /** What names a target on the command line; at most one of the first three. */
 export interface TargetChoice {
@@ -37,7 +37,7 @@ export function checkChoice({ session, pid, snapshot, vmFd }: TargetChoice): voi
  * @param signal aborted when the user gives up.
  * @throws KvmIrqError whatever keeps the target from being opened.
  */
-export async function openTarget(choice: TargetChoice, signal?: AbortSignal): Promise<Target> {
+export async function openTarget(choice: TargetChoice, signal?: AbortSignal): Promise<Source> {
   const { session, pid, snapshot, vmFd, layout } = choice;
   if (snapshot !== undefined) {
     const { FileTarget } = await import("./file/source.ts");

@@ -1,5 +1,5 @@
 import { ERRNO } from "../abi/errno.ts";
-import type { ThreadStop } from "../vm/source.ts";
+import type { ThreadStop } from "../vm/reading.ts";
 import { PtraceError, ThreadGoneError } from "./ptrace.ts";
 import type { Tracee } from "./tracee.ts";
 

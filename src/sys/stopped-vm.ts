@@ -4,9 +4,9 @@ import { Vcpu } from "../kvm/vcpu.ts";
 import { Vm } from "../kvm/vm.ts";
 import { readKvmFd, readStatus, type ThreadState } from "../os/proc.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../vm/chip.ts";
-import { type Machine, readChips } from "../vm/machine.ts";
+import { type Controllers, readChips } from "../vm/machine.ts";
+import type { ThreadStop } from "../vm/reading.ts";
 import type { MsiMessage } from "../vm/routing.ts";
-import type { ThreadStop } from "../vm/source.ts";
 import type { Alarm } from "./alarm.ts";
 import { BorrowedThread, ChangedProcessError, rehearseBorrowing } from "./borrowed-thread.ts";
 import {
@@ -22,12 +22,6 @@ import { HeldThreads } from "./held-threads.ts";
 import { PtraceError, StopTimeoutError } from "./ptrace.ts";
 import { Tracee } from "./tracee.ts";
 import { sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
-
-/**
- * A machine of another process. What its irqchip and routing are can't be told, so the routing is not to be
- * replaced.
- */
-export type ForeignMachine = Omit<Machine, "irqchip" | "routing" | "setRouting" | "irqfd" | "guest">;
 
 /** A VM inside another process. */
 export interface VmLocation extends VmThreads {
@@ -64,7 +58,7 @@ export interface StoppedWork<T> {
 export function withStoppedVm<T>(
   location: VmLocation,
   vcpus: readonly number[],
-  work: (machine: ForeignMachine) => T,
+  work: (machine: Controllers) => T,
 ): StoppedWork<T> {
   return withHeld(location, (held, threads, machine) => {
     const { stopped, inRun } = stopVcpus(location, vcpus, threads, held);
@@ -85,7 +79,7 @@ export function readInTurn(location: VmLocation, ids: readonly ChipId[]): Stoppe
   const stops: ThreadStop[] = [];
   const inRun = new Map<number, number>();
   const owners = new Set(ids.map(vcpuOf));
-  const read = (machine: ForeignMachine, vcpus: ReadonlySet<number | undefined>) => {
+  const read = (machine: Controllers, vcpus: ReadonlySet<number | undefined>) => {
     const wanted = ids.filter((id) => vcpus.has(vcpuOf(id)));
     for (const image of readChips(machine, wanted)) images.set(image.id, image);
   };
@@ -126,7 +120,7 @@ function withVcpuOf(
   location: VmLocation,
   tid: number,
   missing: Set<number>,
-  work: (machine: ForeignMachine, vcpu: number) => void,
+  work: (machine: Controllers, vcpu: number) => void,
 ): StoppedWork<void> {
   return withHeld(location, (held, threads, machine) => {
     const inRun = new Map<number, number>();
@@ -152,7 +146,7 @@ function withHeld<T>(
   work: (
     held: HeldThreads,
     threads: readonly Candidate[],
-    machine: (vmTracee: Tracee, byVcpu: ReadonlyMap<number, Tracee>) => ForeignMachine,
+    machine: (vmTracee: Tracee, byVcpu: ReadonlyMap<number, Tracee>) => Controllers,
   ) => Omit<StoppedWork<T>, "stops">,
 ): StoppedWork<T> {
   const deadline = () => process.hrtime.bigint() + BigInt(location.timeoutMs) * 1_000_000n;
@@ -253,7 +247,7 @@ function rehearse({ vmFd }: VmLocation): void {
 }
 
 /** The VM of a process whose threads are stopped; made before they are. */
-class StoppedVm implements ForeignMachine {
+class StoppedVm implements Controllers {
   readonly backend = "kvm";
   readonly vcpus: number;
   readonly #vm: Vm;
@@ -294,7 +288,4 @@ class StoppedVm implements ForeignMachine {
   signalMsi(message: MsiMessage): InjectionStatus {
     return this.#vm.signalMsi(message);
   }
-
-  /** Nothing: the VM is its process's own. */
-  close(): void {}
 }

@@ -15,13 +15,11 @@ import {
   withMemory,
 } from "../os/proc.ts";
 import { guardSignals } from "../os/signal-guard.ts";
-import { hostOf } from "../sources/local/source.ts";
 import { findGadgets, type Gadgets, isEnding, readMappings } from "../sys/address-space.ts";
 import { Alarm } from "../sys/alarm.ts";
 import { ChangedProcessError } from "../sys/borrowed-thread.ts";
 import { PtraceError } from "../sys/ptrace.ts";
 import {
-  type ForeignMachine,
   fdsInKvmRun,
   readInTurn,
   type StoppedWork,
@@ -29,11 +27,18 @@ import {
   withStoppedVm,
 } from "../sys/stopped-vm.ts";
 import { watchIdle } from "../sys/vcpu-runs.ts";
-import { type ChipId, type ChipImage, type InjectionStatus, type LineStep, parseChipId } from "../vm/chip.ts";
-import { setIrqLines, signalMsis } from "../vm/machine.ts";
-import type { MsiMessage } from "../vm/routing.ts";
-import type { Target, TargetInfo, ThreadStop } from "../vm/source.ts";
-import { writeChips } from "../vm/write.ts";
+import { type ChipId, type ChipImage, parseChipId } from "../vm/chip.ts";
+import {
+  carryOut,
+  isAble,
+  type Operation,
+  operation,
+  type Params,
+  type Result,
+  unsupported,
+} from "../vm/operations.ts";
+import { type Identity, type Reading, type ThreadStop, thisHost, type Wanted } from "../vm/reading.ts";
+import type { Source } from "../vm/source.ts";
 import { elsewhere, processNamed } from "./checked-pid.ts";
 import { letsGoSoon, type Permission, permissionToAttach } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
@@ -156,7 +161,7 @@ function irqchipBy(error: unknown): "split" | "none" | undefined {
 }
 
 /** The VM inside another process, reached by stopping a thread of it for some hundred microseconds. */
-export class ProcessTarget implements Target {
+export class ProcessTarget implements Source {
   readonly #vm: VmProcess;
   readonly #timeoutMs: number;
   readonly #held: HeldProcess;
@@ -167,7 +172,6 @@ export class ProcessTarget implements Target {
   /** What it turned out to lack when it was read; nothing else tells. */
   #irqchip: "split" | "none" | undefined;
   #inRun: ReadonlyMap<number, number> = new Map();
-  #lastRuns: ReadonlyMap<number, boolean> = new Map();
 
   /**
    * @param held its process, from before it was looked for; closed with this.
@@ -184,17 +188,8 @@ export class ProcessTarget implements Target {
     return this.#lastStops;
   }
 
-  get lastRuns(): ReadonlyMap<number, boolean> {
-    return this.#lastRuns;
-  }
-
-  /** Whether the process is the holder of a session, which is better reached through that. */
-  get isHolder(): boolean {
-    return this.#vm.holder;
-  }
-
-  async describe(): Promise<TargetInfo> {
-    const { pid, vm_fd, vcpus, vcpu_fds, name } = this.#vm;
+  get identity(): Identity {
+    const { pid, vm_fd, vcpus, vcpu_fds, name, holder } = this.#vm;
     const irqchip = this.#irqchip;
     const each = (kind: "lapic" | "vcpu") => vcpu_fds.map(({ vcpu }): ChipId => `${kind}[${vcpu}]`);
     const program = programName(this.#vm);
@@ -208,7 +203,7 @@ export class ProcessTarget implements Target {
         ...(name && { name }),
         ...(vcpus === null && { vcpus }),
       },
-      host: hostOf({}),
+      host: thisHost(),
       chips: [
         ...(irqchip === undefined ? HOST_ARCH.chips(0) : []),
         ...(irqchip === "none" ? [] : each("lapic")),
@@ -216,22 +211,45 @@ export class ProcessTarget implements Target {
       ],
       ...(irqchip && { irqchip }),
       ...(vcpus !== null && { vcpus }),
+      ...(holder && { holder }),
       label: printable(`pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`),
     };
   }
 
-  async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
+  can(name: Operation): boolean {
+    return isAble({}, name);
+  }
+
+  async read({ chips }: Wanted): Promise<Reading> {
+    const images = chips.length === 0 ? [] : await this.#readChips(chips);
+    return {
+      identity: this.identity,
+      images,
+      runs: await this.#runsOf(chips),
+      consistency: "per chip",
+      stops: chips.length === 0 ? [] : this.#lastStops,
+    };
+  }
+
+  async perform<N extends Operation>(name: N, params: Params<N>): Promise<Result<N>> {
+    const { identity } = this;
+    if (!this.can(name)) throw unsupported(name, identity);
+    const ids = operation(name).chips?.(params) ?? [];
+    return this.#whenFree(ids, (location, vcpus) =>
+      withStoppedVm(location, vcpus, (vm) => carryOut(name, vm, params, identity)),
+    );
+  }
+
+  #readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
     const read = (wanted: readonly ChipId[]) =>
       this.#whenFree(wanted, (location) => readInTurn(location, wanted));
-    const images = await read(ids).catch(async (error) => {
+    return read(ids).catch(async (error) => {
       const [first] = this.#vm.vcpu_fds;
       // Without PICs and IOAPIC there may be no local APIC either.
       if (this.#irqchip === "split" && first !== undefined)
         await read([`lapic[${first.vcpu}]`]).catch(() => {});
       throw error;
     });
-    this.#lastRuns = await this.#runsOf(ids);
-    return images;
   }
 
   /** Whether vCPUs run of which state was read. Those that were not in KVM_RUN at the stop are watched for a while. */
@@ -252,39 +270,9 @@ export class ProcessTarget implements Target {
     return new Map([...runs, ...(this.#irqchip === "none" ? [...looked].filter(isSure) : looked)]);
   }
 
-  async writeChips(images: readonly ChipImage[], expected: readonly ChipImage[] = []): Promise<void> {
-    const ids = [...images, ...expected].map(({ id }) => id);
-    await this.#atOnce(ids, (machine) => writeChips(machine, images, expected));
-  }
-
-  async setIrqLines(steps: readonly LineStep[]): Promise<InjectionStatus[]> {
-    return this.#atOnce([], (machine) => setIrqLines(machine, steps));
-  }
-
-  async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
-    return this.#atOnce([], (machine) => signalMsis(machine, messages));
-  }
-
-  async setRouting(): Promise<never> {
-    throw new KvmIrqError("unsupported", "the routing of another process's VM can't be set", {
-      hint: "KVM can't be asked what its VMM had set, so it could not be put back; try it on a session",
-    });
-  }
-
-  async irqfd(): Promise<never> {
-    throw new KvmIrqError("unsupported", "irqfds of another process's VM are its VMM's own", {
-      hint: "bind and kick them on a session, or `pulse` the GSI",
-    });
-  }
-
   async close(): Promise<void> {
     this.#endGuard();
     this.#held.close();
-  }
-
-  /** Does some work with all that it concerns stopped at once. */
-  #atOnce<T>(ids: readonly ChipId[], work: (machine: ForeignMachine) => T): Promise<T> {
-    return this.#whenFree(ids, (location, vcpus) => withStoppedVm(location, vcpus, work));
   }
 
   /** Another of us that is attached just now is waited for; nothing has been done until then. */

@@ -15,28 +15,14 @@ export const IRQCHIPS = {
 
 export type Irqchip = keyof typeof IRQCHIPS;
 
-/**
- * A VM with in-kernel interrupt controllers, as the process that owns it sees it: synchronous and one
- * step at a time. `Kvm` machines and the model both are one; a holder serves one over its socket.
- */
-export interface Machine {
+/** The interrupt controllers of a VM, whoever owns it: synchronous and one step at a time. */
+export interface Controllers {
   readonly backend: Backend;
   readonly vcpus: number;
-  readonly irqchip: Irqchip;
-  /** The version that `KVM_GET_API_VERSION` gives; absent for the model. */
-  readonly apiVersion?: number;
   /** The bytes of one chip. @throws KvmIrqError when there is no such chip. */
   readChip(id: ChipId): Uint8Array;
   /** Sets one chip. Vcpu images can't be written. @throws KvmIrqError when there is no such chip. */
   writeChip(image: ChipImage): void;
-  /** Where GSIs go. */
-  readonly routing: Routing;
-  /**
-   * Replaces the whole routing. Lines that are high stay so at the pins that they had.
-   *
-   * @throws KvmIrqError `bad-route`, and then nothing has changed.
-   */
-  setRouting(routing: Routing): void;
   /** Sets the level of a GSI. A GSI that is routed nowhere is accepted and answers a negative status. */
   setIrqLine(gsi: number, level: 0 | 1): InjectionStatus;
   /**
@@ -45,14 +31,31 @@ export interface Machine {
    * @throws KvmIrqError `bad-msi` for an address outside 0xfeeXXXXX.
    */
   signalMsi(message: MsiMessage): InjectionStatus;
+}
+
+/**
+ * A VM with in-kernel interrupt controllers, as the process that owns it sees it. `Kvm` machines and the
+ * model both are one; a holder serves one over its socket.
+ */
+export interface Machine extends Controllers {
+  readonly irqchip: Irqchip;
+  /** The version that `KVM_GET_API_VERSION` gives; absent for the model. */
+  readonly apiVersion?: number;
+  /** Where GSIs go. */
+  readonly routing: Routing;
   /**
-   * Binds eventfds to GSIs, kicks and unbinds them.
+   * Replaces the whole routing. Lines that are high stay so at the pins that they had.
+   *
+   * @throws KvmIrqError `bad-route`, and then nothing has changed.
+   */
+  setRouting(routing: Routing): void;
+  /**
+   * Binds eventfds to GSIs, kicks and unbinds them; absent where no kernel watches them.
    *
    * @returns every irqfd there is afterwards.
-   * @throws KvmIrqError `bad-gsi` for a GSI that has an irqfd already, has none, or goes nowhere;
-   *   `unsupported` for a machine without eventfds.
+   * @throws KvmIrqError `bad-gsi` for a GSI that has an irqfd already, has none, or goes nowhere.
    */
-  irqfd(action: IrqfdAction): IrqfdState[];
+  irqfd?(action: IrqfdAction): IrqfdState[];
   /** Puts a vCPU that has not run yet into a state; absent where that can't be done. */
   loadVcpu?(image: ChipImage): void;
   /** What runs on vCPU 0; absent when nothing does. */

@@ -2,7 +2,7 @@ import { type Advice, advice, changing, reading } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import type { InjectionStatus, LineStep } from "./chip.ts";
-import { type Irqchip, type Machine, setIrqLines } from "./machine.ts";
+import { type Controllers, type Irqchip, type Machine, setIrqLines } from "./machine.ts";
 import { type Routing, routesOf } from "./routing.ts";
 
 /** Where a VM's GSIs go, and what chips they can go to. */
@@ -46,13 +46,18 @@ export function routingOn(irqchip: Irqchip, routing: Routing): Routing {
 /**
  * Sets line levels in order.
  *
- * @throws KvmIrqError `bad-gsi` for a GSI that the routing takes nowhere; then no line is touched.
+ * @throws KvmIrqError `bad-gsi` for a GSI that the routing, where it is known, takes nowhere; then no line is
+ *   touched.
  */
-export function setRoutedLines(machine: Machine, steps: readonly LineStep[]): InjectionStatus[] {
-  checkRouted(
-    machine,
-    steps.map(({ gsi }) => gsi),
-  );
+export function setRoutedLines(
+  machine: Controllers & Partial<Routed>,
+  steps: readonly LineStep[],
+): InjectionStatus[] {
+  const { irqchip, routing } = machine;
+  if (irqchip !== undefined && routing !== undefined) {
+    const gsis = steps.map(({ gsi }) => gsi);
+    checkRouted({ irqchip, routing }, gsis);
+  }
   return setIrqLines(machine, steps);
 }
 

@@ -4,7 +4,7 @@ import { KvmIrqError } from "../../src/abi/error.ts";
 import { makeProgram } from "../../src/cli/program.ts";
 import { GROUPS } from "../../src/commands/index.ts";
 import { checkScript } from "../../src/commands/scripts/run-script.ts";
-import { scratchInfo } from "../../src/sources/local/source.ts";
+import { scratchIdentity } from "../../src/sources/local/source.ts";
 
 const program = makeProgram("0", GROUPS);
 
@@ -30,9 +30,9 @@ async function refusalInScript(words: readonly string[]): Promise<KvmIrqError | 
       }
     },
   };
-  const info = scratchInfo({ backend: "model", vcpus: 1, irqchip: "full", routing: "default" });
+  const info = scratchIdentity({ backend: "model", vcpus: 1, irqchip: "full" });
   try {
-    await checkScript(script, program, info);
+    await checkScript(script, program, { ...info, routing: "default" });
     return undefined;
   } catch (error) {
     if (error instanceof KvmIrqError) return error;

@@ -30,14 +30,14 @@ const CHIPS = ["pic1", "pic2", "ioapic"] as const;
 /** Dumps the chips of a VMM many times, and once with gdb where that is there. */
 export async function benchAttach(vmm: BusyVmm, dumps: number): Promise<AttachBench> {
   const target = await openProcess({ pid: vmm.pid });
-  for (let n = 0; n < 20; n++) await target.readChips(CHIPS);
+  for (let n = 0; n < 20; n++) await target.read({ chips: CHIPS });
   const before = guestSpeed(vmm, () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500));
   await vmm.ask("gap");
   const runs = Number((await vmm.status())["runs"]);
   const stops: number[] = [];
   const start = { count: vmm.counter(), time: performance.now() };
   for (let n = 0; n < dumps; n++) {
-    await target.readChips(CHIPS);
+    await target.read({ chips: CHIPS });
     stops.push(target.lastStops[0]!.ns / 1000);
   }
   const speed = (vmm.counter() - start.count) / (performance.now() - start.time);

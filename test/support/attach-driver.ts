@@ -14,7 +14,7 @@ try {
   let threads = 0;
   const chips: Record<string, string> = {};
   for (let n = 0; n < Number(times); n++) {
-    for (const { id, bytes } of await target.readChips(ids as ChipId[])) {
+    for (const { id, bytes } of (await target.read({ chips: ids as ChipId[] })).images) {
       chips[id] = Buffer.from(bytes).toString("hex");
     }
     ns.push(Math.max(...target.lastStops.map((stop) => stop.ns)));

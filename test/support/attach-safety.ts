@@ -27,7 +27,7 @@ export async function attachOften(vmm: BusyVmm, times: number): Promise<SafetyRe
   const problems: string[] = [];
   for (let n = 0; n < times; n++) {
     const target = await openProcess({ pid: vmm.pid });
-    const images = await target.readChips(n % 10 === 9 ? ALL_CHIPS : VM_CHIPS);
+    const { images } = await target.read({ chips: n % 10 === 9 ? ALL_CHIPS : VM_CHIPS });
     await target.close();
     for (const { id, bytes } of images) {
       const own = before[id];

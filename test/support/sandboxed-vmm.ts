@@ -103,7 +103,7 @@ export async function attachToFiltered(way: WayToWait, attaches: number): Promis
     try {
       const target = await openProcess({ pid: vmm.pid });
       for (let n = 0; n < attaches; n++) {
-        const [image] = await target.readChips(chips);
+        const [image] = (await target.read({ chips })).images;
         if (chips[0] === "pic1" && image!.bytes[2] !== 0xa5) problems.push("pic1 was misread");
       }
       await target.close();
@@ -121,7 +121,7 @@ export async function attachToFiltered(way: WayToWait, attaches: number): Promis
 export async function escapesOf(attaches: number): Promise<{ attempts: number; escapes: number }> {
   const vmm = await SandboxedVmm.start("forbidden");
   const target = await openProcess({ pid: vmm.pid });
-  for (let n = 0; n < attaches; n++) await target.readChips(["pic1"]);
+  for (let n = 0; n < attaches; n++) await target.read({ chips: ["pic1"] });
   await target.close();
   const result = { attempts: vmm.read("rounds"), escapes: vmm.read("escapes") };
   await vmm.end();

@@ -43,13 +43,13 @@ describe.skipIf(!haveBusyVmm)(
     it("runs another program: that is not run through the code of the old one", async () => {
       const vmm = await start("calm");
       const target = await openProcess({ pid: vmm.pid });
-      await target.readChips(["pic1"]);
+      await target.read({ chips: ["pic1"] });
       await vmm.ask("exec");
       await until("it sleeps", () => {
         const status = readStatus(vmm.pid);
         return status?.comm === "sleep" && status.state === "S";
       });
-      await expect(target.readChips(["pic1"])).rejects.toMatchObject({
+      await expect(target.read({ chips: ["pic1"] })).rejects.toMatchObject({
         code: "no-vm",
         message: expect.stringContaining("runs another program now"),
       });
@@ -61,11 +61,11 @@ describe.skipIf(!haveBusyVmm)(
     it("got the pid of one that ended: it is not touched", async () => {
       const vmm = await start("calm");
       const target = await openProcess({ pid: vmm.pid });
-      await target.readChips(["pic1"]);
+      await target.read({ chips: ["pic1"] });
       await vmm.end();
       const sleeper = await startAs(vmm.pid);
       children.push(sleeper);
-      await expect(target.readChips(["pic1"])).rejects.toMatchObject({ code: "no-process" });
+      await expect(target.read({ chips: ["pic1"] })).rejects.toMatchObject({ code: "no-process" });
       expect(target.lastStops).toEqual([]);
       await target.close();
       expect(readStatus(vmm.pid)).toMatchObject({ comm: "sleep", tracerPid: 0 });

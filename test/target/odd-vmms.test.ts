@@ -69,7 +69,9 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
     expect(chips.lapic).toHaveLength(2);
     expect(vcpus).toMatchObject([{ run: true }, { run: true }]);
     const target = await openProcess({ pid });
-    expect(await target.setIrqLines([{ gsi: 4, level: 1 }])).toEqual([1]);
+    expect(await target.perform("setIrqLines", { steps: [{ gsi: 4, level: 1 }], transient: false })).toEqual({
+      statuses: [1],
+    });
     expect(isAlive(pid)).toBe(true);
     await target.close();
   });
@@ -82,7 +84,7 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
     expect(vcpus).toBeUndefined();
     expect(source).toMatchObject({ vcpus: null });
     const target = await openProcess({ pid, vmFd: fds[0] });
-    expect(await target.describe()).not.toHaveProperty("vcpus");
+    expect(target.identity).not.toHaveProperty("vcpus");
     await expect(readTarget(target, ["lapic"])).rejects.toMatchObject({
       code: "bad-chip",
       message: expect.stringContaining("which vCPUs belong to this VM is not known"),
@@ -93,7 +95,7 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
   it("that a copy of the descriptor leads to is named; the copy is no way in", async () => {
     const vmm = await start("forked");
     const target = await openProcess({ pid: vmm.pid });
-    await expect(target.readChips(["pic1"])).rejects.toMatchObject({
+    await expect(target.read({ chips: ["pic1"] })).rejects.toMatchObject({
       code: "no-vm",
       hint: `use the process that made it: \`--pid ${vmm.starter}\``,
     });
@@ -113,7 +115,7 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
   it("that has ended, and left a copy of the descriptor, can't be reached by anybody", async () => {
     const { pid } = await start("orphaned");
     const target = await openProcess({ pid });
-    await expect(target.readChips(["pic1"])).rejects.toMatchObject({
+    await expect(target.read({ chips: ["pic1"] })).rejects.toMatchObject({
       code: "no-vm",
       hint: expect.stringMatching(/^no other process has it any more: .* nobody can use the VM$/),
     });
@@ -132,12 +134,12 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
         () => readStatus(tid)?.tracerPid === strace.pid && inKvmRun(tid),
       );
       const target = await openProcess({ pid });
-      await expect(target.readChips(["lapic[0]"])).rejects.toMatchObject({
+      await expect(target.read({ chips: ["lapic[0]"] })).rejects.toMatchObject({
         code: "attach-refused",
         message: `vCPU 0's thread ${tid} is already being traced by strace (pid ${strace.pid})`,
         hint: expect.stringContaining("detach"),
       });
-      expect(await target.readChips(["pic1"])).toHaveLength(1);
+      expect((await target.read({ chips: ["pic1"] })).images).toHaveLength(1);
       await target.close();
     } finally {
       if (strace.kill()) await once(strace, "exit");

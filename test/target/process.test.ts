@@ -55,7 +55,7 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
     const { pid, chips } = await startStatic();
     const target = await openProcess({ pid });
     const ids = Object.keys(chips[0]!) as ChipId[];
-    const images = await target.readChips(ids);
+    const { images } = await target.read({ chips: ids });
     expect(Object.fromEntries(images.map(({ id, bytes }) => [id, hex(bytes)]))).toEqual(chips[0]);
     const [pic1, , ioapic, lapic0, lapic1] = images.map(({ bytes }) => bytes);
     expect(decodePic(pic1!)).toMatchObject({ imr: 0xff, irr: (1 << 4) | (1 << 7) });
@@ -71,16 +71,20 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
     const steps = [5, 5, 5].map((gsi, index) => ({ gsi, level: (index % 2 === 0 ? 1 : 0) as 0 | 1 }));
     const here = new KvmMachine(2);
     applyPreset(here, "ioapic");
-    expect(await target.setIrqLines(steps)).toEqual(setIrqLines(here, steps));
+    expect(await target.perform("setIrqLines", { steps, transient: false })).toEqual({
+      statuses: setIrqLines(here, steps),
+    });
     here.close();
     expect(target.lastStops).toHaveLength(1);
-    const [before] = await target.readChips(["pic1"]);
+    const [before] = (await target.read({ chips: ["pic1"] })).images;
     const bytes = Uint8Array.from(before!.bytes);
     bytes[2] = 0x5a;
-    await target.writeChips([{ id: "pic1", bytes }], [before!]);
-    expect(decodePic((await target.readChips(["pic1"]))[0]!.bytes).imr).toBe(0x5a);
-    await expect(target.writeChips([before!], [before!])).rejects.toMatchObject({ code: "conflict" });
-    expect(decodePic((await target.readChips(["pic1"]))[0]!.bytes).imr).toBe(0x5a);
+    await target.perform("writeChips", { images: [{ id: "pic1", bytes }], expected: [before!] });
+    expect(decodePic((await target.read({ chips: ["pic1"] })).images[0]!.bytes).imr).toBe(0x5a);
+    await expect(
+      target.perform("writeChips", { images: [before!], expected: [before!] }),
+    ).rejects.toMatchObject({ code: "conflict" });
+    expect(decodePic((await target.read({ chips: ["pic1"] })).images[0]!.bytes).imr).toBe(0x5a);
     await target.close();
   });
 
@@ -88,26 +92,35 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
     const { pid } = await startStatic();
     const target = await openProcess({ pid });
     const to = (apic: number) => ({ address: 0xfee0_0000 + apic * 0x1000, data: 0x71 });
-    expect(await target.signalMsis([to(0), to(9)])).toEqual([1, 0]);
-    const [lapic] = await target.readChips(["lapic[0]"]);
+    expect(await target.perform("signalMsis", { messages: [to(0), to(9)] })).toEqual({ statuses: [1, 0] });
+    const [lapic] = (await target.read({ chips: ["lapic[0]"] })).images;
     expect(decodeLapic(lapic!.bytes, 0).irr).toContain(0x71);
-    await expect(target.signalMsis([{ address: 0, data: 0 }])).rejects.toMatchObject({ code: "bad-msi" });
-    await expect(target.setRouting()).rejects.toMatchObject({ code: "unsupported" });
-    await expect(target.irqfd()).rejects.toMatchObject({ code: "unsupported" });
+    await expect(target.perform("signalMsis", { messages: [{ address: 0, data: 0 }] })).rejects.toMatchObject(
+      { code: "bad-msi" },
+    );
+    await expect(target.perform("setRouting", { routing: "default" })).rejects.toMatchObject({
+      code: "unsupported",
+    });
+    await expect(target.perform("irqfd", { action: { do: "list" } })).rejects.toMatchObject({
+      code: "unsupported",
+    });
     await target.close();
   });
 
   it("gives back what it had written when a later chip is refused", async () => {
     const { pid, chips } = await startStatic();
     const target = await openProcess({ pid });
-    const [pic1] = await target.readChips(["pic1"]);
+    const [pic1] = (await target.read({ chips: ["pic1"] })).images;
     const changed = Uint8Array.from(pic1!.bytes).fill(0x11, 2, 3);
-    const refused = target.writeChips([
-      { id: "pic1", bytes: changed },
-      { id: "vcpu[0]", bytes: new Uint8Array(4) },
-    ]);
+    const refused = target.perform("writeChips", {
+      images: [
+        { id: "pic1", bytes: changed },
+        { id: "vcpu[0]", bytes: new Uint8Array(4) },
+      ],
+      expected: [],
+    });
     await expect(refused).rejects.toMatchObject({ code: "unsupported" });
-    expect(hex((await target.readChips(["pic1"]))[0]!.bytes)).toBe(chips[0]!["pic1"]);
+    expect(hex((await target.read({ chips: ["pic1"] })).images[0]!.bytes)).toBe(chips[0]!["pic1"]);
     expect(leftovers(pid)).toEqual([]);
     await target.close();
   });
@@ -115,7 +128,7 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
   it("is described without being stopped", async () => {
     const { pid } = await startStatic();
     const target = await openProcess({ pid });
-    expect(await target.describe()).toMatchObject({
+    expect(target.identity).toMatchObject({
       source: { kind: "process", pid, vm_fd: expect.any(Number), command: "node" },
       chips: ["pic1", "pic2", "ioapic", "lapic[0]", "lapic[1]", "vcpu[0]", "vcpu[1]"],
       label: expect.stringContaining(`pid ${pid}`),
@@ -134,8 +147,8 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
     });
     await expect(openProcess({ pid, vmFd: 1 })).rejects.toMatchObject({ code: "no-vm" });
     const target = await openProcess({ pid, vmFd: vms[1]!.vm_fd });
-    expect(hex((await target.readChips(["ioapic"]))[0]!.bytes)).toBe(chips[1]!["ioapic"]);
-    await expect(target.readChips(["lapic[0]"])).rejects.toMatchObject({ code: "unsupported" });
+    expect(hex((await target.read({ chips: ["ioapic"] })).images[0]!.bytes)).toBe(chips[1]!["ioapic"]);
+    await expect(target.read({ chips: ["lapic[0]"] })).rejects.toMatchObject({ code: "unsupported" });
     await target.close();
   });
 
@@ -145,15 +158,15 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
     const command = readFileSync(`/proc/${pid}/comm`, "utf8").trim();
     expect((await findVms()).find((vm) => vm.pid === pid)).toMatchObject({ holder: true, command });
     const target = await openProcess({ pid });
-    expect(target.isHolder).toBe(true);
-    expect(await target.readChips(["pic1"])).toHaveLength(1);
+    expect(target.identity.holder).toBe(true);
+    expect((await target.read({ chips: ["pic1"] })).images).toHaveLength(1);
     await target.close();
   });
 
   it("has no vCPU beyond those that it has", async () => {
     const { pid } = await startStatic();
     const target = await openProcess({ pid });
-    await expect(target.readChips(["lapic[2]"])).rejects.toMatchObject({ code: "bad-chip" });
+    await expect(target.read({ chips: ["lapic[2]"] })).rejects.toMatchObject({ code: "bad-chip" });
     await target.close();
   });
 });
@@ -161,7 +174,7 @@ describe.skipIf(!mayAttach)("a VMM in a known state (needs /dev/kvm and root)", 
 describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler)", () => {
   async function readAndCompare(vmm: BusyVmm): Promise<number> {
     const target = await openProcess({ pid: vmm.pid });
-    const images = await target.readChips(VM_CHIPS);
+    const { images } = await target.read({ chips: VM_CHIPS });
     await target.close();
     const own = await vmm.chips();
     expect(Object.fromEntries(images.map(({ id, bytes }) => [id, hex(bytes)]))).toEqual(own);
@@ -179,10 +192,10 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
     const vmm = await startBusy();
     const target = await openProcess({ pid: vmm.pid });
     const ids: ChipId[] = ["lapic[0]", "vcpu[0]", "lapic[1]", "vcpu[1]"];
-    const running = await target.readChips(ids);
+    const running = (await target.read({ chips: ids })).images;
     expect(running.map(({ bytes }) => bytes.length)).toEqual([1024, 524, 1024, 524]);
     await vmm.ask("pause");
-    const paused = await target.readChips(ids);
+    const paused = (await target.read({ chips: ids })).images;
     expect(hex(paused[2]!.bytes)).toBe(hex(running[2]!.bytes));
     await vmm.ask("resume");
     expect((await vmm.status())["trouble"]).toBe("ok");
@@ -222,7 +235,7 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
   it("is read, vCPUs on stacks from malloc too, through memory that another thread maps", async () => {
     const vmm = await startBusy("heap-stack");
     const target = await openProcess({ pid: vmm.pid });
-    const images = await target.readChips(["lapic[0]", "lapic[1]"]);
+    const { images } = await target.read({ chips: ["lapic[0]", "lapic[1]"] });
     expect(images.map(({ bytes }) => bytes.length)).toEqual([1024, 1024]);
     // Two vCPUs' threads, and for each the one that maps.
     expect(target.lastStops.length).toBeGreaterThanOrEqual(4);
@@ -241,7 +254,7 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
     process.kill(vmm.pid, "SIGSTOP");
     await sleep(50);
     const target = await openProcess({ pid: vmm.pid });
-    const images = await target.readChips([...VM_CHIPS, "lapic[0]"]);
+    const { images } = await target.read({ chips: [...VM_CHIPS, "lapic[0]"] });
     expect(hex(images[0]!.bytes)).toBe(before["pic1"]);
     await sleep(50);
     expect(readStatus(vmm.pid)).toMatchObject({ state: "T", tracerPid: 0 });
@@ -253,7 +266,7 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
   it("has its seccomp filter suspended meanwhile", async () => {
     const vmm = await startBusy("seccomp");
     const target = await openProcess({ pid: vmm.pid });
-    expect(decodePic((await target.readChips(["pic1"]))[0]!.bytes).imr).toBe(0xa5);
+    expect(decodePic((await target.read({ chips: ["pic1"] })).images[0]!.bytes).imr).toBe(0xa5);
     expect((await vmm.status())["trouble"]).toBe("ok");
     await target.close();
   });
@@ -284,9 +297,9 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
   it("ends meanwhile: the next call says so, and it does not stay a zombie", async () => {
     const vmm = await startBusy();
     const target = await openProcess({ pid: vmm.pid });
-    await target.readChips(["pic1"]);
+    await target.read({ chips: ["pic1"] });
     expect(await vmm.end()).toBe("SIGKILL");
-    await expect(target.readChips(["pic1"])).rejects.toMatchObject({ code: "no-process" });
+    await expect(target.read({ chips: ["pic1"] })).rejects.toMatchObject({ code: "no-process" });
     await target.close();
   });
 });

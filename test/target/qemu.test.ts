@@ -27,7 +27,7 @@ describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev
 
   async function comparePics(): Promise<void> {
     const [text, [pic1, pic2, ioapic]] = await qemu.beside("info pic", async () =>
-      (await target.readChips(["pic1", "pic2", "ioapic"])).map(({ bytes }) => bytes),
+      (await target.read({ chips: ["pic1", "pic2", "ioapic"] })).images.map(({ bytes }) => bytes),
     );
     const theirs = parseInfoPic(text);
     expect(theirs.pins).toHaveLength(24);
@@ -40,10 +40,12 @@ describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev
     for (const vcpu of VCPUS) {
       // With a number as its argument, QEMU 7.2's `info lapic` shows what it read last, not what is.
       await qemu.monitor(`cpu ${vcpu}`);
-      const [text, [image]] = await qemu.beside("info lapic", () => target.readChips([`lapic[${vcpu}]`]));
+      const [text, reading] = await qemu.beside("info lapic", () =>
+        target.read({ chips: [`lapic[${vcpu}]`] }),
+      );
       const theirs = parseInfoLapic(text);
       expect(Object.keys(theirs)).toHaveLength(13);
-      expect(decodeLapic(image!.bytes, vcpu)).toMatchObject(theirs);
+      expect(decodeLapic(reading.images[0]!.bytes, vcpu)).toMatchObject(theirs);
     }
   }
 
@@ -59,7 +61,7 @@ describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev
 
   it("agrees with `info registers` on RFLAGS and RIP, and stops a thread once with all, and once a look", async () => {
     await qemu.execute("stop");
-    const images = await target.readChips(VCPUS.map((vcpu): ChipId => `vcpu[${vcpu}]`));
+    const { images } = await target.read({ chips: VCPUS.map((vcpu): ChipId => `vcpu[${vcpu}]`) });
     // A thread that runs when it is looked at, and then turns out not to be in KVM_RUN, was stopped for that.
     const threads = target.lastStops.map(({ tid }) => tid);
     const stopsOf = (tid: number) => threads.filter((other) => other === tid).length;
@@ -82,13 +84,16 @@ describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev
 
   it("writes the IOAPIC: QEMU reads back each field that was set", async () => {
     await qemu.execute("stop");
-    const [before] = await target.readChips(["ioapic"]);
+    const [before] = (await target.read({ chips: ["ioapic"] })).images;
     const state = decodeIoapic(before!.bytes);
     Object.assign(state.redirtbl[20]!, { vector: 0x51, trig_mode: "level", polarity: "low", dest_id: 2 });
-    await target.writeChips([{ id: "ioapic", bytes: encodeIoapic(state) }], [before!]);
+    await target.perform("writeChips", {
+      images: [{ id: "ioapic", bytes: encodeIoapic(state) }],
+      expected: [before!],
+    });
     const pin = parseInfoPic(await qemu.monitor("info pic")).pins[20]!;
     expect(pin).toBe((2n << 56n) | (1n << 16n) | (1n << 15n) | (1n << 13n) | 0x51n);
-    await target.writeChips([before!]);
+    await target.perform("writeChips", { images: [before!], expected: [] });
     await comparePics();
     await qemu.execute("cont");
   });
@@ -104,12 +109,12 @@ describe.skipIf(!haveQemu)("attaching to a QEMU that emulates its chips", () => 
     const qemu = await Qemu.start("-machine", "q35,kernel-irqchip=split", "-S");
     try {
       const target = await openProcess({ pid: qemu.pid });
-      await expect(target.readChips(["ioapic"])).rejects.toMatchObject({
+      await expect(target.read({ chips: ["ioapic"] })).rejects.toMatchObject({
         code: "kernel-refused",
         hint: expect.stringContaining("kernel-irqchip"),
         details: { errno_name: "ENXIO" },
       });
-      const [lapic] = await target.readChips(["lapic[0]"]);
+      const [lapic] = (await target.read({ chips: ["lapic[0]"] })).images;
       expect(decodeLapic(lapic!.bytes, 0).version).toBeGreaterThan(0);
       await target.close();
       expect(leftovers(qemu.pid)).toEqual([]);

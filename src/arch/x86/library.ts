@@ -3,9 +3,9 @@
  * x86 is what VMs here are.
  */
 
-import { type Reading, readTarget as readAny } from "../../operations/take-snapshot.ts";
+import { type Decoded, readTarget as readAny } from "../../operations/take-snapshot.ts";
 import { checkSnapshot as checkAny, type SchemaIssue } from "../../vm/schema.ts";
-import type { Target } from "../../vm/source.ts";
+import type { Source } from "../../vm/source.ts";
 import type { Snapshot } from "./state.ts";
 
 export * from "../../index.ts";
@@ -32,9 +32,9 @@ export { decodeVcpu, type VcpuState } from "./vcpu/layout.ts";
 
 /** {@link readAny}, its snapshot that of an x86 VM. */
 export const readTarget = readAny as (
-  target: Target,
+  source: Source,
   words?: readonly string[],
-) => Promise<Omit<Reading, "snapshot"> & { snapshot: Snapshot }>;
+) => Promise<Omit<Decoded, "snapshot"> & { snapshot: Snapshot }>;
 
 /** {@link checkAny}, its snapshot that of an x86 VM. */
 export const checkSnapshot = checkAny as (

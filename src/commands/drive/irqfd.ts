@@ -4,7 +4,7 @@ import { type CommandSpec, type Context, examples, type Outcome } from "../../cl
 import { gsi as oneGsi, wholeNumber } from "../../cli/parsers.ts";
 import { checkLines } from "../../operations/inject.ts";
 import type { IrqfdAction } from "../../vm/irqfd.ts";
-import type { TargetInfo } from "../../vm/source.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
 
 interface Options {
   resample?: true;
@@ -53,7 +53,8 @@ export const irqfd: CommandSpec = {
     options: Options,
   ): Promise<Outcome> {
     const wanted = actionOf(action, gsi, options);
-    const irqfds = await (await context.target()).irqfd(wanted);
+    const target = await context.target();
+    const { irqfds } = await target.perform("irqfd", { action: wanted });
     return {
       json: { irqfds },
       text: async (view) => (await import("../../text/irqfd.ts")).renderIrqfds(irqfds, view),

@@ -2,10 +2,11 @@ import { type Command, Option } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration, gsis, wholeNumber } from "../../cli/parsers.ts";
-import { guestOf, pulseHandled } from "../../operations/handled.ts";
+import { pulseHandled } from "../../operations/handled.ts";
 import { checkLines, type InjectionResult, pulse as pulseTrain } from "../../operations/inject.ts";
 import { count as counted } from "../../text/format.ts";
-import type { TargetInfo } from "../../vm/source.ts";
+import { unsupported } from "../../vm/operations.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
 import { injectionOutcome, trainProgress } from "./injection.ts";
 
 type Requirement = "delivered" | "coalesced" | "ignored" | "handled";
@@ -32,7 +33,7 @@ export const pulse: CommandSpec = {
   },
   fits(info: TargetInfo, lines: number[], options: Options) {
     checkLines(info, lines);
-    if (options.require === "handled") guestOf(info);
+    if (options.require === "handled" && info.guest === undefined) throw unsupported("handled", info);
   },
   declare: (program: Command) =>
     program

@@ -6,7 +6,7 @@ import { selectChips } from "../../operations/take-snapshot.ts";
 import { readInput } from "../../os/input.ts";
 import { diffState } from "../../rules/diff.ts";
 import { parseSnapshot } from "../../sources/file/parse-snapshot.ts";
-import type { TargetInfo } from "../../vm/source.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
 
 interface Options {
   chip?: string[];

@@ -3,9 +3,10 @@ import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import { knownOf } from "../../operations/take-snapshot.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
 import { routingOn } from "../../vm/routed.ts";
 import { type Routing, routesOf } from "../../vm/routing.ts";
-import type { TargetInfo } from "../../vm/source.ts";
 import { parseRoutes } from "./parse-routes.ts";
 
 type Action = "show" | "set" | "reset";
@@ -44,8 +45,8 @@ export const route: CommandSpec = {
   async run(context: Context, action: Action, words: readonly string[]): Promise<Outcome> {
     const wanted = wantedRouting(action, words);
     const target = await context.target();
-    if (wanted !== undefined) await target.setRouting(wanted);
-    const { routing, label } = await target.describe();
+    if (wanted !== undefined) await target.perform("setRouting", { routing: wanted });
+    const { routing, label } = await knownOf(target);
     if (routing === undefined) throw unknownRouting(label);
     return {
       json: { default: routing === "default", routes: routesOf(HOST_ARCH.routing, routing) },

@@ -5,7 +5,8 @@ import { duration } from "../../cli/parsers.ts";
 import { blankReading, readTarget } from "../../operations/take-snapshot.ts";
 import { chipOfPath } from "../../registers/path.ts";
 import { type Condition, checkConditions, judge, parseCondition, type Verdict } from "../../rules/expect.ts";
-import type { Target, TargetInfo } from "../../vm/source.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
+import type { Source } from "../../vm/source.ts";
 
 /** Between two looks at the target: short at first, then as long as a person would not notice. */
 const FIRST_PAUSE_MS = 2;
@@ -63,7 +64,7 @@ function chipsOf(conditions: readonly Condition[]): string[] {
 }
 
 async function awaitConditions(
-  target: Target,
+  target: Source,
   conditions: readonly Condition[],
   timeoutMs: number,
   signal: AbortSignal,

@@ -12,9 +12,9 @@ import type { Explanation } from "../../rules/explanation.ts";
 import { isGrave } from "../../rules/observe.ts";
 import type { Watched } from "../../text/explain.ts";
 import type { Overview } from "../../text/explain-all.ts";
+import type { Identity, TargetInfo } from "../../vm/reading.ts";
 import type { RoutingName } from "../../vm/routing.ts";
 import { notSeen, type Snapshot } from "../../vm/snapshot.ts";
-import type { TargetInfo } from "../../vm/source.ts";
 
 interface Options {
   strict?: true;
@@ -87,7 +87,7 @@ function refuseWaiting(options: Options, isFile: boolean): void {
 }
 
 /** @throws KvmIrqError `unsupported` for a VM of another architecture. */
-function checkArch({ host, label }: TargetInfo): void {
+function checkArch({ host, label }: Identity): void {
   if (host.arch === HOST_ARCH.name) return;
   throw new KvmIrqError(
     "unsupported",
@@ -109,7 +109,7 @@ async function look(
 ): Promise<(Looked & { watched?: Watched }) | undefined> {
   const { signal } = context;
   const target = await context.target();
-  const info = await target.describe();
+  const info = target.identity;
   checkArch(info);
   const still = info.readOnly === true;
   const looking = { ...options, still, suspects, signal };

@@ -55,7 +55,7 @@ export const demo: CommandSpec = {
       context.notice(`${message}: using the software model`);
     });
     try {
-      const { source } = await target.describe();
+      const { source } = target.identity;
       context.notice(
         `backend: ${source.backend === "kvm" ? "the kernel's KVM (/dev/kvm)" : "the software model"}`,
       );

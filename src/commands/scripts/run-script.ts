@@ -2,7 +2,8 @@ import type { VmAddress } from "../../abi/advice.ts";
 import { EXIT_STATUS, KvmIrqError } from "../../abi/error.ts";
 import type { Context, Outcome, Parsed, Program } from "../../cli/command.ts";
 import { asKnown } from "../../os/system-error.ts";
-import type { Target, TargetInfo } from "../../vm/source.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
+import type { Source } from "../../vm/source.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
 import { StepContext } from "./step-context.ts";
 
@@ -75,7 +76,7 @@ export async function* scriptSteps(script: Script, program: Program): AsyncGener
 export async function runStep(
   step: ScriptStep,
   outer: Context,
-  target: Target,
+  target: Source,
   address: VmAddress,
 ): Promise<StepResult> {
   const { json } = step.parsed.globals;

@@ -19,9 +19,11 @@ import {
   type StartOptions,
   scratchTarget,
 } from "../../cli/start-state.ts";
-import { scratchInfo } from "../../sources/local/source.ts";
+import { knownOf } from "../../operations/take-snapshot.ts";
+import { scratchIdentity } from "../../sources/local/source.ts";
 import { count } from "../../text/format.ts";
-import type { Target, TargetInfo } from "../../vm/source.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
+import type { Source } from "../../vm/source.ts";
 import { jsonReporter, type Reporter, testReporter, textReporter } from "./run-report.ts";
 import { checkScript, INTERRUPTED, runStep, scriptSteps, unrunStep } from "./run-script.ts";
 import { openScript, type Script } from "./script.ts";
@@ -102,7 +104,7 @@ ${examples(
     const wanted = { backend, preset, vcpus, ...(from === undefined ? {} : { from }) };
     const made = namesTarget(context.globals) ? undefined : await chooseStart(context, wanted);
     const info =
-      made === undefined ? await (await context.target()).describe() : infoAtStart({ ...made, backend });
+      made === undefined ? await knownOf(await context.target()) : infoAtStart({ ...made, backend });
     const { commands, writes } = await checkScript(script, context.program, info);
     if (options.dryRun) {
       return {
@@ -156,7 +158,12 @@ function refuseMaking({ backend, preset, vcpus }: Options): void {
 /** What a VM made for a script will have. */
 function infoAtStart({ backend, vcpus, start }: ScratchOptions): TargetInfo {
   const routing = (typeof start === "string" ? undefined : start.routing) ?? "default";
-  return scratchInfo({ backend: backend === "model" ? "model" : "kvm", vcpus, irqchip: "full", routing });
+  const identity = scratchIdentity({
+    backend: backend === "model" ? "model" : "kvm",
+    vcpus,
+    irqchip: "full",
+  });
+  return { ...identity, routing };
 }
 
 function namesTarget({ session, pid, snapshot }: GlobalOptions): boolean {
@@ -166,7 +173,7 @@ function namesTarget({ session, pid, snapshot }: GlobalOptions): boolean {
 type Reporting = Pick<Options, "keepGoing" | "output"> & { reporter: Reporter };
 
 async function runOn(
-  target: Target,
+  target: Source,
   script: Script,
   context: Context,
   reporting: Reporting,

@@ -1,17 +1,17 @@
 import type { VmAddress } from "../../abi/advice.ts";
 import type { Context, GlobalOptions, Program } from "../../cli/command.ts";
 import type { View } from "../../text/view.ts";
-import type { Target } from "../../vm/source.ts";
+import type { Source } from "../../vm/source.ts";
 
 /** The context of a command that runs inside another one, on its target. */
 export class StepContext implements Context {
   readonly globals: GlobalOptions;
   readonly address: VmAddress;
   readonly #outer: Context;
-  readonly #target: Target;
+  readonly #target: Source;
 
   /** @param address how the target is to be named; as the outer command's when not given. */
-  constructor(outer: Context, target: Target, globals: GlobalOptions = {}, address = outer.address) {
+  constructor(outer: Context, target: Source, globals: GlobalOptions = {}, address = outer.address) {
     this.#outer = outer;
     this.#target = target;
     this.globals = globals;
@@ -26,7 +26,7 @@ export class StepContext implements Context {
     return this.#outer.signal;
   }
 
-  async target(): Promise<Target> {
+  async target(): Promise<Source> {
     return this.#target;
   }
 

@@ -8,7 +8,7 @@ import {
   type Outcome,
 } from "../../cli/command.ts";
 import { paths } from "../../cli/parsers.ts";
-import { type Reading, readTarget } from "../../operations/take-snapshot.ts";
+import { type Decoded, readTarget } from "../../operations/take-snapshot.ts";
 import { diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
 import { targetNamed } from "../../sources/named.ts";
 import { openTarget } from "../../sources/open.ts";
@@ -89,7 +89,7 @@ function refuseTargets({ session, pid, vmFd, snapshot }: GlobalOptions): void {
   });
 }
 
-async function read(choice: Parameters<typeof openTarget>[0]): Promise<Reading> {
+async function read(choice: Parameters<typeof openTarget>[0]): Promise<Decoded> {
   const target = await openTarget(choice);
   try {
     return await readTarget(target);
@@ -101,22 +101,22 @@ async function read(choice: Parameters<typeof openTarget>[0]): Promise<Reading> 
 /** What is not in every snapshot is part of the comparison where both have it. @returns what to ignore. */
 function ofOne(
   part: keyof typeof PARTS,
-  { a, b, ignore }: { a: Reading; b: Reading; ignore: readonly string[] },
+  { a, b, ignore }: { a: Decoded; b: Decoded; ignore: readonly string[] },
   context: Context,
 ): string[] {
   const having = [a, b].filter(({ snapshot }) => snapshot[part] !== undefined);
   if (having.length !== 1 || ignore.includes(part)) return [];
-  context.notice(`only ${having[0]!.info.label} has ${PARTS[part]}: it is left out`);
+  context.notice(`only ${having[0]!.identity.label} has ${PARTS[part]}: it is left out`);
   return [part];
 }
 
 const PARTS = { vcpus: "the state of vCPUs", routing: "a routing" } as const;
 
 /** @throws KvmIrqError `bad-input` when they don't have the same chips. */
-function checkComparable(a: Reading, b: Reading, ignore: readonly string[]): void {
+function checkComparable(a: Decoded, b: Decoded, ignore: readonly string[]): void {
   const [archA, archB] = [a.arch.name, b.arch.name];
   if (archA !== archB) {
-    throw new KvmIrqError("bad-input", `${a.info.label} is of ${archA}, ${b.info.label} of ${archB}`);
+    throw new KvmIrqError("bad-input", `${a.identity.label} is of ${archA}, ${b.identity.label} of ${archB}`);
   }
   const { onlyA, onlyB } = unmatchedChips(a.snapshot, b.snapshot, { ignore });
   const unmatched = [...onlyA, ...onlyB];
@@ -125,7 +125,7 @@ function checkComparable(a: Reading, b: Reading, ignore: readonly string[]): voi
     chips.length === 0 ? [] : [`only ${label} has ${chips.join(", ")}`];
   throw new KvmIrqError(
     "bad-input",
-    `they don't have the same chips: ${[...onlyIn(a.info.label, onlyA), ...onlyIn(b.info.label, onlyB)].join("; ")}`,
+    `they don't have the same chips: ${[...onlyIn(a.identity.label, onlyA), ...onlyIn(b.identity.label, onlyB)].join("; ")}`,
     {
       hint: `${unmatched.map((chip) => `--ignore '${chip}'`).join(" ")} compares the rest`,
       details: { only_a: onlyA, only_b: onlyB },
@@ -133,6 +133,6 @@ function checkComparable(a: Reading, b: Reading, ignore: readonly string[]): voi
   );
 }
 
-function nameOf({ info, snapshot }: Reading): object {
-  return { label: info.label, source: snapshot.source, captured_at: snapshot.captured_at };
+function nameOf({ identity, snapshot }: Decoded): object {
+  return { label: identity.label, source: snapshot.source, captured_at: snapshot.captured_at };
 }

@@ -9,9 +9,9 @@ import {
 } from "../../cli/command.ts";
 import { chooseFormat, toFile } from "../../cli/outcome.ts";
 import { chips, outputOption } from "../../cli/parsers.ts";
-import { type Reading, readTarget, selectChips } from "../../operations/take-snapshot.ts";
+import { type Decoded, readTarget, selectChips } from "../../operations/take-snapshot.ts";
 import { toRaw } from "../../vm/raw.ts";
-import type { TargetInfo } from "../../vm/source.ts";
+import type { TargetInfo } from "../../vm/reading.ts";
 
 type Format = "table" | "json" | "raw";
 
@@ -80,7 +80,7 @@ function formatOf({ json }: GlobalOptions, format: Format | undefined): Format {
   return chooseFormat({ json, format }, { machine: "json", people: "table" });
 }
 
-function present({ arch, images, info, snapshot }: Reading, format: Format): Outcome {
+function present({ arch, images, identity, snapshot }: Decoded, format: Format): Outcome {
   switch (format) {
     case "raw":
       return { bytes: toRaw(images, arch) };
@@ -90,7 +90,7 @@ function present({ arch, images, info, snapshot }: Reading, format: Format): Out
       return {
         json: snapshot,
         text: async (view) =>
-          (await import("../../text/snapshot.ts")).renderSnapshot(snapshot, arch, info.label, view),
+          (await import("../../text/snapshot.ts")).renderSnapshot(snapshot, arch, identity.label, view),
       };
   }
 }

@@ -2,15 +2,16 @@ import { type Looking, takeReading } from "../../operations/look-again.ts";
 import { readTarget } from "../../operations/take-snapshot.ts";
 import type { Observation } from "../../rules/observe.ts";
 import type { Cost } from "../../text/watch.ts";
+import type { ThreadStop } from "../../vm/reading.ts";
 import type { Snapshot } from "../../vm/snapshot.ts";
-import type { Target } from "../../vm/source.ts";
+import type { Source } from "../../vm/source.ts";
 
 /** The share of a CPU is taken over the last so many milliseconds. */
 const COST_WINDOW_MS = 5000;
 
 /** A target that is read again and again, and what that takes. */
 export class WatchSource {
-  readonly #target: Target;
+  readonly #target: Source;
   readonly #words: readonly string[];
   readonly #options: Looking;
   #last: Observation | undefined;
@@ -18,9 +19,11 @@ export class WatchSource {
   readonly #start = costNow();
   /** Of all readings: the most threads that one stopped, and the longest stop. */
   #most: Cost["stops"];
+  /** Of the last reading. */
+  #lastStops: Cost["stops"];
 
   /** @param words the chips to read, as `--chip` takes them; none means all. */
-  constructor(target: Target, words: readonly string[], options: Looking) {
+  constructor(target: Source, words: readonly string[], options: Looking) {
     this.#target = target;
     this.#words = words;
     this.#options = options;
@@ -34,8 +37,9 @@ export class WatchSource {
   }
 
   async #look(): Promise<Snapshot> {
-    const { snapshot } = await readTarget(this.#target, this.#words);
-    const stops = this.#lastStops();
+    const { snapshot, stops: all } = await readTarget(this.#target, this.#words);
+    this.#lastStops = stopsOf(all);
+    const stops = this.#lastStops;
     if (stops !== undefined) {
       const { threads = 0, longestNs = 0 } = this.#most ?? {};
       this.#most = {
@@ -57,18 +61,18 @@ export class WatchSource {
     // The last one before the window begins it: who asks seldom has no other.
     const begin = this.#costs.findLastIndex(({ at }) => now.at - at >= COST_WINDOW_MS);
     this.#costs = [...this.#costs.slice(Math.max(begin, 0)), now];
-    return costOf(this.#costs[0]!, now, this.#lastStops());
+    return costOf(this.#costs[0]!, now, this.#lastStops);
   }
 
   /** What it took from the beginning: the share of a CPU over all, and the longest stop of all readings. */
   wholeCost(): Cost {
     return costOf(this.#start, costNow(), this.#most);
   }
+}
 
-  #lastStops(): Cost["stops"] {
-    const stops = this.#target.lastStops;
-    return stops && { threads: stops.length, longestNs: Math.max(0, ...stops.map(({ ns }) => ns)) };
-  }
+function stopsOf(stops: readonly ThreadStop[]): Cost["stops"] {
+  if (stops.length === 0) return undefined;
+  return { threads: stops.length, longestNs: Math.max(...stops.map(({ ns }) => ns)) };
 }
 
 type Sample = ReturnType<typeof costNow>;

@@ -3,6 +3,7 @@ import type { Arch, Panels } from "../../arch/arch.ts";
 import { archNamed } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { chips, duration, paths, routingOption } from "../../cli/parsers.ts";
+import { knownOf } from "../../operations/take-snapshot.ts";
 import { inBackground } from "../../os/proc.ts";
 import type { RoutingName } from "../../vm/routing.ts";
 import { routingAssumption } from "../../vm/routing.ts";
@@ -49,7 +50,7 @@ ${examples(
 
   async run(context: Context, options: Options): Promise<Outcome> {
     const target = await context.target();
-    const info = await target.describe();
+    const info = await knownOf(target);
     const arch = archNamed(info.host.arch);
     const { WatchSource } = await import("./watch-source.ts");
     const source = new WatchSource(target, options.chip ?? [], {

@@ -15,12 +15,14 @@ import { FileTarget } from "./source.ts";
  */
 export async function readSavedState(path: string): Promise<SavedState> {
   const file = new FileTarget(path);
-  const { label, host, chips, routing } = await file.describe();
+  const { label, host, chips } = file.identity;
   if (host.arch !== HOST_ARCH.name) {
     throw new KvmIrqError("bad-input", `${label} is of ${host.arch}, VMs here are ${HOST_ARCH.name}`);
   }
   if (chips.length === 0) throw new KvmIrqError("bad-input", `${label} has no chips`);
-  const images = inOrder(await file.readChips(chips));
+  const reading = await file.read({ chips });
+  const images = inOrder(reading.images);
+  const routing = reading.routing?.value;
   return {
     label,
     vcpus: vcpusOf(images, label),

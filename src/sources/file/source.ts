@@ -1,27 +1,22 @@
 import { statSync } from "node:fs";
 import { KvmIrqError } from "../../abi/error.ts";
 import { archNamed } from "../../arch/arches.ts";
-import { readInput } from "../../os/input.ts";
+import { labelOf, readInput } from "../../os/input.ts";
 import type { ChipId, ChipImage } from "../../vm/chip.ts";
+import { type Operation, unsupported } from "../../vm/operations.ts";
 import { fromRaw, RAW_LAYOUTS, type RawLayout } from "../../vm/raw.ts";
+import type { Identity, Reading, Wanted } from "../../vm/reading.ts";
 import type { Routing } from "../../vm/routing.ts";
-import type { KernelIrqchip, Snapshot, SnapshotHost, SnapshotSource } from "../../vm/snapshot.ts";
-import type { Target, TargetInfo } from "../../vm/source.ts";
+import type { Snapshot } from "../../vm/snapshot.ts";
+import type { Source } from "../../vm/source.ts";
 import { parseSnapshot } from "./parse-snapshot.ts";
-import { labelOf, readOnly } from "./read-only.ts";
 
 /** A saved VM: a snapshot, or the raw bytes of chips. It can be read and nothing else. */
-export class FileTarget implements Target {
-  readonly #label: string;
-  readonly #source: SnapshotSource;
-  readonly #host: SnapshotHost;
-  readonly #capturedAt: string;
+export class FileTarget implements Source {
+  readonly identity: Identity;
   readonly #images: ReadonlyMap<ChipId, ChipImage>;
   readonly #routing: Routing | undefined;
-  readonly #irqchip: KernelIrqchip | undefined;
-  readonly #runs: ReadonlyMap<number, boolean> = new Map();
-  /** Whether it tells that its VM has no vCPU, rather than nothing of them. */
-  readonly #noVcpus: boolean = false;
+  readonly #runs: ReadonlyMap<number, boolean>;
 
   /**
    * @param path a file's path, or `-` for standard input.
@@ -29,73 +24,74 @@ export class FileTarget implements Target {
    * @throws KvmIrqError `no-file`, `bad-input`.
    */
   constructor(path: string, layout?: RawLayout) {
-    this.#label = labelOf(path);
+    const label = labelOf(path);
     const bytes = readInput(path);
-    if (layout === undefined && looksLikeText(bytes)) {
-      const snapshot = parseSnapshot(bytes.toString("utf8"), this.#label);
-      this.#capturedAt = snapshot.captured_at;
-      this.#source = snapshot.source;
-      this.#host = snapshot.host;
-      this.#images = byId(imagesOf(snapshot));
-      this.#routing = snapshot.routing;
-      this.#irqchip = snapshot.irqchip;
-      this.#runs = new Map(
-        snapshot.vcpus?.flatMap(({ vcpu, run }) => (run === undefined ? [] : [[vcpu, run]])),
-      );
-      this.#noVcpus = (snapshot.chips["lapic"] as unknown[] | undefined)?.length === 0;
-    } else {
-      // Raw bytes have no time of their own; what comes through a pipe has that of its arrival.
-      this.#capturedAt = (path === "-" ? new Date() : statSync(path).mtime).toISOString();
-      this.#source = { kind: "file", name: this.#label };
-      this.#host = { kernel: "unknown", arch: RAW_LAYOUTS[layout ?? "x86"] };
-      this.#images = byId(fromRaw(bytes, archNamed(this.#host.arch)));
-    }
-  }
-
-  async describe(): Promise<TargetInfo> {
-    return {
-      source: this.#source,
-      host: this.#host,
+    const snapshot =
+      layout === undefined && looksLikeText(bytes) ? parseSnapshot(bytes.toString("utf8"), label) : undefined;
+    const saved = snapshot === undefined ? rawIdentity(path, label, layout) : savedIdentity(snapshot);
+    this.#images = byId(
+      snapshot === undefined ? fromRaw(bytes, archNamed(saved.host.arch)) : imagesOf(snapshot),
+    );
+    this.#routing = snapshot?.routing;
+    this.#runs = new Map(
+      snapshot?.vcpus?.flatMap(({ vcpu, run }) => (run === undefined ? [] : [[vcpu, run]])),
+    );
+    this.identity = {
+      ...saved,
       chips: [...this.#images.keys()],
-      ...(this.#noVcpus && { vcpus: 0 }),
-      ...(this.#irqchip === undefined ? {} : { irqchip: this.#irqchip }),
-      ...(this.#routing === undefined ? {} : { routing: this.#routing }),
-      runs: this.#runs,
       readOnly: true,
-      capturedAt: this.#capturedAt,
-      label: this.#label,
+      label,
     };
   }
 
-  async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
-    return ids.map((id) => {
+  can(): boolean {
+    return false;
+  }
+
+  async read({ chips }: Wanted): Promise<Reading> {
+    const { label, source } = this.identity;
+    const images = chips.map((id) => {
       const image = this.#images.get(id);
-      if (image === undefined) throw new KvmIrqError("bad-chip", `${this.#label} has no ${id}`);
+      if (image === undefined) throw new KvmIrqError("bad-chip", `${label} has no ${id}`);
       return image;
     });
+    return {
+      identity: this.identity,
+      images,
+      ...(this.#routing && { routing: { value: this.#routing, from: "file" } }),
+      runs: this.#runs,
+      consistency: source.kind === "process" ? "per chip" : "atomic",
+      stops: [],
+    };
   }
 
-  writeChips(): never {
-    throw readOnly(this.#label);
-  }
-
-  setIrqLines(): never {
-    throw readOnly(this.#label);
-  }
-
-  signalMsis(): never {
-    throw readOnly(this.#label);
-  }
-
-  setRouting(): never {
-    throw readOnly(this.#label);
-  }
-
-  irqfd(): never {
-    throw readOnly(this.#label);
+  async perform(operation: Operation): Promise<never> {
+    throw unsupported(operation, this.identity);
   }
 
   async close(): Promise<void> {}
+}
+
+type Saved = Omit<Identity, "chips" | "label">;
+
+/** No local APICs at all are no vCPUs, rather than nothing known of them. */
+function savedIdentity({ source, host, captured_at, irqchip, chips }: Snapshot): Saved {
+  return {
+    source,
+    host,
+    ...((chips["lapic"] as unknown[] | undefined)?.length === 0 && { vcpus: 0 }),
+    ...(irqchip === undefined ? {} : { irqchip }),
+    capturedAt: captured_at,
+  };
+}
+
+/** Raw bytes have no time of their own; what comes through a pipe has that of its arrival. */
+function rawIdentity(path: string, name: string, layout: RawLayout | undefined): Saved {
+  return {
+    source: { kind: "file", name },
+    host: { kernel: "unknown", arch: RAW_LAYOUTS[layout ?? "x86"] },
+    capturedAt: (path === "-" ? new Date() : statSync(path).mtime).toISOString(),
+  };
 }
 
 function byId(images: readonly ChipImage[]): ReadonlyMap<ChipId, ChipImage> {

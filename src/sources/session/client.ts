@@ -1,8 +1,18 @@
 import { connect, type Socket } from "node:net";
 import { KvmIrqError } from "../../abi/error.ts";
-import { APPLICATION_ERROR, type HolderMethods, PROTOCOL } from "./protocol.ts";
+import { operation } from "../../vm/operations.ts";
+import { APPLICATION_ERROR, isRefusal, isReply } from "./frames.ts";
+import {
+  decode,
+  encode,
+  isOperation,
+  isResult,
+  type Method,
+  type ParamsOf,
+  PROTOCOL,
+  type ResultOf,
+} from "./protocol.ts";
 import { lookUp, type Registration, sweep, withSocketPath } from "./registry.ts";
-import { isRefusal, isReply, isResult } from "./reply-shapes.ts";
 import { readFrames, sendFrame } from "./wire.ts";
 
 /** How long a holder may take to answer. Its requests take milliseconds, so it is stopped or worse. */
@@ -79,21 +89,22 @@ export class SessionClient {
    *   when it does not answer; `session-protocol` when it is of another version, or answers nonsense;
    *   `interrupted` when it does not answer and the user has given up.
    */
-  async call<M extends keyof HolderMethods>(
-    method: M,
-    params: HolderMethods[M]["params"],
-  ): Promise<HolderMethods[M]["result"]> {
+  async call<M extends Method>(method: M, params: ParamsOf<M>): Promise<ResultOf<M>> {
     const describes = method === "describe" || method === "peek";
     // Any version's holder can be ended.
     if (!describes && method !== "destroy" && !this.#spoken) await this.call("describe", {});
-    const answer = await this.#request(method, params);
+    const answer = await this.#request(method, encode(params));
     if (describes && (answer as { protocol?: unknown } | null)?.protocol !== PROTOCOL) {
       throw otherVersion(this.registration.name);
     }
     this.#spoken ||= describes;
     if (!isResult(method, answer)) throw this.#garbled("nonsense");
-    if (!isAnswerTo(params, answer)) throw this.#garbled("something else than was asked for");
-    return answer;
+    const result = decode(answer) as ResultOf<M>;
+    const { answers } = isOperation(method) ? operation(method) : {};
+    if (answers?.(params as never, result as never) === false) {
+      throw this.#garbled("something else than was asked for");
+    }
+    return result;
   }
 
   /**
@@ -198,17 +209,6 @@ export class SessionClient {
       },
     );
   }
-}
-
-/** Whether an answer has one part for each thing that was asked for, and the chips that were. */
-function isAnswerTo(params: object, result: object): boolean {
-  if ("ids" in params && "images" in result) {
-    const [asked, given] = [params.ids as string[], result.images as { id: string }[]];
-    return asked.length === given.length && asked.every((id, index) => given[index]?.id === id);
-  }
-  if (!("statuses" in result)) return true;
-  const [asked] = Object.values(params) as unknown[][];
-  return (result.statuses as unknown[]).length === asked?.length;
 }
 
 function connectError(registration: Registration, error: NodeJS.ErrnoException): KvmIrqError {

@@ -2,9 +2,18 @@ import { createServer, type Server, type Socket } from "node:net";
 import { KvmIrqError } from "../../abi/error.ts";
 import { asKnown } from "../../os/system-error.ts";
 import { type Machine, setIrqLines } from "../../vm/machine.ts";
-import { holderMethods, type Methods, type TransientLines } from "./holder-methods.ts";
-import { APPLICATION_ERROR, type SessionInfo } from "./protocol.ts";
-import { isRequest } from "./request-shapes.ts";
+import { carryOut } from "../../vm/operations.ts";
+import { APPLICATION_ERROR, isRequest } from "./frames.ts";
+import {
+  decode,
+  encode,
+  isMethod,
+  isOperation,
+  isParams,
+  type Method,
+  type SessionInfo,
+  sessionIdentity,
+} from "./protocol.ts";
 import { readFrames, sendFrame } from "./wire.ts";
 
 /** How long a client may take to send one request whole. */
@@ -39,7 +48,7 @@ export interface ServerEvents {
  * transient lines lowered.
  */
 export function createHolderServer(machine: Machine, info: SessionInfo, events: ServerEvents): Server {
-  const methods = holderMethods(machine, info, () => setImmediate(events.onDestroy));
+  const perform = performer(machine, info, () => setImmediate(events.onDestroy));
   const clients = new Set<Socket>();
   /** Those whose first request is not there yet. */
   const strangers = new Set<Socket>();
@@ -69,7 +78,7 @@ export function createHolderServer(machine: Machine, info: SessionInfo, events: 
       socket,
       {
         name: info.name,
-        methods,
+        perform,
         lines: new Set(),
         onRequest: () => strangers.delete(socket),
         onUse: () => use(socket),
@@ -79,11 +88,38 @@ export function createHolderServer(machine: Machine, info: SessionInfo, events: 
   });
 }
 
+/** Carries out a request. @param lines those that its client holds high for the moment. */
+type Perform = (method: Method, params: unknown, lines: Set<number>) => object;
+
+/**
+ * What a holder does for each request. All of it is synchronous, so requests are carried out one at a time and
+ * never interleave.
+ *
+ * @param onDestroy called once the answer to `destroy` is on its way.
+ */
+function performer(machine: Machine, info: SessionInfo, onDestroy: () => void): Perform {
+  const identity = sessionIdentity(info);
+  return (method, params = {}, lines) => {
+    if (!isParams(method, params)) {
+      throw new KvmIrqError("bad-input", `these are no parameters of ${method}`);
+    }
+    if (isOperation(method)) {
+      return encode(carryOut(method, machine, decode(params) as never, identity, lines));
+    }
+    if (method === "destroy") {
+      onDestroy();
+      return {};
+    }
+    const { guest, routing } = machine;
+    return { ...info, routing, ...(guest === undefined ? {} : { guest }) };
+  };
+}
+
 /** What the answers to one client depend on. */
 interface Service {
   name: string;
-  methods: Methods;
-  lines: TransientLines;
+  perform: Perform;
+  lines: Set<number>;
   /** It sent a request. */
   onRequest(): void;
   onUse(): void;
@@ -107,16 +143,16 @@ function serve(socket: Socket, service: Service, machine: Machine): void {
 type Id = number | string | null;
 
 /** The answer to one message. @returns an error for whatever it is not good for; never throws. */
-function answer(frame: unknown, { name, methods, lines, onRequest, onUse }: Service): object {
+function answer(frame: unknown, { name, perform, lines, onRequest, onUse }: Service): object {
   if (frame === undefined) return refusal(null, PARSE_ERROR, "not JSON");
   if (!isRequest(frame))
     return refusal(null, INVALID_REQUEST, "not a request of JSON-RPC 2.0, one alone and with an id");
   const { id, method, params } = frame;
   onRequest();
-  if (!Object.hasOwn(methods, method)) return refusal(id, METHOD_NOT_FOUND, "there is no such method");
+  if (!isMethod(method)) return refusal(id, METHOD_NOT_FOUND, "there is no such method");
   if (method !== "peek") onUse();
   try {
-    return { jsonrpc: "2.0", id, result: methods[method as keyof Methods](params, lines) };
+    return { jsonrpc: "2.0", id, result: perform(method, params, lines) };
   } catch (error) {
     return failure(id, error, name);
   }

@@ -1,9 +1,8 @@
 import { closeSync, openSync, writeSync } from "node:fs";
-import { release } from "node:os";
 import { KvmIrqError } from "../../abi/error.ts";
-import { HOST_ARCH } from "../../arch/arches.ts";
 import { asKnown } from "../../os/system-error.ts";
 import type { Machine } from "../../vm/machine.ts";
+import { thisHost } from "../../vm/reading.ts";
 import { applyStart } from "../../vm/start.ts";
 import { makeMachine } from "../make-machine.ts";
 import { createHolderServer } from "./holder-server.ts";
@@ -112,7 +111,6 @@ async function takeName(claimed: Claim, { name, replace }: HolderConfig): Promis
 }
 
 function describe(machine: Machine, config: HolderConfig): SessionInfo {
-  const { apiVersion } = machine;
   return {
     name: config.name,
     protocol: PROTOCOL,
@@ -124,11 +122,7 @@ function describe(machine: Machine, config: HolderConfig): SessionInfo {
     ...(config.ttlMs === undefined ? {} : { ttl_ms: config.ttlMs }),
     irqchip: machine.irqchip,
     routing: machine.routing,
-    host: {
-      kernel: release(),
-      arch: HOST_ARCH.name,
-      ...(apiVersion === undefined ? {} : { kvm_api_version: apiVersion }),
-    },
+    host: thisHost(machine.apiVersion),
   };
 }
 

@@ -1,14 +1,28 @@
-import type { PresetName } from "../../arch/x86/presets.ts";
-import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../../vm/chip.ts";
+import { HOST_ARCH } from "../../arch/arches.ts";
+import type { ChipId, ChipImage } from "../../vm/chip.ts";
 import type { GuestProgram, GuestState } from "../../vm/guest.ts";
-import type { IrqfdAction, IrqfdState } from "../../vm/irqfd.ts";
-import type { Backend, Irqchip } from "../../vm/machine.ts";
-import type { MsiMessage, Routing } from "../../vm/routing.ts";
+import { type Backend, IRQCHIPS, type Irqchip } from "../../vm/machine.ts";
+import { OPERATIONS, type OperationName, operation, type Params, type Result } from "../../vm/operations.ts";
+import { type Identity, ownIdentity } from "../../vm/reading.ts";
+import type { Routing } from "../../vm/routing.ts";
+import {
+  count,
+  empty,
+  exactly,
+  type Guard,
+  guest,
+  integer,
+  keyOf,
+  object,
+  routing,
+  text,
+  upTo,
+} from "../../vm/shapes.ts";
 import type { SnapshotHost } from "../../vm/snapshot.ts";
-import type { SavedState, Start } from "../../vm/start.ts";
+import type { PresetName, SavedState, Start } from "../../vm/start.ts";
 
 /** The number of this protocol: whatever an older client or holder would misunderstand raises it. */
-export const PROTOCOL = 2;
+export const PROTOCOL = 3;
 
 /** What `create` asks a holder to be. Goes to the holder's process on its stdin, in JSON. */
 export interface HolderConfig {
@@ -44,24 +58,84 @@ export interface SessionInfo {
   guest?: GuestState;
 }
 
-/** The methods of a holder: what each takes and gives. Bytes travel as base64. */
-export interface HolderMethods {
-  describe: { params: Record<string, never>; result: SessionInfo };
-  /** The same for one who passes by: it does not put off the end that `ttlMs` sets. */
-  peek: { params: Record<string, never>; result: SessionInfo };
-  readChips: { params: { ids: readonly ChipId[] }; result: { images: WireImage[] } };
-  writeChips: { params: { images: WireImage[]; expected: WireImage[] }; result: Record<string, never> };
-  setIrqLines: {
-    params: { steps: readonly LineStep[]; transient: boolean };
-    result: { statuses: InjectionStatus[] };
-  };
-  signalMsis: { params: { messages: readonly MsiMessage[] }; result: { statuses: InjectionStatus[] } };
-  setRouting: { params: { routing: Routing }; result: Record<string, never> };
-  irqfd: { params: { action: IrqfdAction }; result: { irqfds: IrqfdState[] } };
-  destroy: { params: Record<string, never>; result: Record<string, never> };
+/** The VM of a session. */
+export function sessionIdentity({ name, backend, pid, vcpus, host, irqchip }: SessionInfo): Identity {
+  const source = { kind: "session", name, backend, pid };
+  return ownIdentity({ source, host, vcpus, irqchip, label: `session '${name}'` });
 }
 
-export interface WireImage {
+const info = object(
+  {
+    name: text,
+    protocol: integer,
+    backend: exactly("kvm", "model"),
+    pid: count,
+    vcpus: upTo(HOST_ARCH.maxVcpus),
+    created_at: (value) => !Number.isNaN(Date.parse(String(value))),
+    host: object({ kernel: text, arch: exactly(HOST_ARCH.name) }, { kvm_api_version: integer }),
+    irqchip: keyOf(IRQCHIPS),
+    routing,
+  },
+  { preset: keyOf(HOST_ARCH.presets.words), from: text, ttl_ms: Number.isFinite, guest },
+);
+
+/** What a holder is asked about itself. */
+const OF_HOLDERS = {
+  describe: info,
+  /** The same for one who passes by: it does not put off the end that `ttlMs` sets. */
+  peek: info,
+  destroy: empty,
+};
+
+/** The methods of a holder: operations on its VM, and what it is asked about itself. */
+export type Method = OperationName | keyof typeof OF_HOLDERS;
+export type ParamsOf<M extends Method> = M extends OperationName ? Params<M> : Record<string, never>;
+export type ResultOf<M extends Method> = M extends OperationName
+  ? Result<M>
+  : M extends "destroy"
+    ? object
+    : SessionInfo;
+
+export function isOperation(method: string): method is OperationName {
+  return Object.hasOwn(OPERATIONS, method);
+}
+
+export function isMethod(method: string): method is Method {
+  return isOperation(method) || Object.hasOwn(OF_HOLDERS, method);
+}
+
+/** Whether a value is what a method takes, as it travels. */
+export function isParams(method: Method, value: unknown): value is object {
+  return (isOperation(method) ? operation(method).params : empty)(value);
+}
+
+/** Whether a value is what a method gives, as it travels. */
+export function isResult(method: Method, value: unknown): value is object {
+  const guard: Guard = isOperation(method) ? operation(method).result : OF_HOLDERS[method];
+  return guard(value);
+}
+
+/** Parameters and results have chips under these names. Their bytes travel as base64. */
+const IMAGES = ["images", "expected"];
+
+function convertImages<From, To>(message: object, convert: (image: From) => To): object {
+  const entries = Object.entries(message);
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name, IMAGES.includes(name) ? (value as From[]).map(convert) : value]),
+  );
+}
+
+/** What a method takes or gives, as it travels. */
+export function encode(message: object): object {
+  return convertImages(message, toWire);
+}
+
+/** The inverse of {@link encode}, for what was checked. */
+export function decode(message: object): object {
+  return convertImages(message, fromWire);
+}
+
+interface WireImage {
   id: ChipId;
   base64: string;
 }
@@ -69,14 +143,11 @@ export interface WireImage {
 /** A saved state on its way to a holder. */
 export type WireState = Omit<SavedState, "images"> & { images: WireImage[] };
 
-/** JSON-RPC's code for an error of the server's own; its `data` is a `KvmIrqError` as JSON. */
-export const APPLICATION_ERROR = -32000;
-
-export function toWire({ id, bytes }: ChipImage): WireImage {
+function toWire({ id, bytes }: ChipImage): WireImage {
   return { id, base64: Buffer.from(bytes).toString("base64") };
 }
 
-export function fromWire({ id, base64 }: WireImage): ChipImage {
+function fromWire({ id, base64 }: WireImage): ChipImage {
   return { id, bytes: Buffer.from(base64, "base64") };
 }
 

@@ -1,65 +1,44 @@
-import type { ChipId, ChipImage, InjectionStatus, LineStep } from "../../vm/chip.ts";
-import type { IrqfdAction, IrqfdState } from "../../vm/irqfd.ts";
-import type { MsiMessage, Routing } from "../../vm/routing.ts";
-import type { LineOptions, Target, TargetInfo } from "../../vm/source.ts";
-import { machineChips, ownRuns } from "../local/source.ts";
+import { isAble, type Operation, type Params, type Result, unsupported } from "../../vm/operations.ts";
+import { type Identity, ownReading, type Reading, type Wanted } from "../../vm/reading.ts";
+import type { Source } from "../../vm/source.ts";
 import { SessionClient } from "./client.ts";
-import { fromWire, toWire } from "./protocol.ts";
+import { type SessionInfo, sessionIdentity } from "./protocol.ts";
 
 /** A session's VM, through its holder. */
-export class SessionTarget implements Target {
+export class SessionTarget implements Source {
+  readonly identity: Identity;
   readonly #client: SessionClient;
+  readonly #info: SessionInfo;
 
-  constructor(client: SessionClient) {
+  private constructor(client: SessionClient, info: SessionInfo) {
     this.#client = client;
+    this.#info = info;
+    this.identity = sessionIdentity(info);
   }
 
   /** @param signal aborted when the user gives up. @throws KvmIrqError `no-session`, `session-gone`. */
   static async open(name: string, signal?: AbortSignal): Promise<SessionTarget> {
-    return new SessionTarget(await SessionClient.open(name, { signal }));
+    const client = await SessionClient.open(name, { signal });
+    try {
+      return new SessionTarget(client, await client.call("describe", {}));
+    } catch (error) {
+      client.close();
+      throw error;
+    }
   }
 
-  async describe(): Promise<TargetInfo> {
-    const { name, backend, pid, vcpus, host, irqchip, routing, guest } = await this.#client.call(
-      "describe",
-      {},
-    );
-    return {
-      source: { kind: "session", name, backend, pid },
-      host,
-      chips: machineChips(vcpus, irqchip),
-      vcpus,
-      irqchip,
-      routing,
-      runs: ownRuns(vcpus, guest),
-      ...(guest === undefined ? {} : { guest }),
-      label: `session '${name}'`,
-    };
+  can(operation: Operation): boolean {
+    const { backend, guest } = this.#info;
+    return isAble({ setRouting: true, guest, irqfd: backend === "kvm" || undefined }, operation);
   }
 
-  async readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
-    return (await this.#client.call("readChips", { ids })).images.map(fromWire);
+  async read({ chips }: Wanted): Promise<Reading> {
+    return ownReading(this.identity, await this.#client.call("readChips", { ids: chips }));
   }
 
-  async writeChips(images: readonly ChipImage[], expected: readonly ChipImage[] = []): Promise<void> {
-    await this.#client.call("writeChips", { images: images.map(toWire), expected: expected.map(toWire) });
-  }
-
-  async setIrqLines(steps: readonly LineStep[], options: LineOptions = {}): Promise<InjectionStatus[]> {
-    const { transient = false } = options;
-    return (await this.#client.call("setIrqLines", { steps, transient })).statuses;
-  }
-
-  async signalMsis(messages: readonly MsiMessage[]): Promise<InjectionStatus[]> {
-    return (await this.#client.call("signalMsis", { messages })).statuses;
-  }
-
-  async setRouting(routing: Routing): Promise<void> {
-    await this.#client.call("setRouting", { routing });
-  }
-
-  async irqfd(action: IrqfdAction): Promise<IrqfdState[]> {
-    return (await this.#client.call("irqfd", { action })).irqfds;
+  async perform<N extends Operation>(operation: N, params: Params<N>): Promise<Result<N>> {
+    if (!this.can(operation)) throw unsupported(operation, this.identity);
+    return this.#client.call(operation, params as never) as Promise<Result<N>>;
   }
 
   ended(): Promise<void> {

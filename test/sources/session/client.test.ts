@@ -56,6 +56,9 @@ async function failure(
   return error as KvmIrqError;
 }
 
+/** What a reading of one chip is answered with. */
+const PIC = { id: "pic1", base64: Buffer.alloc(16).toString("base64") };
+const SEEN = { images: [PIC], routing: "default" };
 const reading = (client: SessionClient) => client.call("readChips", { ids: ["pic1"] });
 const pulsing = (client: SessionClient) =>
   client.call("setIrqLines", { steps: [{ gsi: 4, level: 1 }], transient: false });
@@ -106,10 +109,11 @@ describe("a client", () => {
   });
 
   it.each([
-    ["no image", reading, { images: [] }],
-    ["null for images", reading, { images: null }],
-    ["another chip", reading, { images: [{ id: "pic2", base64: Buffer.alloc(16).toString("base64") }] }],
-    ["a chip of another size", reading, { images: [{ id: "pic1", base64: "AAAA" }] }],
+    ["no image", reading, { ...SEEN, images: [] }],
+    ["null for images", reading, { ...SEEN, images: null }],
+    ["another chip", reading, { ...SEEN, images: [{ ...PIC, id: "pic2" }] }],
+    ["a chip without the routing", reading, { images: [PIC] }],
+    ["a chip of another size", reading, { ...SEEN, images: [{ ...PIC, base64: "AAAA" }] }],
     ["no status", pulsing, { statuses: [] }],
     ["a status that is no number", pulsing, { statuses: ["1"] }],
     ["statuses for more steps", pulsing, { statuses: [1, 1] }],

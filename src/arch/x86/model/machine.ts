@@ -1,4 +1,3 @@
-import { KvmIrqError } from "../../../abi/error.ts";
 import { checkGsi, checkStateSize, checkVcpus, vcpuAt, vcpuIsReadOnly } from "../../../vm/checks.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../../../vm/chip.ts";
 import type { Machine } from "../../../vm/machine.ts";
@@ -153,13 +152,6 @@ export class ModelMachine implements Machine {
   /** A write to a PIC's OCW2: the end of an interrupt that came through it. A slave's needs both chips'. */
   eoiPic(pic: "pic1" | "pic2", eoi: PicEoi = { command: "non-specific" }): void {
     this.#pics.eoi(pic, eoi);
-  }
-
-  /** @throws KvmIrqError `unsupported`: there is no kernel to watch an eventfd. */
-  irqfd(): never {
-    throw new KvmIrqError("unsupported", "the software model has no irqfds", {
-      hint: "use the kernel's KVM: `kvm-irq create --backend kvm`",
-    });
   }
 
   /** The model's vCPUs never run. */

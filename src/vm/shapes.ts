@@ -1,6 +1,7 @@
-import { HOST_ARCH } from "../../arch/arches.ts";
-import { imageSize } from "../../arch/codec.ts";
-import type { ChipId } from "../../vm/chip.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
+import { imageSize } from "../arch/codec.ts";
+import type { ChipId } from "./chip.ts";
+import { GUEST_PROGRAMS } from "./guest.ts";
 
 /**
  * What may be in a message, on either side of the socket: whatever differs is refused before it is used. Every
@@ -66,7 +67,6 @@ export function only(required: Fields, optional: Fields = {}): Guard {
   return (value) => guard(value) && !Array.isArray(value) && Object.keys(value as object).every(known);
 }
 
-export const version = exactly("2.0");
 export const empty = only({});
 const chipId: Guard = (value) => word(value) && HOST_ARCH.controller(value as ChipId) !== undefined;
 export const chipIds = listOf(chipId, MAX_IMAGES);
@@ -81,6 +81,7 @@ const wholeImage: Guard = (value) => {
   const bytes = Buffer.from(base64, "base64");
   return bytes.length === imageSize(HOST_ARCH, id) && bytes.toString("base64") === base64;
 };
+/** Chips as they travel: their bytes as base64. */
 export const images = listOf(wholeImage, MAX_IMAGES);
 
 export const message = only({ address: u32, data: u32 });
@@ -89,3 +90,11 @@ const route = either(
   only({ gsi: u32, msi: message }),
 );
 export const routing = either(exactly("default"), listOf(route));
+export const guest = object(
+  {
+    program: keyOf(GUEST_PROGRAMS),
+    running: flag,
+    handled: listOf(object({ vector: upTo(255), count })),
+  },
+  { ended: text },
+);

@@ -1,0 +1,126 @@
+import { release } from "node:os";
+import { HOST_ARCH } from "../arch/arches.ts";
+import { type ChipId, type ChipImage, parseChipId } from "./chip.ts";
+import type { GuestState } from "./guest.ts";
+import type { Irqchip } from "./machine.ts";
+import type { Routing } from "./routing.ts";
+import type { KernelIrqchip, SnapshotHost, SnapshotSource } from "./snapshot.ts";
+
+/** How long a thread was held: from asking it to stop until it was let go. */
+export interface ThreadStop {
+  tid: number;
+  ns: number;
+}
+
+/** Where a VM is and what it has. */
+export interface Identity {
+  source: SnapshotSource;
+  host: SnapshotHost;
+  /** What can be read: chips, and vCPUs (`vcpu[n]`) where they can be seen. */
+  chips: readonly ChipId[];
+  /** How many vCPUs the VM has; absent where that can't be told, as of a file that may have some of them. */
+  vcpus?: number;
+  /** Which controllers are in the kernel; absent where that can't be told. */
+  irqchip?: KernelIrqchip;
+  /** When it was as it is, as ISO 8601; absent where that is whenever it is read. */
+  capturedAt?: string;
+  /** Whether it is a file: it can be read, not driven, and never changes. */
+  readOnly?: true;
+  /** Whether it is in a session's holder, and is reached as a process all the same. */
+  holder?: true;
+  /** How a message names it: "session 'default'", "pid 4242", "snap.json". */
+  label: string;
+}
+
+/** A VM's identity, and what is known of it besides the state of its chips. */
+export interface TargetInfo extends Identity {
+  /** Where its GSIs go; absent where that can't be told. */
+  routing?: Routing;
+  /** A guest of ours that runs on it. */
+  guest?: GuestState;
+}
+
+/** A value, and how it came to be known. */
+export interface Fact<T> {
+  value: T;
+  from: "ioctl" | "kernel memory" | "session" | "file" | "assumed";
+}
+
+/** What a reading is to have. */
+export interface Wanted {
+  /** Chips and vCPUs, in this order. Without any, nobody is stopped. */
+  chips: readonly ChipId[];
+}
+
+/** One look at a VM, taken in one call. */
+export interface Reading {
+  identity: Identity;
+  /** Raw bytes, as the kernel gives them, in the order asked for. */
+  images: ChipImage[];
+  /** Where its GSIs go; absent where that can't be told. */
+  routing?: Fact<Routing>;
+  /** A guest of ours that runs on it. */
+  guest?: Fact<GuestState>;
+  /** Which vCPUs run and which do not (`run` of a snapshot's vCPUs), as far as that is known. */
+  runs: ReadonlyMap<number, boolean>;
+  /** Whether chips are of one moment, or each of its own. */
+  consistency: "atomic" | "per chip" | "unsynchronised";
+  /** The threads of another process that it stopped, and for how long. */
+  stops: readonly ThreadStop[];
+}
+
+/** What a reading tells of a VM besides the state of its chips. */
+export function infoOf({
+  identity,
+  routing,
+  guest,
+}: Pick<Reading, "identity" | "routing" | "guest">): TargetInfo {
+  return {
+    ...identity,
+    ...(routing === undefined ? {} : { routing: routing.value }),
+    ...(guest === undefined ? {} : { guest: guest.value }),
+  };
+}
+
+/** This host, as a snapshot of a VM on it names it. @param apiVersion what `KVM_GET_API_VERSION` gave. */
+export function thisHost(apiVersion?: number): SnapshotHost {
+  return {
+    kernel: release(),
+    arch: HOST_ARCH.name,
+    ...(apiVersion === undefined ? {} : { kvm_api_version: apiVersion }),
+  };
+}
+
+/** The identity of a VM of our own, of which all is known. */
+export function ownIdentity(
+  vm: Pick<Identity, "label" | "source" | "host"> & { vcpus: number; irqchip: Irqchip },
+): Identity {
+  const { label, source, host, vcpus, irqchip } = vm;
+  const chips = HOST_ARCH.chips(vcpus);
+  const kept = irqchip === "full" ? chips : chips.filter((id) => parseChipId(id).kind === "lapic");
+  return {
+    label,
+    source,
+    host,
+    chips: [...kept, ...Array.from({ length: vcpus }, (_, n): ChipId => `vcpu[${n}]`)],
+    vcpus,
+    irqchip,
+  };
+}
+
+/** A reading of a VM of our own. Its guest runs vCPU 0, nobody the others. */
+export function ownReading(
+  identity: Identity,
+  { images, routing, guest }: { images: ChipImage[]; routing: Routing; guest?: GuestState },
+): Reading {
+  const running = guest?.running === true;
+  return {
+    identity,
+    images,
+    routing: { value: routing, from: "session" },
+    ...(guest === undefined ? {} : { guest: { value: guest, from: "session" } }),
+    runs: new Map(Array.from({ length: identity.vcpus ?? 0 }, (_, n) => [n, n === 0 && running])),
+    consistency: running ? "per chip" : "atomic",
+    stops: [],
+  };
+}
