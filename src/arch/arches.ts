@@ -13,6 +13,9 @@ export const ARCHES: readonly Arch[] = [X86_64, { ...asX86, ...IA64 }];
 /** The architecture that a session on this host has. Today that is x86-64 everywhere. */
 export const HOST_ARCH = X86_64;
 
+/** The registers, calls and signal frames of this host's threads, for those that stop them. */
+export * as HOST_THREADS from "./x86/attach/index.ts";
+
 /**
  * The architecture of that name, as snapshots have it.
  *

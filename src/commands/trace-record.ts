@@ -1,10 +1,10 @@
 import { KvmIrqError } from "../abi/error.ts";
 import type { Context } from "../cli/command.ts";
 import { isAlive } from "../os/alive.ts";
-import { processNamed } from "../target/checked-pid.ts";
-import { onlyACopy } from "../target/process-errors.ts";
-import { findVmsOf } from "../target/processes.ts";
-import { hasNoVmOfItsOwn, otherHolders } from "../target/vm-holders.ts";
+import { processNamed } from "../sources/attach/checked-pid.ts";
+import { onlyACopy } from "../sources/attach/process-errors.ts";
+import { findVmsOf } from "../sources/attach/processes.ts";
+import { hasNoVmOfItsOwn, otherHolders } from "../sources/attach/vm-holders.ts";
 import { count, time } from "../text/format.ts";
 import type { TraceHeader, TraceSummary } from "../trace/event.ts";
 import { type RecordOptions, record } from "../trace/x86/record.ts";

@@ -44,7 +44,7 @@ export async function openTarget(choice: TargetChoice, signal?: AbortSignal): Pr
     return new FileTarget(snapshot, layout);
   }
   if (pid !== undefined) {
-    const { openProcess } = await import("../target/process.ts");
+    const { openProcess } = await import("./attach/source.ts");
     return openProcess({ pid, vmFd });
   }
   const { SessionTarget } = await import("./session/source.ts");

@@ -1,7 +1,7 @@
 import { printable } from "../abi/printable.ts";
+import { programName, type VmProcess } from "../sources/attach/processes.ts";
 import type { SessionInfo } from "../sources/session/protocol.ts";
 import type { SessionEntry } from "../sources/session/start.ts";
-import { programName, type VmProcess } from "../target/processes.ts";
 import { time } from "./format.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";

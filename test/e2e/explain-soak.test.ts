@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { Tracee } from "../../src/sys/tracee.ts";
+import { Tracee } from "../../src/sources/attach/tracee.ts";
 import { HealthyVmm, haveBusyVmm } from "../support/attach.ts";
 import { HEALTHY_GUESTS, soakExplain } from "../support/explain-soak.ts";
 

@@ -1,6 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
-import { openProcess } from "../../src/target/process.ts";
+import { openProcess } from "../../src/sources/attach/source.ts";
 import { type BusyVmm, bundle } from "./attach.ts";
 import { has } from "./commands.ts";
 

@@ -4,7 +4,7 @@
  */
 import { setImmediate } from "node:timers/promises";
 import { KvmIrqError } from "../../src/abi/error.ts";
-import { openProcess } from "../../src/target/process.ts";
+import { openProcess } from "../../src/sources/attach/source.ts";
 import type { ChipId } from "../../src/vm/chip.ts";
 
 const [pid, times, ...ids] = process.argv.slice(2);

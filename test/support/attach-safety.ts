@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
-import { openProcess } from "../../src/target/process.ts";
+import { openProcess } from "../../src/sources/attach/source.ts";
 import type { ChipId } from "../../src/vm/chip.ts";
 import { type BusyVmm, bundle, leftovers } from "./attach.ts";
 

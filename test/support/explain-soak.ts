@@ -4,7 +4,7 @@ import { readTarget } from "../../src/arch/x86/library.ts";
 import type { Snapshot } from "../../src/arch/x86/state.ts";
 import { takeReading } from "../../src/operations/look-again.ts";
 import type { Finding } from "../../src/rules/finding.ts";
-import { openProcess } from "../../src/target/process.ts";
+import { openProcess } from "../../src/sources/attach/source.ts";
 import { HealthyVmm, haveQemu } from "./attach.ts";
 import { finished } from "./cli.ts";
 import { Qemu } from "./qemu.ts";

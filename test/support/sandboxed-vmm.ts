@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { openProcess } from "../../src/target/process.ts";
+import { openProcess } from "../../src/sources/attach/source.ts";
 import type { ChipId } from "../../src/vm/chip.ts";
 import { Conversation, compile, endOf, leftovers, peek } from "./attach.ts";
 import { until } from "./cli.ts";

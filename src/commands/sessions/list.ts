@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { programName, type VmProcess } from "../../target/processes.ts";
+import { programName, type VmProcess } from "../../sources/attach/processes.ts";
 
 /** `list`: sessions, and every other VM on this host. */
 export const list: CommandSpec = {
@@ -23,7 +23,7 @@ export const list: CommandSpec = {
 
   async run(context: Context): Promise<Outcome> {
     const { identityOf, listSessions } = await import("../../sources/session/start.ts");
-    const { findHostVms } = await import("../../target/processes.ts");
+    const { findHostVms } = await import("../../sources/attach/processes.ts");
     const { sessions, swept } = await listSessions({ signal: context.signal });
     for (const name of swept) context.notice(`session '${name}' is gone: its holder died; swept up`);
     const holders = new Set(sessions.map((entry) => identityOf(entry).pid));

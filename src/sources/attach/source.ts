@@ -1,0 +1,359 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { ERRNO } from "../../abi/errno.ts";
+import { KvmIrqError } from "../../abi/error.ts";
+import { printable } from "../../abi/printable.ts";
+import { HOST_ARCH } from "../../arch/arches.ts";
+import { KvmError } from "../../kvm/kvm-error.ts";
+import { sameFile } from "../../os/kcmp.ts";
+import {
+  HeldProcess,
+  hasUserfaultfd,
+  isKernelThread,
+  readKvmFd,
+  readKvmFds,
+  readStatus,
+  withMemory,
+} from "../../os/proc.ts";
+import { guardSignals } from "../../os/signal-guard.ts";
+import { type ChipId, type ChipImage, parseChipId } from "../../vm/chip.ts";
+import {
+  carryOut,
+  isAble,
+  type Operation,
+  operation,
+  type Params,
+  type Result,
+  unsupported,
+} from "../../vm/operations.ts";
+import { type Identity, type Reading, type ThreadStop, thisHost, type Wanted } from "../../vm/reading.ts";
+import type { Source } from "../../vm/source.ts";
+import { findGadgets, type Gadgets, isEnding, readMappings } from "./address-space.ts";
+import { Alarm } from "./alarm.ts";
+import { ChangedProcessError } from "./borrowed-thread.ts";
+import { elsewhere, processNamed } from "./checked-pid.ts";
+import { letsGoSoon, type Permission, permissionToAttach } from "./permission.ts";
+import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
+import { debugVmOf, findVmsOf, programName, type VmProcess } from "./processes.ts";
+import { PtraceError } from "./ptrace.ts";
+import { fdsInKvmRun, readInTurn, type StoppedWork, type VmLocation, withStoppedVm } from "./stopped-vm.ts";
+import { watchIdle } from "./vcpu-runs.ts";
+
+export interface ProcessOptions {
+  pid: number;
+  /** Which VM, for a process with several. */
+  vmFd?: number | undefined;
+  /** How long any single wait for the process may last, in milliseconds. */
+  timeoutMs?: number | undefined;
+}
+
+/** How often waits are looked at. No stop that goes well takes that long. */
+const ALARM_MS = 20;
+/** Long beside the microseconds that a stop takes, short beside what a guest's watchdog bears. */
+const DEFAULT_TIMEOUT_MS = 1000;
+
+/**
+ * Opens the VM inside another process. Nothing is stopped yet: that happens in each call that reads or
+ * writes, once for all it was asked for. Only of a process with several VMs threads that never sleep are stopped,
+ * each for a moment, to learn which vCPU they run.
+ *
+ * @throws KvmIrqError `no-process`, `no-vm`, `attach-refused`; `usage` when there are several VMs and no
+ *   `vmFd`.
+ */
+export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Promise<ProcessTarget> {
+  const held = holdProcess(pid);
+  try {
+    await insistOnAccess(pid);
+    const vm = chooseVm(pid, vmFd, await findVmsOf(pid));
+    return new ProcessTarget(await withVcpus(vm), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
+  } catch (error) {
+    held.close();
+    throw error;
+  }
+}
+
+/** Of several VMs whose guests never halt, which vCPU is whose is read from their threads' registers. */
+async function withVcpus(vm: VmProcess): Promise<VmProcess> {
+  if (vm.vcpus !== null) return vm;
+  const stop = (tids: readonly number[]) => fdsInKvmRun(tids, DEFAULT_TIMEOUT_MS, new Alarm(ALARM_MS));
+  return (await findVmsOf(vm.pid, stop)).find(({ vm_fd }) => vm_fd === vm.vm_fd) ?? vm;
+}
+
+function holdProcess(pid: number): HeldProcess {
+  try {
+    return new HeldProcess(pid);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    processNamed(pid);
+    throw gone(pid);
+  }
+}
+
+/** Throws unless a process is one that may be attached to. */
+async function insistOnAccess(pid: number): Promise<void> {
+  const status = processNamed(pid);
+  if (isKernelThread(pid)) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
+  const permission = await patiently(() => permissionToAttach(pid, readStatus(pid) ?? status));
+  if (!permission.allowed) throw refused(pid, permission.reason, permission.hint);
+  if (readKvmFds(pid) === undefined) {
+    if (readStatus(pid) === undefined) throw gone(pid);
+    throw refused(pid, `process ${pid} can't be looked into`, "run as root");
+  }
+}
+
+/** How long others of us at the same VM are waited for: each holds it for milliseconds, and lets go. */
+const PATIENCE_MS = 5_000;
+const PAUSE_MS = 3;
+
+/** Asks again while the answer is that another of us is attached just now. */
+async function patiently(ask: () => Permission): Promise<Permission> {
+  const deadline = performance.now() + PATIENCE_MS;
+  for (;;) {
+    const permission = ask();
+    if (permission.allowed || permission.busy !== true || performance.now() > deadline) return permission;
+    await sleep(PAUSE_MS);
+  }
+}
+
+function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess[]): VmProcess {
+  const [first, ...others] = vms;
+  if (first === undefined) throw noVm(pid, `process ${pid} has no VM`, elsewhere(pid));
+  const fds = vms.map(({ vm_fd }) => vm_fd);
+  if (vmFd !== undefined) {
+    const chosen = vms.find(({ vm_fd }) => vm_fd === vmFd || sameFile({ pid, fd: vm_fd }, { pid, fd: vmFd }));
+    if (chosen !== undefined) return chosen;
+    throw new KvmIrqError("no-vm", `descriptor ${vmFd} of process ${pid} is not a VM`, {
+      hint: `its VMs are the descriptors ${fds.join(", ")}`,
+      details: { pid, vm_fds: fds },
+    });
+  }
+  if (others.length === 0) return first;
+  throw new KvmIrqError("usage", `process ${pid} has ${vms.length} VMs: descriptors ${fds.join(", ")}`, {
+    hint: `choose one, as with \`--vm-fd ${first.vm_fd}\``,
+    details: { pid, vm_fds: fds },
+  });
+}
+
+/** How often a thread may be found free right after it could not be seized, before the kernel is believed. */
+const MOST_RACES = 100;
+
+/** Who has the thread that could not be seized: one of us, nobody any more, or somebody who keeps it. */
+function holderOf(error: unknown): "us" | "nobody" | "other" {
+  if (!(error instanceof PtraceError && error.request.startsWith("PTRACE_SEIZE"))) return "other";
+  if (error.errno !== ERRNO.EPERM) return "other";
+  const tracer = readStatus(error.tid)?.tracerPid ?? 0;
+  return tracer === 0 ? "nobody" : letsGoSoon(tracer) ? "us" : "other";
+}
+
+/**
+ * What a refusal tells of the VM's irqchip: without PICs and IOAPIC KVM_GET_IRQCHIP gives ENXIO, without local APICs
+ * KVM_GET_LAPIC gives EINVAL (arch/x86/kvm/x86.c).
+ */
+function irqchipBy(error: unknown): "split" | "none" | undefined {
+  if (!(error instanceof KvmError)) return undefined;
+  if (error.ioctl === "KVM_GET_IRQCHIP" && error.errno === ERRNO.ENXIO) return "split";
+  return error.ioctl === "KVM_GET_LAPIC" && error.errno === ERRNO.EINVAL ? "none" : undefined;
+}
+
+/** The VM inside another process, reached by stopping a thread of it for some hundred microseconds. */
+export class ProcessTarget implements Source {
+  readonly #vm: VmProcess;
+  readonly #timeoutMs: number;
+  readonly #held: HeldProcess;
+  readonly #alarm = new Alarm(ALARM_MS);
+  readonly #endGuard = guardSignals();
+  #gadgets: Gadgets | undefined;
+  #lastStops: readonly ThreadStop[] = [];
+  /** What it turned out to lack when it was read; nothing else tells. */
+  #irqchip: "split" | "none" | undefined;
+  #inRun: ReadonlyMap<number, number> = new Map();
+
+  /**
+   * @param held its process, from before it was looked for; closed with this.
+   * @param timeoutMs how long any single wait for the process may last.
+   */
+  constructor(vm: VmProcess, held: HeldProcess, timeoutMs: number) {
+    this.#vm = vm;
+    this.#timeoutMs = timeoutMs;
+    this.#held = held;
+  }
+
+  /** The threads that the last call stopped, and for how long. */
+  get lastStops(): readonly ThreadStop[] {
+    return this.#lastStops;
+  }
+
+  get identity(): Identity {
+    const { pid, vm_fd, vcpus, vcpu_fds, name, holder } = this.#vm;
+    const irqchip = this.#irqchip;
+    const each = (kind: "lapic" | "vcpu") => vcpu_fds.map(({ vcpu }): ChipId => `${kind}[${vcpu}]`);
+    const program = programName(this.#vm);
+    return {
+      source: {
+        kind: "process",
+        backend: "kvm",
+        pid,
+        vm_fd,
+        command: program,
+        ...(name && { name }),
+        ...(vcpus === null && { vcpus }),
+      },
+      host: thisHost(),
+      chips: [
+        ...(irqchip === undefined ? HOST_ARCH.chips(0) : []),
+        ...(irqchip === "none" ? [] : each("lapic")),
+        ...each("vcpu"),
+      ],
+      ...(irqchip && { irqchip }),
+      ...(vcpus !== null && { vcpus }),
+      ...(holder && { holder }),
+      label: printable(`pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`),
+    };
+  }
+
+  can(name: Operation): boolean {
+    return isAble({}, name);
+  }
+
+  async read({ chips }: Wanted): Promise<Reading> {
+    const images = chips.length === 0 ? [] : await this.#readChips(chips);
+    return {
+      identity: this.identity,
+      images,
+      runs: await this.#runsOf(chips),
+      consistency: "per chip",
+      stops: chips.length === 0 ? [] : this.#lastStops,
+    };
+  }
+
+  async perform<N extends Operation>(name: N, params: Params<N>): Promise<Result<N>> {
+    const { identity } = this;
+    if (!this.can(name)) throw unsupported(name, identity);
+    const ids = operation(name).chips?.(params) ?? [];
+    return this.#whenFree(ids, (location, vcpus) =>
+      withStoppedVm(location, vcpus, (vm) => carryOut(name, vm, params, identity)),
+    );
+  }
+
+  #readChips(ids: readonly ChipId[]): Promise<ChipImage[]> {
+    const read = (wanted: readonly ChipId[]) =>
+      this.#whenFree(wanted, (location) => readInTurn(location, wanted));
+    return read(ids).catch(async (error) => {
+      const [first] = this.#vm.vcpu_fds;
+      // Without PICs and IOAPIC there may be no local APIC either.
+      if (this.#irqchip === "split" && first !== undefined)
+        await read([`lapic[${first.vcpu}]`]).catch(() => {});
+      throw error;
+    });
+  }
+
+  /** Whether vCPUs run of which state was read. Those that were not in KVM_RUN at the stop are watched for a while. */
+  async #runsOf(ids: readonly ChipId[]): Promise<Map<number, boolean>> {
+    const { pid, vcpu_fds } = this.#vm;
+    const runs = new Map([...this.#inRun.keys()].map((vcpu) => [vcpu, true]));
+    const idle = vcpu_fds.filter(({ vcpu }) => ids.includes(`vcpu[${vcpu}]`) && !runs.has(vcpu));
+    if (idle.length === 0) return runs;
+    const seen = await debugVmOf(pid, this.#vm.vm_fd);
+    const looked = await watchIdle(
+      pid,
+      idle.map((one) => ({ ...one, tid: seen?.threads.get(one.vcpu) })),
+      new Set(this.#inRun.values()),
+    );
+    // Without a local APIC in the kernel HLT ends KVM_RUN (arch/x86/kvm/x86.c, __kvm_emulate_halt), and a vCPU that is
+    // halted looks like a paused one.
+    const isSure = ([vcpu, run]: [number, boolean]) => run || seen?.threads.get(vcpu) === 0;
+    return new Map([...runs, ...(this.#irqchip === "none" ? [...looked].filter(isSure) : looked)]);
+  }
+
+  async close(): Promise<void> {
+    this.#endGuard();
+    this.#held.close();
+  }
+
+  /** Another of us that is attached just now is waited for; nothing has been done until then. */
+  async #whenFree<T>(
+    ids: readonly ChipId[],
+    work: (location: VmLocation, vcpus: readonly number[]) => StoppedWork<T>,
+  ): Promise<T> {
+    const vcpus = this.#vcpusOf(ids);
+    this.#lastStops = [];
+    const deadline = performance.now() + PATIENCE_MS;
+    for (let races = 0; ; ) {
+      try {
+        const { value, stops, inRun } = work(this.#locate(), vcpus);
+        this.#lastStops = stops;
+        this.#inRun = inRun;
+        return value;
+      } catch (error) {
+        this.#irqchip = irqchipBy(error) ?? this.#irqchip;
+        const holder = holderOf(error);
+        if (holder === "nobody") races++;
+        const changed = error instanceof ChangedProcessError;
+        if (changed) this.#lookAgain(error);
+        const patient = changed || holder === "us" || (holder === "nobody" && races <= MOST_RACES);
+        if (!patient || performance.now() > deadline) throw explainFailure(this.#vm, error);
+      }
+      // Not all at the same time again.
+      await sleep(PAUSE_MS * (1 + 3 * Math.random()));
+    }
+  }
+
+  /** After an exec, or a change of descriptors: forgets what was found. @throws KvmIrqError when the VM is gone. */
+  #lookAgain(cause: ChangedProcessError): void {
+    const { pid, vm_fd, vcpu_fds } = this.#vm;
+    const id = withMemory(this.#held.id);
+    this.#gadgets = undefined;
+    const there =
+      readKvmFd(id, vm_fd) === "vm" && vcpu_fds.every(({ vcpu, fd }) => readKvmFd(id, fd) === vcpu);
+    if (there) return;
+    if (isEnding(this.#held.id)) throw gone(pid, cause);
+    throw noVm(pid, `process ${pid} has closed its VM, or runs another program now`);
+  }
+
+  /** What a stop needs to know, all of it looked up before. */
+  #locate(): VmLocation {
+    const { pid, vm_fd } = this.#vm;
+    const { id } = this.#held;
+    const mappings = readMappings(id);
+    const status = readStatus(withMemory(id));
+    if (mappings.length === 0 || status === undefined) throw gone(pid);
+    this.#gadgets ??= findGadgets(id, mappings);
+    if (this.#gadgets === undefined) {
+      throw refused(pid, `process ${pid} has no system call instruction to borrow`, "use its VMM's monitor");
+    }
+    const gadgets = status.shadowStack ? { ...this.#gadgets, restorer: undefined } : this.#gadgets;
+    return {
+      pid: id,
+      vmFd: vm_fd,
+      vcpuFds: new Map(this.#vm.vcpu_fds.map(({ vcpu, fd }) => [vcpu, fd])),
+      timeoutMs: this.#timeoutMs,
+      alarm: this.#alarm,
+      mappings,
+      userfaultfd: hasUserfaultfd(id),
+      gadgets,
+    };
+  }
+
+  /** The vCPUs that chips belong to. @throws KvmIrqError `bad-chip` for one that the VM does not have. */
+  #vcpusOf(ids: readonly ChipId[]): number[] {
+    const { pid, vcpus, vcpu_fds } = this.#vm;
+    const wanted = new Set<number>();
+    for (const id of ids) {
+      const { kind, vcpu } = parseChipId(id);
+      if (kind !== "lapic" && kind !== "vcpu") continue;
+      if (vcpus === null) {
+        throw new KvmIrqError(
+          "unsupported",
+          `which vCPUs of process ${pid} belong to which of its VMs can't be told`,
+          {
+            hint: "its PICs and IOAPICs can be read: `--chip pic1 --chip pic2 --chip ioapic`",
+          },
+        );
+      }
+      if (!vcpu_fds.some((entry) => entry.vcpu === vcpu)) {
+        throw new KvmIrqError("bad-chip", `there is no vCPU ${vcpu}: the VM of process ${pid} has ${vcpus}`);
+      }
+      wanted.add(vcpu);
+    }
+    return [...wanted];
+  }
+}

@@ -1,0 +1,87 @@
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { readStatus } from "../../../src/os/proc.ts";
+import { Alarm } from "../../../src/sources/attach/alarm.ts";
+import { HeldThreads } from "../../../src/sources/attach/held-threads.ts";
+import { PtraceError, StopTimeoutError } from "../../../src/sources/attach/ptrace.ts";
+import { Tracee } from "../../../src/sources/attach/tracee.ts";
+import { mayBuildForRoot } from "../../support/attach.ts";
+import { until } from "../../support/cli.ts";
+
+/** Whose parent sleeps uninterruptibly for a second: that is how vfork(2) waits. */
+const UNSTOPPABLE = `
+#include <unistd.h>
+int main(void) {
+    if (vfork() == 0) { sleep(1); _exit(0); }
+    for (;;) pause();
+}
+`;
+
+describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root and a C compiler)", () => {
+  let child: ChildProcess;
+  let pid: number;
+  const alarm = new Alarm(5);
+
+  beforeEach(async () => {
+    mkdirSync(".cache/attach", { recursive: true });
+    writeFileSync(".cache/attach/unstoppable.c", UNSTOPPABLE);
+    execFileSync("cc", ["-o", ".cache/attach/unstoppable", ".cache/attach/unstoppable.c"]);
+    // Not a child of this process: for its own, Node waits by itself.
+    child = spawn("sh", ["-c", ".cache/attach/unstoppable & echo $!; wait $!"]);
+    const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
+    pid = Number(line);
+    for (let tries = 0; tries < 200 && readStatus(pid)?.state !== "D"; tries++) await sleep(5);
+    alarm.start();
+  });
+  afterEach(() => {
+    alarm.stop();
+    if (readStatus(pid) !== undefined) process.kill(pid, "SIGKILL");
+  });
+
+  it("is given up on after the time limit, and let go once it stops", async () => {
+    const held = new HeldThreads(() => process.hrtime.bigint() + 50_000_000n);
+    const started = performance.now();
+    expect(() => held.stop([new Tracee(pid, false)])).toThrow(StopTimeoutError);
+    expect(performance.now() - started).toBeGreaterThan(45);
+    held.release();
+    expect(readStatus(pid)).toMatchObject({ state: "D", tracerPid: process.pid });
+    for (let tries = 0; tries < 400 && readStatus(pid)?.tracerPid !== 0; tries++) await sleep(10);
+    await sleep(20);
+    expect(readStatus(pid)).toMatchObject({ state: "S", tracerPid: 0 });
+  });
+
+  it("that is killed while it is held does not stay a zombie", async () => {
+    const held = new HeldThreads(() => process.hrtime.bigint() + 5_000_000_000n);
+    expect(held.stop([new Tracee(pid, false)])).toHaveLength(1);
+    const ended = once(child, "exit");
+    process.kill(pid, "SIGKILL");
+    await sleep(20);
+    held.release();
+    // The shell's way to say that its child was killed by signal 9.
+    expect(await ended).toEqual([128 + 9, null]);
+  });
+});
+
+describe("threads of which one is refused", () => {
+  it("are all let go", async () => {
+    const child = spawn("sh", ["-c", "sleep 60 & echo $!; wait"]);
+    const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
+    const sleeper = Number(line);
+    const held = new HeldThreads(() => process.hrtime.bigint() + 1_000_000_000n);
+    try {
+      // Nobody may trace himself.
+      expect(() => held.stop([new Tracee(sleeper, false), new Tracee(process.pid, false)])).toThrow(
+        PtraceError,
+      );
+      held.release();
+      await until("it is let go", () => readStatus(sleeper)?.tracerPid === 0);
+      await until("it sleeps on", () => readStatus(sleeper)?.state === "S");
+    } finally {
+      process.kill(sleeper, "SIGKILL");
+    }
+  });
+});
