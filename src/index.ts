@@ -17,7 +17,7 @@ export type { Explanation, Stage, Way } from "./rules/explanation.ts";
 export type { Finding } from "./rules/finding.ts";
 export { findVms, type VmProcess } from "./sources/attach/processes.ts";
 export { openProcess, type ProcessOptions } from "./sources/attach/source.ts";
-export { LocalTarget } from "./sources/local/source.ts";
+export { LocalSource } from "./sources/local/source.ts";
 export type { TraceEvent, TraceHeader, TraceSummary } from "./trace/event.ts";
 export { readTrace, type Trace } from "./trace/ndjson.ts";
 export type { Chain } from "./trace/x86/chain.ts";
@@ -26,7 +26,7 @@ export { type RecordOptions, record as recordTrace } from "./trace/x86/record.ts
 export { type ChainStatistics, statisticsOf } from "./trace/x86/statistics.ts";
 export type { ChipId, ChipImage, InjectionStatus, LineStep } from "./vm/chip.ts";
 export type { Backend, Machine } from "./vm/machine.ts";
-export type { TargetInfo } from "./vm/reading.ts";
+export type { SourceInfo } from "./vm/reading.ts";
 export type { MsiMessage, MsiRoute, PinRoute, Route, Routing } from "./vm/routing.ts";
 export type { SchemaIssue } from "./vm/schema.ts";
 export { makeSnapshot } from "./vm/snapshot.ts";

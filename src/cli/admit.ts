@@ -6,8 +6,8 @@ import type { Source } from "../vm/source.ts";
 import type { Context } from "./command.ts";
 
 /** Says of a session's holder that is reached as a process that there is a better way. */
-export function recommendSession(target: Source, context: Pick<Context, "notice">): void {
-  const { holder, label } = target.identity;
+export function recommendSession(source: Source, context: Pick<Context, "notice">): void {
+  const { holder, label } = source.identity;
   if (holder) context.notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
 }
 
@@ -16,12 +16,15 @@ export function recommendSession(target: Source, context: Pick<Context, "notice"
  *
  * @throws KvmIrqError `needs-confirmation` without a terminal to ask at, `interrupted` unless the answer is yes.
  */
-export async function askToChange(target: Source, { signal }: Pick<Context, "signal">): Promise<void> {
-  const { label, source } = target.identity;
+export async function askToChange(source: Source, { signal }: Pick<Context, "signal">): Promise<void> {
+  const {
+    label,
+    source: { pid },
+  } = source.identity;
   if (!process.stdin.isTTY || !process.stderr.isTTY || inBackground()) {
     throw new KvmIrqError("needs-confirmation", `this would change the VM of ${label}`, {
       hint: "add --yes if that is meant",
-      details: { pid: source.pid },
+      details: { pid },
     });
   }
   const answer = await ask(`This changes the VM of ${label}. Go on? [y/N] `, signal);

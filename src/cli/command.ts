@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import type { VmAddress } from "../abi/advice.ts";
 import type { View } from "../text/view.ts";
 import type { RawLayout } from "../vm/raw.ts";
-import type { TargetInfo } from "../vm/reading.ts";
+import type { SourceInfo } from "../vm/reading.ts";
 import type { Routing } from "../vm/routing.ts";
 import type { Source } from "../vm/source.ts";
 import type { CommandSyntax, Completed } from "./completion/syntax.ts";
@@ -46,7 +46,7 @@ export interface Parsed {
    * @returns what the target has behind it.
    * @throws KvmIrqError what is wrong with it.
    */
-  fits(info: TargetInfo): TargetInfo;
+  fits(info: SourceInfo): SourceInfo;
   run(context: Context): Promise<Outcome>;
 }
 
@@ -64,7 +64,7 @@ export interface Program {
   syntax(): Promise<CommandSyntax[]>;
 }
 
-export interface TargetOptions {
+export interface SourceOptions {
   /** The layout of raw bytes in a file. */
   layout?: RawLayout | undefined;
   /** Whether it is going to be changed, when the command line alone did not tell. */
@@ -78,7 +78,7 @@ export interface Context {
   address: VmAddress;
   program: Program;
   /** Opens the target that the options name. Closed by whoever made the context. */
-  target(options?: TargetOptions): Promise<Source>;
+  source(options?: SourceOptions): Promise<Source>;
   /** Aborted by SIGINT, SIGTERM or SIGHUP; a command then ends early and cleanly, with status 130. */
   signal: AbortSignal;
   /** A line for the person at the terminal, on stderr. */
@@ -118,9 +118,9 @@ export interface CommandSpec {
    * Checks it against what a target has, without its state: that chips, elements and GSIs are there, and
    * values fit. `run` finds the same; a script is checked whole by this before it runs.
    */
-  fits?(info: TargetInfo, ...parsed: never[]): void;
+  fits?(info: SourceInfo, ...parsed: never[]): void;
   /** The routing that its target has behind it; the one that it had, when not given. */
-  routing?(info: TargetInfo, ...parsed: never[]): Routing | undefined;
+  routing?(info: SourceInfo, ...parsed: never[]): Routing | undefined;
   /** Runs it with what commander parsed: the arguments in order, then the options. */
   run(context: Context, ...parsed: never[]): Promise<Outcome>;
 }

@@ -1,9 +1,9 @@
 import type { VmAddress } from "../abi/advice.ts";
 import { printable } from "../abi/printable.ts";
-import { addressOf, openTarget } from "../sources/open.ts";
+import { addressOf, openSource } from "../sources/open.ts";
 import type { View } from "../text/view.ts";
 import type { Source } from "../vm/source.ts";
-import type { Context, GlobalOptions, Parsed, Program, TargetOptions } from "./command.ts";
+import type { Context, GlobalOptions, Parsed, Program, SourceOptions } from "./command.ts";
 import { writeToStderr, writeToStdout } from "./standard-output.ts";
 
 /** The context of a command that is a process of its own: the shell's stdout, stderr and signals. */
@@ -13,7 +13,7 @@ export class ProcessContext implements Context {
   readonly program: Program;
   readonly #writes: boolean;
   readonly #abort = new AbortController();
-  #target: Promise<Source> | undefined;
+  #source: Promise<Source> | undefined;
   #entered = false;
   /** Whether the VM of another process may be changed. */
   #agreed: boolean;
@@ -38,21 +38,21 @@ export class ProcessContext implements Context {
     return this.#abort.signal;
   }
 
-  target({ layout, writes = this.#writes }: TargetOptions = {}): Promise<Source> {
+  source({ layout, writes = this.#writes }: SourceOptions = {}): Promise<Source> {
     const { session, pid, vmFd, snapshot } = this.globals;
-    this.#target ??= openTarget({ session, pid, vmFd, snapshot, layout }, this.signal);
-    return pid === undefined ? this.#target : this.#enter(this.#target, writes);
+    this.#source ??= openSource({ session, pid, vmFd, snapshot, layout }, this.signal);
+    return pid === undefined ? this.#source : this.#enter(this.#source, writes);
   }
 
   /** A process is not ours: its VM is not changed without a word from its owner. */
   async #enter(opening: Promise<Source>, writes: boolean): Promise<Source> {
-    const target = await opening;
+    const source = await opening;
     const { askToChange, recommendSession } = await import("./admit.ts");
-    if (!this.#entered) recommendSession(target, this);
+    if (!this.#entered) recommendSession(source, this);
     this.#entered = true;
-    if (writes && !this.#agreed) await askToChange(target, this);
+    if (writes && !this.#agreed) await askToChange(source, this);
     this.#agreed ||= writes;
-    return target;
+    return source;
   }
 
   notice(line: string): void {
@@ -77,7 +77,7 @@ export class ProcessContext implements Context {
 
   /** Lets go of the target, so that the process can end. */
   async close(): Promise<void> {
-    const target = await this.#target?.catch(() => undefined);
-    await target?.close();
+    const source = await this.#source?.catch(() => undefined);
+    await source?.close();
   }
 }

@@ -53,15 +53,15 @@ export interface ScratchOptions {
  * @param onFallback called with the reason when `auto` had to take the model.
  * @throws KvmIrqError when KVM was asked for by name and can't be used.
  */
-export async function scratchTarget(
+export async function scratchSource(
   { backend, vcpus, start }: ScratchOptions,
   onFallback: (reason: KvmIrqError) => void = () => {},
 ): Promise<Source> {
   const machine =
     backend === "auto" ? await kvmElseModel(vcpus, onFallback) : await makeMachine(backend, vcpus);
-  const { LocalTarget } = await import("../sources/local/source.ts");
+  const { LocalSource } = await import("../sources/local/source.ts");
   applyStart(machine, start);
-  return new LocalTarget(machine);
+  return new LocalSource(machine);
 }
 
 async function kvmElseModel(vcpus: number, onFallback: (reason: KvmIrqError) => void): Promise<Machine> {

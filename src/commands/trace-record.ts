@@ -126,7 +126,7 @@ async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subje
 
 async function sessionOf(context: Context): Promise<Source> {
   try {
-    return await context.target();
+    return await context.source();
   } catch (error) {
     if (!(error instanceof KvmIrqError) || error.code !== "no-session") throw error;
     throw new KvmIrqError(error.code, error.message, {

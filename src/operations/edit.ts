@@ -4,10 +4,10 @@ import { archNamed } from "../arch/arches.ts";
 import { checkFieldNames } from "../arch/x86/fields.ts";
 import { certainPart, chipOfPath, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 import type { Chips } from "../vm/chip.ts";
-import type { TargetInfo } from "../vm/reading.ts";
+import type { SourceInfo } from "../vm/reading.ts";
 import { checkChips } from "../vm/schema.ts";
 import type { Source } from "../vm/source.ts";
-import { blankReading, readTarget } from "./take-snapshot.ts";
+import { blankReading, readSource } from "./take-snapshot.ts";
 
 /** A field and the text of the value that it is to have. */
 export interface Assignment {
@@ -51,10 +51,10 @@ export function parseAssignment(text: string): Assignment {
  *
  * @throws KvmIrqError `bad-path` for a field that is not there or a value that does not fit it.
  */
-export async function editTarget(source: Source, assignments: readonly Assignment[]): Promise<Edited> {
+export async function editSource(source: Source, assignments: readonly Assignment[]): Promise<Edited> {
   const words = chipsOf(assignments);
   const attempt = async (): Promise<Edited> => {
-    const { arch, images, snapshot } = await readTarget(source, words);
+    const { arch, images, snapshot } = await readSource(source, words);
     const { chips: before } = snapshot;
     const wanted = structuredClone(before);
     change(wanted, assignments);
@@ -78,7 +78,7 @@ export async function editTarget(source: Source, assignments: readonly Assignmen
  *
  * @throws KvmIrqError `bad-path`, `bad-chip`.
  */
-export function checkAssignments(info: TargetInfo, assignments: readonly Assignment[]): void {
+export function checkAssignments(info: SourceInfo, assignments: readonly Assignment[]): void {
   const certain = assignments.filter(({ path }) => certainPart(path).steps.length === path.steps.length);
   const { chips } = blankReading(info, chipsOf(assignments));
   for (const { path } of assignments) resolvePath(chips, certainPart(path));

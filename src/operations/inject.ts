@@ -1,5 +1,5 @@
 import type { InjectionStatus, LineStep } from "../vm/chip.ts";
-import type { TargetInfo } from "../vm/reading.ts";
+import type { SourceInfo } from "../vm/reading.ts";
 import { checkRouted } from "../vm/routed.ts";
 import type { Source } from "../vm/source.ts";
 import { pause, untilOver } from "./wait.ts";
@@ -42,7 +42,7 @@ const BATCH = 1000;
  *
  * @throws KvmIrqError `bad-gsi` naming the first that goes nowhere.
  */
-export function checkLines({ irqchip = "full", routing }: TargetInfo, gsis: readonly number[]): void {
+export function checkLines({ irqchip = "full", routing }: SourceInfo, gsis: readonly number[]): void {
   if (routing !== undefined && irqchip !== "none") checkRouted({ irqchip, routing }, gsis);
 }
 

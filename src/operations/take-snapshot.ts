@@ -3,7 +3,7 @@ import type { Arch } from "../arch/arch.ts";
 import { archNamed } from "../arch/arches.ts";
 import { blankState } from "../arch/codec.ts";
 import { type ChipId, type Chips, parseChipId, type VcpuState } from "../vm/chip.ts";
-import { type Identity, infoOf, type Reading, type TargetInfo } from "../vm/reading.ts";
+import { type Identity, infoOf, type Reading, type SourceInfo } from "../vm/reading.ts";
 import { makeSnapshot, notSeen, type Snapshot } from "../vm/snapshot.ts";
 import type { Source } from "../vm/source.ts";
 
@@ -20,7 +20,7 @@ export interface Decoded extends Reading {
  *   of the vCPUs where the source can tell it.
  * @throws KvmIrqError `bad-chip` for a word that names no chip of the VM.
  */
-export async function readTarget(source: Source, words: readonly string[] = []): Promise<Decoded> {
+export async function readSource(source: Source, words: readonly string[] = []): Promise<Decoded> {
   const reading = await readSelected(source, words);
   const { identity, images, runs } = reading;
   const { capturedAt, irqchip } = identity;
@@ -54,7 +54,7 @@ async function readSelected(source: Source, words: readonly string[]): Promise<R
 }
 
 /** What is known of a VM besides the state of its chips. No chip is read. */
-export async function knownOf(source: Source): Promise<TargetInfo> {
+export async function knownOf(source: Source): Promise<SourceInfo> {
   return infoOf(await source.read({ chips: [] }));
 }
 

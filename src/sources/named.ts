@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
-import type { TargetChoice } from "./open.ts";
+import type { SourceChoice } from "./open.ts";
 import { lookUp } from "./session/registry.ts";
 import { isSessionName } from "./session/runtime-dir.ts";
 
@@ -16,7 +16,7 @@ const PROCESS = /^pid:(\d{1,7})(?::(\d{1,7}))?$/;
  *
  * @throws KvmIrqError `no-session` when there is neither.
  */
-export function targetNamed(word: string): TargetChoice {
+export function sourceNamed(word: string): SourceChoice {
   const [, pid, vmFd] = PROCESS.exec(word) ?? [];
   if (pid !== undefined) {
     return { pid: Number(pid), vmFd: vmFd === undefined ? undefined : Number(vmFd) };

@@ -4,7 +4,7 @@ import type { RawLayout } from "../vm/raw.ts";
 import type { Source } from "../vm/source.ts";
 
 /** What names a target on the command line; at most one of the first three. */
-export interface TargetChoice {
+export interface SourceChoice {
   session?: string | undefined;
   pid?: number | undefined;
   snapshot?: string | undefined;
@@ -19,7 +19,7 @@ export interface TargetChoice {
  *
  * @throws KvmIrqError `usage` for two at once, and for options that go with another kind of target.
  */
-export function checkChoice({ session, pid, snapshot, vmFd }: TargetChoice): void {
+export function checkChoice({ session, pid, snapshot, vmFd }: SourceChoice): void {
   const named = [
     session !== undefined && "--session",
     pid !== undefined && "--pid",
@@ -37,22 +37,22 @@ export function checkChoice({ session, pid, snapshot, vmFd }: TargetChoice): voi
  * @param signal aborted when the user gives up.
  * @throws KvmIrqError whatever keeps the target from being opened.
  */
-export async function openTarget(choice: TargetChoice, signal?: AbortSignal): Promise<Source> {
+export async function openSource(choice: SourceChoice, signal?: AbortSignal): Promise<Source> {
   const { session, pid, snapshot, vmFd, layout } = choice;
   if (snapshot !== undefined) {
-    const { FileTarget } = await import("./file/source.ts");
-    return new FileTarget(snapshot, layout);
+    const { FileSource } = await import("./file/source.ts");
+    return new FileSource(snapshot, layout);
   }
   if (pid !== undefined) {
     const { openProcess } = await import("./attach/source.ts");
     return openProcess({ pid, vmFd });
   }
-  const { SessionTarget } = await import("./session/source.ts");
-  return SessionTarget.open(session ?? defaultSession(), signal);
+  const { SessionSource } = await import("./session/source.ts");
+  return SessionSource.open(session ?? defaultSession(), signal);
 }
 
 /** How a command line names the same target again, whatever `KVM_IRQ_SESSION` is there. */
-export function addressOf(choice: TargetChoice, env = process.env): VmAddress {
+export function addressOf(choice: SourceChoice, env = process.env): VmAddress {
   const { session, pid, snapshot, vmFd } = choice;
   if (snapshot !== undefined) return { options: ["--snapshot", snapshot], readOnly: true };
   if (pid !== undefined) {

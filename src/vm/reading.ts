@@ -33,7 +33,7 @@ export interface Identity {
 }
 
 /** A VM's identity, and what is known of it besides the state of its chips. */
-export interface TargetInfo extends Identity {
+export interface SourceInfo extends Identity {
   /** Where its GSIs go; absent where that can't be told. */
   routing?: Routing;
   /** A guest of ours that runs on it. */
@@ -74,7 +74,7 @@ export function infoOf({
   identity,
   routing,
   guest,
-}: Pick<Reading, "identity" | "routing" | "guest">): TargetInfo {
+}: Pick<Reading, "identity" | "routing" | "guest">): SourceInfo {
   return {
     ...identity,
     ...(routing === undefined ? {} : { routing: routing.value }),

@@ -13,11 +13,11 @@ function program(text: string): unknown {
 describe("the library, imported by its name", () => {
   it("has the model and what explains it", () => {
     const told = program(`
-      import { applyPreset, explainGsi, LocalTarget, ModelMachine, readTarget } from "kvm-irq";
+      import { applyPreset, explainGsi, LocalSource, ModelMachine, readSource } from "kvm-irq";
       const machine = new ModelMachine(1);
       applyPreset(machine, "ioapic");
       const status = machine.setIrqLine(4, 1);
-      const { snapshot } = await readTarget(new LocalTarget(machine), []);
+      const { snapshot } = await readSource(new LocalSource(machine), []);
       console.log(JSON.stringify({ status, irr: snapshot.chips.lapic[0].irr, way: explainGsi(snapshot, 5).sentence }));
     `);
     expect(told).toEqual({ status: 1, irr: [0x34], way: expect.stringContaining("vector 0x35") });

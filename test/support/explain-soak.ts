@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { explainGsi } from "../../src/arch/x86/explain/explain.ts";
-import { readTarget } from "../../src/arch/x86/library.ts";
+import { readSource } from "../../src/arch/x86/library.ts";
 import type { Snapshot } from "../../src/arch/x86/state.ts";
 import { takeReading } from "../../src/operations/look-again.ts";
 import type { Finding } from "../../src/rules/finding.ts";
@@ -166,7 +166,7 @@ async function inProcess(pid: number, gsi: number | undefined, row: SoakRow): Pr
   const options = { routing: "default" } as const;
   const blocked = (snapshot: unknown) =>
     gsi !== undefined && explainGsi(snapshot as Snapshot, gsi, options).verdict === "blocked";
-  const look = async () => (await readTarget(target)).snapshot;
+  const look = async () => (await readSource(target)).snapshot;
   const { observation } = await takeReading(look, { ...options, suspects: blocked }).finally(() =>
     target.close(),
   );

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { describe, expect, it, vi } from "vitest";
 import { ModelMachine } from "../../src/arch/x86/model/machine.ts";
 import { pulseHandled } from "../../src/operations/handled.ts";
-import { FileTarget } from "../../src/sources/file/source.ts";
-import { LocalTarget, scratchIdentity } from "../../src/sources/local/source.ts";
+import { FileSource } from "../../src/sources/file/source.ts";
+import { LocalSource, scratchIdentity } from "../../src/sources/local/source.ts";
 import { decode, encode } from "../../src/sources/session/protocol.ts";
 import type { ChipImage } from "../../src/vm/chip.ts";
 import type { GuestState } from "../../src/vm/guest.ts";
@@ -75,7 +75,7 @@ describe("a source without what an operation needs", () => {
   it("that is a file says so of all but a guest's count, and can do none of them", async () => {
     const folder = mkdtempSync(join(tmpdir(), "kvm-irq-file-"));
     writeFileSync(join(folder, "pics.bin"), new Uint8Array(1040).fill(1, 520, 521));
-    const file = new FileTarget(join(folder, "pics.bin"), "x86");
+    const file = new FileSource(join(folder, "pics.bin"), "x86");
     rmSync(folder, { recursive: true });
     for (const name of NAMES) {
       if (name === "readChips") continue;
@@ -93,7 +93,7 @@ describe("a source without what an operation needs", () => {
   });
 
   it("that is the model has no irqfds and no guest, and says what has them", async () => {
-    const source = new LocalTarget(new ModelMachine(1));
+    const source = new LocalSource(new ModelMachine(1));
     expect(source.can("setRouting")).toBe(true);
     expect(source.can("irqfd")).toBe(false);
     await expect(source.perform("irqfd", { action: { do: "list" } })).rejects.toMatchObject({
@@ -110,7 +110,7 @@ describe("a source without what an operation needs", () => {
 describe("waiting for a guest's handlers", () => {
   it("asks for their count and for nothing else", async () => {
     let count = 0;
-    const source = new LocalTarget(machine(() => count++));
+    const source = new LocalSource(machine(() => count++));
     const read = vi.spyOn(source, "read");
     const train = { gsis: [4], count: 2, intervalMs: 0, widthMs: 0 };
     const results = await pulseHandled(source, train, 1000, new AbortController().signal);

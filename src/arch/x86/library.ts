@@ -3,7 +3,7 @@
  * x86 is what VMs here are.
  */
 
-import { type Decoded, readTarget as readAny } from "../../operations/take-snapshot.ts";
+import { type Decoded, readSource as readAny } from "../../operations/take-snapshot.ts";
 import { checkSnapshot as checkAny, type SchemaIssue } from "../../vm/schema.ts";
 import type { Source } from "../../vm/source.ts";
 import type { Snapshot } from "./state.ts";
@@ -31,7 +31,7 @@ export type { Chips, Snapshot } from "./state.ts";
 export { decodeVcpu, type VcpuState } from "./vcpu/layout.ts";
 
 /** {@link readAny}, its snapshot that of an x86 VM. */
-export const readTarget = readAny as (
+export const readSource = readAny as (
   source: Source,
   words?: readonly string[],
 ) => Promise<Omit<Decoded, "snapshot"> & { snapshot: Snapshot }>;

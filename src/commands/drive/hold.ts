@@ -27,7 +27,7 @@ export const hold: CommandSpec = {
       ),
 
   async run(context: Context, lines: number[], { for: forMs }: { for?: number }): Promise<Outcome> {
-    const results = await holdLines(await context.target(), lines, forMs, context.signal);
+    const results = await holdLines(await context.source(), lines, forMs, context.signal);
     if (forMs === undefined || !context.signal.aborted) return injectionOutcome(results);
     context.notice("interrupted; every line is low");
     return { ...injectionOutcome(results), status: 130 };

@@ -4,7 +4,7 @@ import { type CommandSpec, type Context, examples, type Outcome } from "../../cl
 import { gsi as oneGsi, wholeNumber } from "../../cli/parsers.ts";
 import { checkLines } from "../../operations/inject.ts";
 import type { IrqfdAction } from "../../vm/irqfd.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 
 interface Options {
   resample?: true;
@@ -18,7 +18,7 @@ const MOST_KICKS = 10_000;
 export const irqfd: CommandSpec = {
   scriptable: true,
   writes: (action: IrqfdAction["do"]) => action !== "list",
-  fits(info: TargetInfo, action: IrqfdAction["do"], gsi: number | undefined) {
+  fits(info: SourceInfo, action: IrqfdAction["do"], gsi: number | undefined) {
     if (action === "bind" && gsi !== undefined) checkLines(info, [gsi]);
   },
   declare: (program: Command) =>
@@ -53,8 +53,8 @@ export const irqfd: CommandSpec = {
     options: Options,
   ): Promise<Outcome> {
     const wanted = actionOf(action, gsi, options);
-    const target = await context.target();
-    const { irqfds } = await target.perform("irqfd", { action: wanted });
+    const source = await context.source();
+    const { irqfds } = await source.perform("irqfd", { action: wanted });
     return {
       json: { irqfds },
       text: async (view) => (await import("../../text/irqfd.ts")).renderIrqfds(irqfds, view),

@@ -77,10 +77,10 @@ export const msi: CommandSpec = {
         text: async (view) => (await import("../../text/msi.ts")).renderMsi(message, HOST_ARCH.msi, view),
       };
     }
-    const target = await context.target();
+    const source = await context.source();
     const { count, interval: intervalMs, require: required } = options;
     const onProgress = trainProgress(context, count, "message");
-    const result = await sendMsi(target, { message, count, intervalMs }, context.signal, onProgress);
+    const result = await sendMsi(source, { message, count, intervalMs }, context.signal, onProgress);
     context.progress("");
     const outcome: Outcome = {
       json: { results: [{ ...result, message: decoded }] },

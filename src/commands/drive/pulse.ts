@@ -6,7 +6,7 @@ import { pulseHandled } from "../../operations/handled.ts";
 import { checkLines, type InjectionResult, pulse as pulseTrain } from "../../operations/inject.ts";
 import { count as counted } from "../../text/format.ts";
 import { unsupported } from "../../vm/operations.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 import { injectionOutcome, trainProgress } from "./injection.ts";
 
 type Requirement = "delivered" | "coalesced" | "ignored" | "handled";
@@ -31,7 +31,7 @@ export const pulse: CommandSpec = {
       throw new KvmIrqError("usage", "--timeout goes with --require handled");
     }
   },
-  fits(info: TargetInfo, lines: number[], options: Options) {
+  fits(info: SourceInfo, lines: number[], options: Options) {
     checkLines(info, lines);
     if (options.require === "handled" && info.guest === undefined) throw unsupported("handled", info);
   },
@@ -70,7 +70,7 @@ export const pulse: CommandSpec = {
       ),
 
   async run(context: Context, lines: number[], options: Options): Promise<Outcome> {
-    const target = await context.target();
+    const source = await context.source();
     const { count, interval, width } = options;
     const showProgress = trainProgress(context, count, "pulse");
     let done = 0;
@@ -81,8 +81,8 @@ export const pulse: CommandSpec = {
     };
     const results: (InjectionResult & { handled?: number })[] =
       options.require === "handled"
-        ? await pulseHandled(target, train, options.timeout ?? HANDLED_IN_MS, context.signal, onProgress)
-        : await pulseTrain(target, train, context.signal, onProgress);
+        ? await pulseHandled(source, train, options.timeout ?? HANDLED_IN_MS, context.signal, onProgress)
+        : await pulseTrain(source, train, context.signal, onProgress);
     context.progress("");
     const outcome = injectionOutcome(results);
     if (context.signal.aborted && done < count) {

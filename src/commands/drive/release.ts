@@ -21,6 +21,6 @@ export const release: CommandSpec = {
       ),
 
   async run(context: Context, lines: number[]): Promise<Outcome> {
-    return injectionOutcome(await releaseLines(await context.target(), lines));
+    return injectionOutcome(await releaseLines(await context.source(), lines));
   },
 };

@@ -6,7 +6,7 @@ import { selectChips } from "../../operations/take-snapshot.ts";
 import { readInput } from "../../os/input.ts";
 import { diffState } from "../../rules/diff.ts";
 import { parseSnapshot } from "../../sources/file/parse-snapshot.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 
 interface Options {
   chip?: string[];
@@ -37,15 +37,15 @@ export const restore: CommandSpec = {
         ),
       ),
 
-  fits(info: TargetInfo, _file: string, { chip = [] }: Options) {
+  fits(info: SourceInfo, _file: string, { chip = [] }: Options) {
     selectChips(chip, info);
   },
 
   async run(context: Context, file: string, { chip, dryRun = false }: Options): Promise<Outcome> {
     const label = file === "-" ? "standard input" : file;
     const snapshot = parseSnapshot(readInput(file).toString("utf8"), label);
-    const target = await context.target();
-    const { chips, before, wanted, after } = await restoreSnapshot(target, snapshot, {
+    const source = await context.source();
+    const { chips, before, wanted, after } = await restoreSnapshot(source, snapshot, {
       words: chip ?? [],
       dryRun,
     });

@@ -4,7 +4,7 @@ import { KvmIrqError } from "../../abi/error.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { knownOf } from "../../operations/take-snapshot.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 import { routingOn } from "../../vm/routed.ts";
 import { type Routing, routesOf } from "../../vm/routing.ts";
 import { parseRoutes } from "./parse-routes.ts";
@@ -37,16 +37,16 @@ export const route: CommandSpec = {
   check(_globals, action: Action, words: readonly string[]) {
     wantedRouting(action, words);
   },
-  routing({ irqchip = "full", routing }: TargetInfo, action: Action, words: readonly string[]) {
+  routing({ irqchip = "full", routing }: SourceInfo, action: Action, words: readonly string[]) {
     const wanted = wantedRouting(action, words) ?? routing;
     return wanted && irqchip !== "none" ? routingOn(irqchip, wanted) : wanted;
   },
 
   async run(context: Context, action: Action, words: readonly string[]): Promise<Outcome> {
     const wanted = wantedRouting(action, words);
-    const target = await context.target();
-    if (wanted !== undefined) await target.perform("setRouting", { routing: wanted });
-    const { routing, label } = await knownOf(target);
+    const source = await context.source();
+    if (wanted !== undefined) await source.perform("setRouting", { routing: wanted });
+    const { routing, label } = await knownOf(source);
     if (routing === undefined) throw unknownRouting(label);
     return {
       json: { default: routing === "default", routes: routesOf(HOST_ARCH.routing, routing) },

@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { type Assignment, checkAssignments, editTarget, parseAssignment } from "../../operations/edit.ts";
+import { type Assignment, checkAssignments, editSource, parseAssignment } from "../../operations/edit.ts";
 import { diffState } from "../../rules/diff.ts";
 
 const collect = (text: string, previous: Assignment[] | undefined) => [
@@ -34,7 +34,7 @@ export const set: CommandSpec = {
   fits: checkAssignments,
 
   async run(context: Context, assignments: Assignment[]): Promise<Outcome> {
-    const { before, wanted, after } = await editTarget(await context.target(), assignments);
+    const { before, wanted, after } = await editSource(await context.source(), assignments);
     const changed = diffState(before, wanted);
     const kernel = diffState(wanted, after);
     return {

@@ -2,10 +2,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration } from "../../cli/parsers.ts";
-import { blankReading, readTarget } from "../../operations/take-snapshot.ts";
+import { blankReading, readSource } from "../../operations/take-snapshot.ts";
 import { chipOfPath } from "../../registers/path.ts";
 import { type Condition, checkConditions, judge, parseCondition, type Verdict } from "../../rules/expect.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
 
 /** Between two looks at the target: short at first, then as long as a person would not notice. */
@@ -41,13 +41,13 @@ export const expect: CommandSpec = {
         ),
       ),
 
-  fits(info: TargetInfo, conditions: Condition[]) {
+  fits(info: SourceInfo, conditions: Condition[]) {
     const { chips, vcpus = [] } = blankReading(info, chipsOf(conditions));
     checkConditions({ ...chips, vcpus }, conditions);
   },
 
   async run(context: Context, conditions: Condition[], { timeout }: { timeout: number }): Promise<Outcome> {
-    const verdicts = await awaitConditions(await context.target(), conditions, timeout, context.signal);
+    const verdicts = await awaitConditions(await context.source(), conditions, timeout, context.signal);
     const met = verdicts.every((verdict) => verdict.met);
     const interrupted = !met && context.signal.aborted;
     if (interrupted) context.notice("interrupted before all conditions held");
@@ -64,7 +64,7 @@ function chipsOf(conditions: readonly Condition[]): string[] {
 }
 
 async function awaitConditions(
-  target: Source,
+  source: Source,
   conditions: readonly Condition[],
   timeoutMs: number,
   signal: AbortSignal,
@@ -72,7 +72,7 @@ async function awaitConditions(
   const words = chipsOf(conditions);
   const deadline = performance.now() + timeoutMs;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
-    const { snapshot } = await readTarget(target, words);
+    const { snapshot } = await readSource(source, words);
     const verdicts = judge({ ...snapshot.chips, vcpus: snapshot.vcpus ?? [] }, conditions);
     const left = deadline - performance.now();
     if (left <= 0 || signal.aborted || verdicts.every(({ met }) => met)) return verdicts;

@@ -7,12 +7,12 @@ import { HOST_ARCH } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration, gsi, routingOption } from "../../cli/parsers.ts";
 import { type Looked, takeReading } from "../../operations/look-again.ts";
-import { readTarget } from "../../operations/take-snapshot.ts";
+import { readSource } from "../../operations/take-snapshot.ts";
 import type { Explanation } from "../../rules/explanation.ts";
 import { isGrave } from "../../rules/observe.ts";
 import type { Watched } from "../../text/explain.ts";
 import type { Overview } from "../../text/explain-all.ts";
-import type { Identity, TargetInfo } from "../../vm/reading.ts";
+import type { Identity, SourceInfo } from "../../vm/reading.ts";
 import type { RoutingName } from "../../vm/routing.ts";
 import { notSeen, type Snapshot } from "../../vm/snapshot.ts";
 
@@ -59,7 +59,7 @@ ${examples(
   check({ snapshot }, _gsi: number | undefined, options: Options) {
     refuseWaiting(options, snapshot !== undefined);
   },
-  fits(info: TargetInfo, _gsi: number | undefined, options: Options) {
+  fits(info: SourceInfo, _gsi: number | undefined, options: Options) {
     refuseWaiting(options, info.readOnly === true);
     checkArch(info);
   },
@@ -108,12 +108,12 @@ async function look(
   suspects: (snapshot: Snapshot) => boolean,
 ): Promise<(Looked & { watched?: Watched }) | undefined> {
   const { signal } = context;
-  const target = await context.target();
-  const info = target.identity;
+  const source = await context.source();
+  const info = source.identity;
   checkArch(info);
   const still = info.readOnly === true;
   const looking = { ...options, still, suspects, signal };
-  const lookAt = async () => (await readTarget(target)).snapshot;
+  const lookAt = async () => (await readSource(source)).snapshot;
   const first = await takeReading(lookAt, looking);
   if (signal.aborted) return undefined;
   if (options.for === undefined) return first;

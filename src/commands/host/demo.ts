@@ -1,7 +1,7 @@
 import { type Command, Option } from "commander";
 import { shellWord } from "../../abi/advice.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { type ScratchOptions, scratchTarget } from "../../cli/start-state.ts";
+import { type ScratchOptions, scratchSource } from "../../cli/start-state.ts";
 import { StepContext } from "../scripts/step-context.ts";
 
 /** The tour: each stop is a command that the reader can type after `kvm-irq create --preset ioapic`. */
@@ -51,11 +51,11 @@ export const demo: CommandSpec = {
       ),
 
   async run(context: Context, { backend }: Pick<ScratchOptions, "backend">): Promise<Outcome> {
-    const target = await scratchTarget({ backend, vcpus: 1, start: "ioapic" }, ({ message }) => {
+    const scratch = await scratchSource({ backend, vcpus: 1, start: "ioapic" }, ({ message }) => {
       context.notice(`${message}: using the software model`);
     });
     try {
-      const { source } = target.identity;
+      const { source } = scratch.identity;
       context.notice(
         `backend: ${source.backend === "kvm" ? "the kernel's KVM (/dev/kvm)" : "the software model"}`,
       );
@@ -64,7 +64,7 @@ export const demo: CommandSpec = {
         if (context.signal.aborted) return { status: 130 };
         const json = await takeStep(
           context,
-          new StepContext(context, target, context.globals, { options: [] }),
+          new StepContext(context, scratch, context.globals, { options: [] }),
           say,
           argv,
         );
@@ -72,7 +72,7 @@ export const demo: CommandSpec = {
       }
       return { json: { source, steps } };
     } finally {
-      await target.close();
+      await scratch.close();
     }
   },
 };

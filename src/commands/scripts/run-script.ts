@@ -2,7 +2,7 @@ import type { VmAddress } from "../../abi/advice.ts";
 import { EXIT_STATUS, KvmIrqError } from "../../abi/error.ts";
 import type { Context, Outcome, Parsed, Program } from "../../cli/command.ts";
 import { asKnown } from "../../os/system-error.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
 import { StepContext } from "./step-context.ts";
@@ -44,7 +44,7 @@ const REMEMBERED_LINES = 1000;
 export async function checkScript(
   script: Script,
   program: Program,
-  info: TargetInfo,
+  info: SourceInfo,
 ): Promise<{ commands: number; writes: boolean }> {
   const parse = lineParser(script, program);
   let commands = 0;
@@ -76,11 +76,11 @@ export async function* scriptSteps(script: Script, program: Program): AsyncGener
 export async function runStep(
   step: ScriptStep,
   outer: Context,
-  target: Source,
+  source: Source,
   address: VmAddress,
 ): Promise<StepResult> {
   const { json } = step.parsed.globals;
-  const context = new StepContext(outer, target, json === undefined ? {} : { json }, address);
+  const context = new StepContext(outer, source, json === undefined ? {} : { json }, address);
   const start = performance.now();
   try {
     const outcome = await step.parsed.run(context);

@@ -17,12 +17,12 @@ import {
   fromOption,
   type ScratchOptions,
   type StartOptions,
-  scratchTarget,
+  scratchSource,
 } from "../../cli/start-state.ts";
 import { knownOf } from "../../operations/take-snapshot.ts";
 import { scratchIdentity } from "../../sources/local/source.ts";
 import { count } from "../../text/format.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
 import { jsonReporter, type Reporter, testReporter, textReporter } from "./run-report.ts";
 import { checkScript, INTERRUPTED, runStep, scriptSteps, unrunStep } from "./run-script.ts";
@@ -104,7 +104,7 @@ ${examples(
     const wanted = { backend, preset, vcpus, ...(from === undefined ? {} : { from }) };
     const made = namesTarget(context.globals) ? undefined : await chooseStart(context, wanted);
     const info =
-      made === undefined ? await knownOf(await context.target()) : infoAtStart({ ...made, backend });
+      made === undefined ? await knownOf(await context.source()) : infoAtStart({ ...made, backend });
     const { commands, writes } = await checkScript(script, context.program, info);
     if (options.dryRun) {
       return {
@@ -113,9 +113,9 @@ ${examples(
       };
     }
     const reporter = chooseReporter(script, context, options);
-    const target = await (made === undefined
-      ? context.target({ writes })
-      : scratchTarget({ ...made, backend }, ({ message }) =>
+    const source = await (made === undefined
+      ? context.source({ writes })
+      : scratchSource({ ...made, backend }, ({ message }) =>
           context.notice(`${message}: using the software model`),
         )
     ).catch(async (error) => {
@@ -123,9 +123,9 @@ ${examples(
       throw error;
     });
     try {
-      return await runOn(target, script, context, { reporter, ...options });
+      return await runOn(source, script, context, { reporter, ...options });
     } finally {
-      await target.close();
+      await source.close();
     }
   },
 };
@@ -156,7 +156,7 @@ function refuseMaking({ backend, preset, vcpus }: Options): void {
 }
 
 /** What a VM made for a script will have. */
-function infoAtStart({ backend, vcpus, start }: ScratchOptions): TargetInfo {
+function infoAtStart({ backend, vcpus, start }: ScratchOptions): SourceInfo {
   const routing = (typeof start === "string" ? undefined : start.routing) ?? "default";
   const identity = scratchIdentity({
     backend: backend === "model" ? "model" : "kvm",
@@ -173,7 +173,7 @@ function namesTarget({ session, pid, snapshot }: GlobalOptions): boolean {
 type Reporting = Pick<Options, "keepGoing" | "output"> & { reporter: Reporter };
 
 async function runOn(
-  target: Source,
+  source: Source,
   script: Script,
   context: Context,
   reporting: Reporting,
@@ -192,7 +192,7 @@ async function runOn(
     }
     const result = context.signal.aborted
       ? unrunStep(step, context, new KvmIrqError("interrupted", "interrupted before it ran"))
-      : await runStep(step, context, target, address);
+      : await runStep(step, context, source, address);
     await reporter.step(result);
     if (result.status === INTERRUPTED) {
       status = INTERRUPTED;

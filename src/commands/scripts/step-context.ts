@@ -8,12 +8,12 @@ export class StepContext implements Context {
   readonly globals: GlobalOptions;
   readonly address: VmAddress;
   readonly #outer: Context;
-  readonly #target: Source;
+  readonly #source: Source;
 
   /** @param address how the target is to be named; as the outer command's when not given. */
-  constructor(outer: Context, target: Source, globals: GlobalOptions = {}, address = outer.address) {
+  constructor(outer: Context, source: Source, globals: GlobalOptions = {}, address = outer.address) {
     this.#outer = outer;
-    this.#target = target;
+    this.#source = source;
     this.globals = globals;
     this.address = address;
   }
@@ -26,8 +26,8 @@ export class StepContext implements Context {
     return this.#outer.signal;
   }
 
-  async target(): Promise<Source> {
-    return this.#target;
+  async source(): Promise<Source> {
+    return this.#source;
   }
 
   notice(line: string): void {

@@ -8,10 +8,10 @@ import {
   type Outcome,
 } from "../../cli/command.ts";
 import { paths } from "../../cli/parsers.ts";
-import { type Decoded, readTarget } from "../../operations/take-snapshot.ts";
+import { type Decoded, readSource } from "../../operations/take-snapshot.ts";
 import { diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
-import { targetNamed } from "../../sources/named.ts";
-import { openTarget } from "../../sources/open.ts";
+import { sourceNamed } from "../../sources/named.ts";
+import { openSource } from "../../sources/open.ts";
 
 interface Options {
   ignore?: string[];
@@ -61,7 +61,7 @@ ${examples(
   },
 
   async run(context: Context, a: string, b: string, { ignore = [] }: Options): Promise<Outcome> {
-    const choices = [targetNamed(a), targetNamed(b)] as const;
+    const choices = [sourceNamed(a), sourceNamed(b)] as const;
     const before = await read(choices[0]);
     const after = await read(choices[1]);
     checkComparable(before, after, ignore);
@@ -89,12 +89,12 @@ function refuseTargets({ session, pid, vmFd, snapshot }: GlobalOptions): void {
   });
 }
 
-async function read(choice: Parameters<typeof openTarget>[0]): Promise<Decoded> {
-  const target = await openTarget(choice);
+async function read(choice: Parameters<typeof openSource>[0]): Promise<Decoded> {
+  const source = await openSource(choice);
   try {
-    return await readTarget(target);
+    return await readSource(source);
   } finally {
-    await target.close();
+    await source.close();
   }
 }
 

@@ -9,9 +9,9 @@ import {
 } from "../../cli/command.ts";
 import { chooseFormat, toFile } from "../../cli/outcome.ts";
 import { chips, outputOption } from "../../cli/parsers.ts";
-import { type Decoded, readTarget, selectChips } from "../../operations/take-snapshot.ts";
+import { type Decoded, readSource, selectChips } from "../../operations/take-snapshot.ts";
 import { toRaw } from "../../vm/raw.ts";
-import type { TargetInfo } from "../../vm/reading.ts";
+import type { SourceInfo } from "../../vm/reading.ts";
 
 type Format = "table" | "json" | "raw";
 
@@ -64,14 +64,14 @@ export const dump: CommandSpec = {
     }
     formatOf(globals, format);
   },
-  fits(info: TargetInfo, { chip = [] }: Options) {
+  fits(info: SourceInfo, { chip = [] }: Options) {
     selectChips(chip, info);
   },
 
   async run(context: Context, options: Options): Promise<Outcome> {
     const format = formatOf(context.globals, options.format);
-    const target = await context.target({ layout: options.layout });
-    const outcome = present(await readTarget(target, options.chip), format);
+    const source = await context.source({ layout: options.layout });
+    const outcome = present(await readSource(source, options.chip), format);
     return toFile(options.output, outcome);
   },
 };

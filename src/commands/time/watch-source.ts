@@ -1,5 +1,5 @@
 import { type Looking, takeReading } from "../../operations/look-again.ts";
-import { readTarget } from "../../operations/take-snapshot.ts";
+import { readSource } from "../../operations/take-snapshot.ts";
 import type { Observation } from "../../rules/observe.ts";
 import type { Cost } from "../../text/watch.ts";
 import type { ThreadStop } from "../../vm/reading.ts";
@@ -11,7 +11,7 @@ const COST_WINDOW_MS = 5000;
 
 /** A target that is read again and again, and what that takes. */
 export class WatchSource {
-  readonly #target: Source;
+  readonly #source: Source;
   readonly #words: readonly string[];
   readonly #options: Looking;
   #last: Observation | undefined;
@@ -23,8 +23,8 @@ export class WatchSource {
   #lastStops: Cost["stops"];
 
   /** @param words the chips to read, as `--chip` takes them; none means all. */
-  constructor(target: Source, words: readonly string[], options: Looking) {
-    this.#target = target;
+  constructor(source: Source, words: readonly string[], options: Looking) {
+    this.#source = source;
     this.#words = words;
     this.#options = options;
   }
@@ -37,7 +37,7 @@ export class WatchSource {
   }
 
   async #look(): Promise<Snapshot> {
-    const { snapshot, stops: all } = await readTarget(this.#target, this.#words);
+    const { snapshot, stops: all } = await readSource(this.#source, this.#words);
     this.#lastStops = stopsOf(all);
     const stops = this.#lastStops;
     if (stops !== undefined) {
@@ -52,7 +52,7 @@ export class WatchSource {
 
   /** Resolves when the target has ended, where that is told without asking. */
   async ended(): Promise<void> {
-    await (this.#target.ended?.() ?? new Promise(() => {}));
+    await (this.#source.ended?.() ?? new Promise(() => {}));
   }
 
   /** What watching takes: this process's share of a CPU of late, and the stops of the last reading. */

@@ -49,11 +49,11 @@ ${examples(
       ),
 
   async run(context: Context, options: Options): Promise<Outcome> {
-    const target = await context.target();
-    const info = await knownOf(target);
+    const vm = await context.source();
+    const info = await knownOf(vm);
     const arch = archNamed(info.host.arch);
     const { WatchSource } = await import("./watch-source.ts");
-    const source = new WatchSource(target, options.chip ?? [], {
+    const source = new WatchSource(vm, options.chip ?? [], {
       routing: options.routing,
       still: context.globals.snapshot !== undefined,
       address: context.address,

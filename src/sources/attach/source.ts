@@ -59,12 +59,12 @@ const DEFAULT_TIMEOUT_MS = 1000;
  * @throws KvmIrqError `no-process`, `no-vm`, `attach-refused`; `usage` when there are several VMs and no
  *   `vmFd`.
  */
-export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Promise<ProcessTarget> {
+export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Promise<ProcessSource> {
   const held = holdProcess(pid);
   try {
     await insistOnAccess(pid);
     const vm = chooseVm(pid, vmFd, await findVmsOf(pid));
-    return new ProcessTarget(await withVcpus(vm), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    return new ProcessSource(await withVcpus(vm), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
   } catch (error) {
     held.close();
     throw error;
@@ -155,7 +155,7 @@ function irqchipBy(error: unknown): "split" | "none" | undefined {
 }
 
 /** The VM inside another process, reached by stopping a thread of it for some hundred microseconds. */
-export class ProcessTarget implements Source {
+export class ProcessSource implements Source {
   readonly #vm: VmProcess;
   readonly #timeoutMs: number;
   readonly #held: HeldProcess;

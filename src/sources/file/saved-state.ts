@@ -4,7 +4,7 @@ import { checkRoutes, routesOf } from "../../arch/x86/routing.ts";
 import { type ChipImage, parseChipId } from "../../vm/chip.ts";
 import type { Routing } from "../../vm/routing.ts";
 import type { SavedState } from "../../vm/start.ts";
-import { FileTarget } from "./source.ts";
+import { FileSource } from "./source.ts";
 
 /**
  * Reads a file that a VM is to start from.
@@ -14,7 +14,7 @@ import { FileTarget } from "./source.ts";
  *   chips.
  */
 export async function readSavedState(path: string): Promise<SavedState> {
-  const file = new FileTarget(path);
+  const file = new FileSource(path);
   const { label, host, chips } = file.identity;
   if (host.arch !== HOST_ARCH.name) {
     throw new KvmIrqError("bad-input", `${label} is of ${host.arch}, VMs here are ${HOST_ARCH.name}`);

@@ -12,7 +12,7 @@ import type { Source } from "../../vm/source.ts";
 import { parseSnapshot } from "./parse-snapshot.ts";
 
 /** A saved VM: a snapshot, or the raw bytes of chips. It can be read and nothing else. */
-export class FileTarget implements Source {
+export class FileSource implements Source {
   readonly identity: Identity;
   readonly #images: ReadonlyMap<ChipId, ChipImage>;
   readonly #routing: Routing | undefined;

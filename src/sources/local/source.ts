@@ -11,7 +11,7 @@ import {
 import type { Source } from "../../vm/source.ts";
 
 /** A machine of this very process, for scripts and the demo. Closing the source ends the machine. */
-export class LocalTarget implements Source {
+export class LocalSource implements Source {
   readonly identity: Identity;
   readonly #machine: Machine;
 

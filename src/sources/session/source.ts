@@ -5,7 +5,7 @@ import { SessionClient } from "./client.ts";
 import { type SessionInfo, sessionIdentity } from "./protocol.ts";
 
 /** A session's VM, through its holder. */
-export class SessionTarget implements Source {
+export class SessionSource implements Source {
   readonly identity: Identity;
   readonly #client: SessionClient;
   readonly #info: SessionInfo;
@@ -17,10 +17,10 @@ export class SessionTarget implements Source {
   }
 
   /** @param signal aborted when the user gives up. @throws KvmIrqError `no-session`, `session-gone`. */
-  static async open(name: string, signal?: AbortSignal): Promise<SessionTarget> {
+  static async open(name: string, signal?: AbortSignal): Promise<SessionSource> {
     const client = await SessionClient.open(name, { signal });
     try {
-      return new SessionTarget(client, await client.call("describe", {}));
+      return new SessionSource(client, await client.call("describe", {}));
     } catch (error) {
       client.close();
       throw error;

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ModelMachine } from "../../../src/arch/x86/model/machine.ts";
 import { WatchSource } from "../../../src/commands/time/watch-source.ts";
-import { LocalTarget } from "../../../src/sources/local/source.ts";
+import { LocalSource } from "../../../src/sources/local/source.ts";
 
 afterEach(() => vi.restoreAllMocks());
 
@@ -15,7 +15,7 @@ function clock(): { at: number } {
 
 /** A VM whose readings stop threads for so long. */
 function stoppedFor(...readings: number[][]) {
-  const target = new LocalTarget(new ModelMachine(1));
+  const target = new LocalSource(new ModelMachine(1));
   const stops = readings.map((all) => all.map((ns) => ({ tid: 1, ns })));
   let last = -1;
   const read = target.read.bind(target);

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { afterEach, describe, expect, it } from "vitest";
-import { readTarget } from "../../../src/arch/x86/library.ts";
+import { readSource } from "../../../src/arch/x86/library.ts";
 import { isAlive } from "../../../src/os/alive.ts";
 import { listThreads, readStatus, readThread } from "../../../src/os/proc.ts";
 import { findVms, findVmsOf } from "../../../src/sources/attach/processes.ts";
@@ -26,7 +26,7 @@ async function start(...args: string[]): Promise<OddVmm> {
 async function snapshotOf(pid: number, vmFd?: number) {
   const target = await openProcess({ pid, vmFd });
   try {
-    return (await readTarget(target)).snapshot;
+    return (await readSource(target)).snapshot;
   } finally {
     await target.close();
     expect(leftovers(pid)).toEqual([]);
@@ -85,7 +85,7 @@ describe.skipIf(!haveBusyVmm)("a VMM of an unusual shape (needs /dev/kvm, root a
     expect(source).toMatchObject({ vcpus: null });
     const target = await openProcess({ pid, vmFd: fds[0] });
     expect(target.identity).not.toHaveProperty("vcpus");
-    await expect(readTarget(target, ["lapic"])).rejects.toMatchObject({
+    await expect(readSource(target, ["lapic"])).rejects.toMatchObject({
       code: "bad-chip",
       message: expect.stringContaining("which vCPUs belong to this VM is not known"),
     });

@@ -4,7 +4,7 @@ import { decodeLapic } from "../../../src/arch/x86/lapic/layout.ts";
 import { decodePic } from "../../../src/arch/x86/pic/layout.ts";
 import { decodeVcpu } from "../../../src/arch/x86/vcpu/layout.ts";
 import { findVmsOf } from "../../../src/sources/attach/processes.ts";
-import { openProcess, type ProcessTarget } from "../../../src/sources/attach/source.ts";
+import { openProcess, type ProcessSource } from "../../../src/sources/attach/source.ts";
 import type { ChipId } from "../../../src/vm/chip.ts";
 import { haveQemu, leftovers } from "../../support/attach.ts";
 import { parseInfoLapic, parseInfoPic, picsOf, Qemu } from "../../support/qemu.ts";
@@ -13,7 +13,7 @@ const VCPUS = [0, 1, 2, 3] as const;
 
 describe.skipIf(!haveQemu)("attaching to QEMU (needs qemu-system-x86_64 and /dev/kvm)", () => {
   let qemu: Qemu;
-  let target: ProcessTarget;
+  let target: ProcessSource;
 
   beforeAll(async () => {
     qemu = await Qemu.start("-machine", "pc", "-smp", "4", "-name", "guest=oracle,debug-threads=on");

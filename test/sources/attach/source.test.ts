@@ -9,7 +9,7 @@ import { decodeLapic } from "../../../src/arch/x86/lapic/layout.ts";
 import { decodePic } from "../../../src/arch/x86/pic/layout.ts";
 import { applyPreset } from "../../../src/arch/x86/presets.ts";
 import { KvmMachine } from "../../../src/kvm/kvm-machine.ts";
-import { readTarget } from "../../../src/operations/take-snapshot.ts";
+import { readSource } from "../../../src/operations/take-snapshot.ts";
 import { readStatus } from "../../../src/os/proc.ts";
 import { findVms, findVmsOf } from "../../../src/sources/attach/processes.ts";
 import { openProcess } from "../../../src/sources/attach/source.ts";
@@ -204,7 +204,7 @@ describe.skipIf(!haveBusyVmm)("a busy VMM (needs /dev/kvm, root and a C compiler
 
   async function runsOf(vmm: BusyVmm): Promise<(boolean | undefined)[]> {
     const target = await openProcess({ pid: vmm.pid });
-    const { vcpus } = (await readTarget(target)).snapshot;
+    const { vcpus } = (await readSource(target)).snapshot;
     await target.close();
     return vcpus!.map(({ run }) => run);
   }
