@@ -45,12 +45,12 @@ module.exports = {
       name: "the-model-and-the-diagnosis-read-the-manual-apart",
       severity: "error",
       from: { path: "^src/arch/[^/]+/.*(/model/|/(model|bus|destination-map|rtc-eois)\\.ts$)" },
-      to: { path: "/(explain|findings|logic|destination|remote-irr)\\.ts$|/explain/|^src/rules/" },
+      to: { path: "/(rules|words|logic|destination|remote-irr|edges)\\.ts$|/explain/|^src/rules/" },
     },
     {
       name: "the-diagnosis-and-the-model-read-the-manual-apart",
       severity: "error",
-      from: { path: "/(explain|findings|logic|destination|remote-irr)\\.ts$|/explain/|^src/rules/" },
+      from: { path: "/(rules|words|logic|destination|remote-irr|edges)\\.ts$|/explain/|^src/rules/" },
       to: { path: "^src/arch/[^/]+/.*(/model/|/(model|bus|destination-map|rtc-eois)\\.ts$)" },
     },
     {

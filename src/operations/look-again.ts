@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { isPaused, mayRun } from "../arch/x86/explain/explain.ts";
-import type { Snapshot as PcSnapshot } from "../arch/x86/state.ts";
+import type { Arch } from "../arch/arch.ts";
+import { archNamed } from "../arch/arches.ts";
 import { isGrave, type Observation, observe, type WatchOptions } from "../rules/observe.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
 
@@ -42,16 +42,19 @@ export async function takeReading(
 ): Promise<Looked> {
   const start = performance.now();
   let snapshot = await look();
-  let observation = observe(previous, snapshot, options);
+  const arch: Arch = archNamed(snapshot.host.arch);
+  const diagnosis = await arch.diagnosis();
+  const judge = { routing: arch.routing, diagnosis };
+  let observation = observe(judge, previous, snapshot, options);
   let looks = 1;
   const isSuspicious = () => observation.appeared.some(isGrave) || suspects?.(snapshot) === true;
-  const moves = () =>
-    !still && mayRun(snapshot as PcSnapshot, options) && !isPaused(snapshot as PcSnapshot, options);
+  const { mayRun, isPaused } = diagnosis;
+  const moves = () => !still && mayRun(snapshot, options) && !isPaused(snapshot, options);
   for (const pause of PAUSES_MS) {
     if (!isSuspicious() || !moves() || signal?.aborted) break;
     await sleep(pause, undefined, { signal }).catch(() => {});
     snapshot = await look();
-    observation = observe(previous, snapshot, options, [
+    observation = observe(judge, previous, snapshot, options, [
       ...observation.findings,
       ...(previous?.findings ?? []),
     ]);

@@ -1,4 +1,5 @@
-import { type Advice, advice, changing, looking } from "../abi/advice.ts";
+import type { Advice } from "../abi/advice.ts";
+import type { Evidence } from "./evidence.ts";
 
 /**
  * How far an interrupt gets at one stage of its way.
@@ -29,11 +30,8 @@ export interface Stage<Remedy extends Advice = string> {
   remedy?: Remedy;
 }
 
-/** What one table of checks has to say of a stage; the stage's name is known from the table. */
-export type StageResult = Omit<Stage<Advice>, "name">;
-
-/** A stage whose remedy does not say yet which VM it is for. */
-export type StageDraft = Stage<Advice>;
+/** A stage whose remedy does not say yet which VM it is for, with the facts that it rests on. */
+export type StageDraft = Stage<Advice> & { facts: readonly Evidence[] };
 
 /** What raising the line now does, on this way. */
 export interface Outcome {
@@ -71,25 +69,8 @@ export interface Explanation {
   assumptions: string[];
 }
 
-/** A check of a stage: a result when it has something to say, so that a table of them reads top down. */
-export type Check<Context> = (context: Context) => StageResult | undefined;
-
-/** Runs a table of checks; the first that has something to say decides. */
-export function runChecks<Context>(
-  name: StageName,
-  checks: readonly Check<Context>[],
-  context: Context,
-  open: StageResult,
-): StageDraft {
-  for (const check of checks) {
-    const result = check(context);
-    if (result !== undefined) return { name, ...result };
-  }
-  return { name, ...open };
-}
-
 /** Whether a stage, by itself, lets nothing through now. */
-export function stops({ name, state }: StageDraft): boolean {
+export function stops({ name, state }: Stage<Advice>): boolean {
   return name !== "routing" && state !== "open" && state !== "pending";
 }
 
@@ -97,7 +78,7 @@ export function stops({ name, state }: StageDraft): boolean {
 const ASIDE: readonly StageName[] = ["vcpu", "routing"];
 
 /** A way's verdict: the worst of its stages. */
-export function wayVerdict(stages: readonly StageDraft[]): Verdict {
+export function wayVerdict(stages: readonly Stage<Advice>[]): Verdict {
   if (stages.some(({ state }) => state === "blocked")) return "blocked";
   if (stages.some(({ state, name }) => state === "unknown" && !ASIDE.includes(name))) return "unknown";
   if (stages.some(({ state }) => state === "held" || state === "in service")) return "held";
@@ -111,10 +92,17 @@ export function bestVerdict(ways: readonly Pick<Way, "verdict">[]): Verdict {
   return BEST_FIRST.find((verdict) => ways.some((way) => way.verdict === verdict)) ?? "blocked";
 }
 
-/** For state that a snapshot lacks. */
-export const DUMP_EVERY_CHIP = advice`dump every chip (${looking("dump", "--chip", "all")})`;
+const DECIDING: Record<Verdict, readonly StageState[]> = {
+  open: [],
+  held: ["in service", "held"],
+  blocked: ["blocked"],
+  unknown: ["unknown"],
+};
 
-/** For a level pin whose EOI does not come. */
-export function freeThePin(pin: number): Advice {
-  return advice`switch the pin to edge and back to level, which clears remote IRR, or ${changing("set", `ioapic.redirtbl[${pin}].remote_irr=false`)}`;
+/** The stage that gave the way its verdict: the one to mark where the interrupt stops. */
+export function decisive<S extends Stage<Advice>>({
+  verdict,
+  stages,
+}: Pick<Way, "verdict"> & { stages: readonly S[] }): S | undefined {
+  return stages.find(({ name, state }) => name !== "routing" && DECIDING[verdict].includes(state));
 }

@@ -1,12 +1,8 @@
-import type { ExplainOptions } from "../arch/arch.ts";
-import { HOST_ARCH } from "../arch/arches.ts";
-import { findings as findAll } from "../arch/x86/explain/findings.ts";
-import type { Snapshot as PcSnapshot } from "../arch/x86/state.ts";
+import type { Arch, Diagnosis, ExplainOptions } from "../arch/arch.ts";
 import { commonPins, type PinRoute, possibleRoutings } from "../vm/routing.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
 import type { Difference } from "./diff.ts";
 import { diffSnapshots } from "./diff-snapshots.ts";
-import { risenGsis } from "./edges.ts";
 import type { Finding } from "./finding.ts";
 
 /** A reading of a VM that is watched, and what is new in it. */
@@ -18,7 +14,7 @@ export interface Observation {
   reading: number;
   /** What differs from the reading before, but for what changes all the time. */
   changes: readonly Difference[];
-  /** GSIs whose line rose since the reading before, as {@link risenGsis} tells. */
+  /** GSIs whose line rose since the reading before, as far as the chips tell. */
   risen: readonly number[];
   /** Rises that were seen since the first reading, by GSI. */
   edges: ReadonlyMap<number, number>;
@@ -34,31 +30,34 @@ export interface WatchOptions extends ExplainOptions {
   ignore?: readonly string[];
 }
 
+/** What an architecture knows of readings. */
+export interface Judge extends Pick<Arch, "routing"> {
+  diagnosis: Diagnosis;
+}
+
 /** What differs in any two readings of a VM that runs: the timer counts down, and vCPUs move on. */
 const RESTLESS = ["lapic[*].timer_current", "vcpus[*]"];
 
 /**
  * Takes one more reading of a VM that is watched.
  *
- * @param previous what came of the reading before; none for the first.
+ * @param judge the VM's architecture. @param previous what came of the reading before; none for the first.
  * @param suspects what earlier looks of this reading found: no other error or warning counts.
  */
 export function observe(
+  { routing, diagnosis }: Judge,
   previous: Observation | undefined,
   snapshot: Snapshot,
   { ignore = [], ...options }: WatchOptions = {},
   suspects?: readonly Finding[],
 ): Observation {
   const before = previous?.snapshot;
-  const routes = commonPins(
-    HOST_ARCH.routing,
-    possibleRoutings(HOST_ARCH.routing, snapshot, options.routing),
-  );
-  const all = findAll(snapshot as PcSnapshot, before as PcSnapshot, options);
+  const routes = commonPins(routing, possibleRoutings(routing, snapshot, options.routing));
+  const all = diagnosis.findings(snapshot, before, options);
   const strange = suspects === undefined ? [] : without(all, suspects).filter(isGrave);
   const found = all.filter((finding) => !strange.includes(finding));
   const had = previous?.findings ?? [];
-  const risen = before === undefined ? [] : risenGsis(before.chips, snapshot.chips, routes);
+  const risen = before === undefined ? [] : diagnosis.risen(before.chips, snapshot.chips, routes);
   const edges = new Map(previous?.edges);
   for (const gsi of risen) edges.set(gsi, (edges.get(gsi) ?? 0) + 1);
   return {
@@ -85,8 +84,12 @@ export function isGrave({ severity }: Finding): boolean {
   return severity !== "info";
 }
 
-/** Two findings are the same one when they say the same of the same thing. */
+/** Two findings are the same one when they say the same of the same thing, in whatever words. */
 function without(list: readonly Finding[], others: readonly Finding[]): Finding[] {
-  const known = new Set(others.map(({ code, sentence }) => `${code} ${sentence}`));
-  return list.filter(({ code, sentence }) => !known.has(`${code} ${sentence}`));
+  const known = new Set(others.map(nameOf));
+  return list.filter((finding) => !known.has(nameOf(finding)));
+}
+
+function nameOf({ code, subject }: Finding): string {
+  return `${code} ${subject}`;
 }

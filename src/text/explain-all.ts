@@ -1,7 +1,7 @@
-import type { Explanation, Way } from "../rules/explanation.ts";
+import { decisive, type Explanation, type Way } from "../rules/explanation.ts";
 import type { Finding } from "../rules/finding.ts";
 import { isGrave } from "../rules/observe.ts";
-import { decisive, inOrderOfTelling } from "../rules/sentence.ts";
+
 import {
   arrivalOf,
   type Looks,
@@ -10,6 +10,7 @@ import {
   renderLooks,
   type Watched,
 } from "./explain.ts";
+import { inOrderOfTelling } from "./explain-sentence.ts";
 import { time } from "./format.ts";
 import { paragraph, table } from "./table.ts";
 import type { View } from "./view.ts";

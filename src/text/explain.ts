@@ -1,7 +1,7 @@
 import { vcpuNames } from "../abi/bits.ts";
-import type { Explanation, Stage, Verdict, Way } from "../rules/explanation.ts";
+import { decisive, type Explanation, type Stage, type Verdict, type Way } from "../rules/explanation.ts";
 import type { Observation } from "../rules/observe.ts";
-import { decisive, inOrderOfTelling, VIA } from "../rules/sentence.ts";
+import { inOrderOfTelling, VIA } from "./explain-sentence.ts";
 import { width } from "./fit.ts";
 import { hex, time } from "./format.ts";
 import { paragraph, table } from "./table.ts";

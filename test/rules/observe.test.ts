@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
+import { risenGsis } from "../../src/arch/x86/edges.ts";
 import { applyPreset } from "../../src/arch/x86/presets.ts";
 import { pinRoutesOf } from "../../src/arch/x86/routing.ts";
 import type { Snapshot } from "../../src/arch/x86/state.ts";
-import { risenGsis } from "../../src/rules/edges.ts";
-import { hasNews, observe } from "../../src/rules/observe.ts";
+import { hasNews } from "../../src/rules/observe.ts";
 import { snapshotOf } from "../arch/x86/explain/prediction.ts";
 import { type AllChips, all, pin, snapshotFor } from "../arch/x86/explain/scenario.ts";
 import { MACHINES } from "../support/machines.ts";
+import { observe } from "../support/observe.ts";
 import { runningVcpu } from "../support/reset.ts";
 
 type Change = (chips: AllChips) => void;

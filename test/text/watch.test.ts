@@ -2,11 +2,11 @@ import { stripVTControlCharacters } from "node:util";
 import { Chalk } from "chalk";
 import { describe, expect, it } from "vitest";
 import { panels } from "../../src/arch/x86/panels.ts";
-import { observe } from "../../src/rules/observe.ts";
 import { crop, pad, scrollTo, sideBySide } from "../../src/text/fit.ts";
 import { costText, renderStill, renderWatch, type WatchFrame } from "../../src/text/watch.ts";
 import { clock } from "../../src/text/watch-news.ts";
 import { type AllChips, pin, snapshotFor } from "../arch/x86/explain/scenario.ts";
+import { observe } from "../support/observe.ts";
 
 const snapshot = (change: (chips: AllChips) => void = () => {}, vcpus = 1) =>
   snapshotFor({ name: "", gsi: 0, sentence: "", base: "ioapic", vcpus, change });

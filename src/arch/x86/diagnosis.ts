@@ -1,6 +1,7 @@
-import { risenGsis } from "../../rules/edges.ts";
 import type { Diagnosis } from "../arch.ts";
-import { explainAll, explainGsi, isPaused, mayRun } from "./explain/explain.ts";
+import { risenGsis } from "./edges.ts";
+import { isPaused, mayRun } from "./explain/context.ts";
+import { explainAll, explainGsi } from "./explain/explain.ts";
 import { findings } from "./explain/findings.ts";
 import type { Chips } from "./state.ts";
 

@@ -1,7 +1,7 @@
 import { spell, type VmAddress } from "../../../abi/advice.ts";
+import { missing } from "../../../rules/evidence.ts";
 import {
   bestVerdict,
-  DUMP_EVERY_CHIP,
   type Explanation,
   type Outcome,
   type StageDraft,
@@ -10,39 +10,117 @@ import {
   type Way,
   wayVerdict,
 } from "../../../rules/explanation.ts";
-import { sentenceOf, unknownSentence } from "../../../rules/sentence.ts";
-import type { MsiRoute } from "../../../vm/routing.ts";
+import { type Rule, rule } from "../../../rules/rule.ts";
+import { sentenceOf, unknownSentence } from "../../../text/explain-sentence.ts";
+import { type HopTable, stageOf, type WordsByCode } from "../../../text/words.ts";
 import {
+  type MsiRoute,
   type NamedRouting,
-  possibleRoutings,
   routeName,
   routingAssumption,
   routingName,
 } from "../../../vm/routing.ts";
 import { notSeen } from "../../../vm/snapshot.ts";
 import type { ExplainOptions } from "../../arch.ts";
-import { ioapicStage } from "../ioapic/explain.ts";
-import { lapicStage, lint0Stage } from "../lapic/explain.ts";
-import { type Cpu, cpusOf, intrTarget, softwareEnabled } from "../lapic/logic.ts";
-import { picStage } from "../pic/explain.ts";
+import { IOAPIC_LINE_RULES, IOAPIC_RULES } from "../ioapic/rules.ts";
+import { IOAPIC_LINE_WORDS, IOAPIC_WORDS } from "../ioapic/words.ts";
+import { addressees, hasVector } from "../lapic/destination.ts";
+import { softwareEnabled } from "../lapic/logic.ts";
+import { LAPIC_RULES, LINT0_RULES, MSI_RULES } from "../lapic/rules.ts";
+import { DUMP_EVERY_CHIP, LAPIC_WORDS, LINT0_WORDS, MESSAGE_WORDS } from "../lapic/words.ts";
 import { answersFor, vectorOf } from "../pic/logic.ts";
-import type { PinRoute, Route } from "../routing.ts";
-import { ROUTING, routesOf } from "../routing.ts";
+import { PIC_LINE_RULES, PIC_RULES } from "../pic/rules.ts";
+import { PIC_LINE_WORDS, PIC_WORDS } from "../pic/words.ts";
+import { type PinRoute, ROUTING, type Route, routesOf } from "../routing.ts";
 import type { Snapshot } from "../state.ts";
-import { vcpuStage } from "../vcpu/explain.ts";
-import { type CpuContext, ioapicContext, type PicContext, picContext } from "./context.ts";
-import { ioapicLineStage, picLineStage } from "./line.ts";
-import { addressees, hasVector, type MessageContext } from "./message.ts";
-import { msiContext, msiStage } from "./msi.ts";
+import { VCPU_RULES } from "../vcpu/rules.ts";
+import { VCPU_WORDS } from "../vcpu/words.ts";
+import {
+  type Arrival,
+  type IoapicPin,
+  ioapicPin,
+  type PicInput,
+  picInput,
+  type Sent,
+  sentMsi,
+  type Vm,
+  vmOf,
+} from "./context.ts";
 
-/** What explaining looks at. */
-interface Look {
-  snapshot: Snapshot;
+/** A route that a VM's GSI has, or may have. */
+interface Taken {
+  vm: Vm;
+  route: Route;
   routing: NamedRouting;
-  /** Whether the VM may have another routing. */
-  doubtful: boolean;
-  guest: boolean;
 }
+
+const ROUTING_RULES: readonly Rule<Taken>[] = [
+  rule(
+    "routing-unknown",
+    "unknown",
+    "KVM api.rst, KVM_SET_GSI_ROUTING: there is no ioctl that gets it",
+    ({ vm }) => {
+      return vm.routings.length > 1 && [missing("routing")];
+    },
+  ),
+  rule("routed", "open", "KVM api.rst, KVM_SET_GSI_ROUTING", () => []),
+];
+
+const ROUTING_WORDS: WordsByCode<Taken> = {
+  "routing-unknown": {
+    text: ({ route, routing }) =>
+      `GSI ${route.gsi} goes to ${inputOf(route)} under ${routingName(routing)}; which one the VM has is not known`,
+    evidence: "no ioctl reads a routing back",
+    remedy: "name the routing with --routing, if you know it",
+  },
+  routed: {
+    text: ({ route }) => `GSI ${route.gsi} goes to ${inputOf(route)}`,
+    evidence: ({ routing }) => routingName(routing),
+  },
+};
+
+function inputOf(route: Route): string {
+  if ("msi" in route) return "an MSI";
+  return `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
+}
+
+/** What a snapshot lacks of a way. */
+const MISSING_RULES: readonly Rule<Taken & { route: PinRoute }>[] = [
+  rule("chip-missing", "unknown", "KVM api.rst, KVM_GET_IRQCHIP", ({ vm, route }) => {
+    const { chips } = vm.snapshot;
+    const needed = route.chip === "ioapic" ? (["ioapic"] as const) : (["pic1", "pic2"] as const);
+    const lacking = needed.filter((chip) => chips[chip] === undefined);
+    return lacking.length > 0
+      ? lacking.map((chip) => missing(`chips.${chip}`))
+      : [missing(`ioapic.redirtbl[${route.pin}]`)];
+  }),
+];
+
+const MISSING_WORDS: WordsByCode<Taken & { route: PinRoute }> = {
+  "chip-missing": {
+    text: ({ route }) =>
+      `the snapshot lacks ${route.chip === "ioapic" ? `the IOAPIC, or its pin ${route.pin}` : "the PICs"}`,
+    evidence: ({ route }) => `chips.${route.chip} is missing`,
+    remedy: DUMP_EVERY_CHIP,
+  },
+};
+
+/** The hops of all ways. */
+export const HOPS = {
+  picLine: { name: "line", rules: PIC_LINE_RULES, words: PIC_LINE_WORDS } as HopTable<PicInput>,
+  ioapicLine: { name: "line", rules: IOAPIC_LINE_RULES, words: IOAPIC_LINE_WORDS } as HopTable<IoapicPin>,
+  routing: { name: "routing", rules: ROUTING_RULES, words: ROUTING_WORDS } as HopTable<Taken>,
+  noPic: { name: "pic", rules: MISSING_RULES, words: MISSING_WORDS } as HopTable<Taken & { route: PinRoute }>,
+  noIoapic: { name: "ioapic", rules: MISSING_RULES, words: MISSING_WORDS } as HopTable<
+    Taken & { route: PinRoute }
+  >,
+  pic: { name: "pic", rules: PIC_RULES, words: PIC_WORDS } as HopTable<PicInput>,
+  ioapic: { name: "ioapic", rules: IOAPIC_RULES, words: IOAPIC_WORDS } as HopTable<IoapicPin>,
+  msi: { name: "msi", rules: MSI_RULES, words: MESSAGE_WORDS } as HopTable<Sent>,
+  lapic: { name: "local apic", rules: LAPIC_RULES, words: LAPIC_WORDS } as HopTable<Arrival>,
+  lint0: { name: "local apic", rules: LINT0_RULES, words: LINT0_WORDS } as HopTable<Vm>,
+  vcpu: { name: "vcpu", rules: VCPU_RULES, words: VCPU_WORDS } as HopTable<Arrival>,
+} as const;
 
 /**
  * Says where an interrupt would go if its line rose now, or what stops it: each way it can take, stage by
@@ -54,18 +132,28 @@ interface Look {
  * @param gsi any GSI; one that is known to be routed nowhere has no ways and is blocked.
  */
 export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOptions = {}): Explanation {
-  const emulated = emulatedPins(snapshot);
+  return explainIn(vmOf(snapshot, options), gsi, options);
+}
+
+/** {@link explainGsi} for every GSI that the routing takes somewhere in the kernel, lowest first. */
+export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Explanation[] {
+  if (emulatedPins(snapshot) !== undefined) return [];
+  const vm = vmOf(snapshot, options);
+  const gsis = new Set(vm.routings.flatMap((routing) => routesOf(routing).map(({ gsi }) => gsi)));
+  return [...gsis].sort((a, b) => a - b).map((gsi) => explainIn(vm, gsi, options));
+}
+
+function explainIn(vm: Vm, gsi: number, { routing: given, address }: ExplainOptions): Explanation {
+  const emulated = emulatedPins(vm.snapshot);
   if (emulated !== undefined) {
     const sentence = `GSI ${gsi} can't be followed: ${emulated}`;
     return { gsi, verdict: "unknown", sentence, ways: [], assumptions: [] };
   }
-  const routings = possibleRoutings(ROUTING, snapshot, options.routing);
-  const doubtful = routings.length > 1;
-  const guest = mayRun(snapshot, options);
-  const answers = routings.map((routing) => {
-    const ways = waysOf({ snapshot, routing, doubtful, guest }, gsi);
+  const doubtful = vm.routings.length > 1;
+  const answers = vm.routings.map((one) => {
+    const [routing, ways] = [routingName(one), waysOf(vm, gsi, one)];
     const verdict = bestVerdict(ways);
-    return { routing, ways, verdict, sentence: sentenceOf(gsi, verdict, ways, routingName(routing)) };
+    return { routing, ways, verdict, sentence: sentenceOf(gsi, verdict, ways, routing) };
   });
   const first = answers[0]!;
   const agreed = answers.every(({ sentence }) => sentence === first.sentence);
@@ -78,8 +166,8 @@ export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOpti
     gsi,
     verdict: firm ? first.verdict : "unknown",
     sentence: firm ? first.sentence : unknownSentence(gsi, agreed ? [first] : answers),
-    ways: ways.map((way) => spelled(way, options.address)),
-    assumptions: assumptionsOf(snapshot, options),
+    ways: ways.map((way) => spelled(way, address)),
+    assumptions: assumptionsOf(vm.snapshot, given),
   };
 }
 
@@ -89,41 +177,8 @@ function emulatedPins(snapshot: Snapshot): string | undefined {
   return irqchip === "full" ? undefined : notSeen(snapshot);
 }
 
-function waysOf(look: Look, gsi: number): WayDraft[] {
-  const routes = routesOf(look.routing).filter((route) => route.gsi === gsi);
-  const picRoute = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
-  return routes.map((route) => {
-    if ("msi" in route) return msiWay(look, route);
-    return route.chip === "ioapic" ? ioapicWay(look, route, picRoute) : picWay(look, route);
-  });
-}
-
-/** {@link explainGsi} for every GSI that the routing takes somewhere in the kernel, lowest first. */
-export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Explanation[] {
-  if (emulatedPins(snapshot) !== undefined) return [];
-  const routings = possibleRoutings(ROUTING, snapshot, options.routing);
-  const gsis = new Set(routings.flatMap((routing) => routesOf(routing).map(({ gsi }) => gsi)));
-  return [...gsis].sort((a, b) => a - b).map((gsi) => explainGsi(snapshot, gsi, options));
-}
-
-/**
- * Whether a guest may run on a snapshot's vCPUs: not on those of a session or a scratch VM that has no guest
- * of ours.
- */
-export function mayRun(snapshot: Snapshot, options: ExplainOptions): boolean {
-  return options.guest ?? snapshot.guest?.running ?? !SCRATCH_KINDS.includes(snapshot.source.kind);
-}
-
-/** Whether a VM's vCPUs have a guest, and none of them is being run. */
-export function isPaused(snapshot: Snapshot, options: ExplainOptions): boolean {
-  const { vcpus = [] } = snapshot;
-  return mayRun(snapshot, options) && vcpus.length > 0 && vcpus.every(({ run }) => run === false);
-}
-
-const SCRATCH_KINDS: readonly string[] = ["session", "scratch"];
-
-function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
-  const routing = routingAssumption(ROUTING, snapshot, options.routing);
+function assumptionsOf(snapshot: Snapshot, given: NamedRouting | undefined): string[] {
+  const routing = routingAssumption(ROUTING, snapshot, given);
   const assumptions = routing === undefined ? [] : [routing];
   if (snapshot.vcpus === undefined && (snapshot.chips.lapic ?? []).length > 0) {
     assumptions.push("local APICs are on and in xAPIC mode; the snapshot has no vCPU state");
@@ -131,47 +186,25 @@ function assumptionsOf(snapshot: Snapshot, options: ExplainOptions): string[] {
   return assumptions;
 }
 
-/** A way whose remedies do not say yet which VM they are for. */
-type WayDraft = Omit<Way, "stages"> & { route: Route; stages: StageDraft[] };
+/** A way whose remedies do not say yet which VM they are for, with the facts that it rests on. */
+export type WayDraft = Omit<Way, "stages"> & { route: Route; stages: StageDraft[] };
 
 function spelled({ route: _, ...way }: WayDraft, address: VmAddress | undefined): Way {
-  const stages = way.stages.map(({ remedy, ...stage }) => ({
+  const stages = way.stages.map(({ facts: _, remedy, ...stage }) => ({
     ...stage,
     ...(remedy === undefined ? {} : { remedy: spell(remedy, address) }),
   }));
   return { ...way, stages };
 }
 
-function routingStage(route: Route, { routing, doubtful }: Look): StageDraft {
-  const input =
-    "msi" in route ? "an MSI" : `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
-  return doubtful
-    ? {
-        name: "routing",
-        state: "unknown",
-        code: "routing-unknown",
-        text: `GSI ${route.gsi} goes to ${input} under ${routingName(routing)}; which one the VM has is not known`,
-        evidence: "no ioctl reads a routing back",
-        remedy: "name the routing with --routing, if you know it",
-      }
-    : {
-        name: "routing",
-        state: "open",
-        code: "routed",
-        text: `GSI ${route.gsi} goes to ${input}`,
-        evidence: routingName(routing),
-      };
-}
-
-function missingChip(name: "pic" | "ioapic", route: PinRoute): StageDraft {
-  return {
-    name,
-    state: "unknown",
-    code: "chip-missing",
-    text: `the snapshot lacks ${name === "pic" ? "the PICs" : `the IOAPIC, or its pin ${route.pin}`}`,
-    evidence: `chips.${route.chip} is missing`,
-    remedy: DUMP_EVERY_CHIP,
-  };
+/** The ways of a GSI under a routing. */
+export function waysOf(vm: Vm, gsi: number, routing: NamedRouting): WayDraft[] {
+  const routes = routesOf(routing).filter((route) => route.gsi === gsi);
+  const pic = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
+  return routes.map((route) => {
+    if ("msi" in route) return msiWay({ vm, route, routing });
+    return route.chip === "ioapic" ? ioapicWay({ vm, route, routing }, pic) : picWay({ vm, route, routing });
+  });
 }
 
 function way(via: Way["via"], route: Route, stages: StageDraft[], outcome: Outcome): WayDraft {
@@ -180,85 +213,76 @@ function way(via: Way["via"], route: Route, stages: StageDraft[], outcome: Outco
 
 const NOWHERE = { arrives: false, vcpus: [] };
 
-function picWay(look: Look, route: PinRoute): WayDraft {
-  const { snapshot, guest } = look;
-  const routed = routingStage(route, look);
-  const context = picContext(snapshot, route);
-  if (context === undefined) {
+function picWay(taken: Taken & { route: PinRoute }): WayDraft {
+  const { vm, route } = taken;
+  const routed = stageOf(HOPS.routing, taken);
+  const input = picInput(vm, route);
+  if (input === undefined) {
     const outcome = { ...NOWHERE, vector: null, delivery_mode: "extint" };
-    return way("pic", route, [routed, missingChip("pic", route)], outcome);
+    return way("pic", route, [routed, stageOf(HOPS.noPic, taken)], outcome);
   }
-  const cpus = cpusOf(snapshot);
-  const target = cpus && intrTarget(cpus);
-  const stages = [picLineStage(context), routed, picStage(context), lint0Stage(cpus)];
-  if (target !== undefined)
-    stages.push(vcpuStage({ cpu: target, vector: null, deliveryMode: "extint", guest }));
-  return way("pic", route, stages, picOutcome(context, target));
+  const stages = [stageOf(HOPS.picLine, input), routed, stageOf(HOPS.pic, input), stageOf(HOPS.lint0, vm)];
+  if (vm.intr !== undefined) {
+    const arrival = { cpu: vm.intr, vector: null, deliveryMode: "extint", guest: vm.guest } as const;
+    stages.push(stageOf(HOPS.vcpu, arrival));
+  }
+  return way("pic", route, stages, picOutcome(input));
 }
 
-function picOutcome({ chip, pin, pic, answer }: PicContext, target: Cpu | undefined): Outcome {
+function picOutcome({ vm: { intr }, chip, pin, pic, answer }: PicInput): Outcome {
   const delivery_mode = "extint";
   if (answer === undefined || !answersFor(answer, chip, pin)) {
     return { ...NOWHERE, vector: vectorOf(pic, pin), delivery_mode };
   }
-  if (target === undefined) return { ...NOWHERE, vector: answer.vector, delivery_mode };
-  return { arrives: true, vcpus: [target.vcpu], vector: answer.vector, delivery_mode };
+  const { vector } = answer;
+  if (intr === undefined) return { ...NOWHERE, vector, delivery_mode };
+  return { arrives: true, vcpus: [intr.vcpu], vector, delivery_mode };
 }
 
-function ioapicWay(look: Look, route: PinRoute, picRoute: PinRoute | undefined): WayDraft {
-  const routed = routingStage(route, look);
-  const context = ioapicContext(look.snapshot, route, picRoute);
-  if (context === undefined) {
+function ioapicWay(taken: Taken & { route: PinRoute }, pic: PinRoute | undefined): WayDraft {
+  const { vm, route } = taken;
+  const routed = stageOf(HOPS.routing, taken);
+  const pin = ioapicPin(vm, route.pin, { gsi: route.gsi, pic });
+  if (pin === undefined) {
     const outcome = { ...NOWHERE, vector: null, delivery_mode: "unknown" };
-    return way("ioapic", route, [routed, missingChip("ioapic", route)], outcome);
+    return way("ioapic", route, [routed, stageOf(HOPS.noIoapic, taken)], outcome);
   }
-  const sending = [ioapicLineStage(context), routed, ioapicStage(context)];
-  return messageWay("ioapic", route, context, sending, look);
+  const sending = [stageOf(HOPS.ioapicLine, pin), routed, stageOf(HOPS.ioapic, pin)];
+  return messageWay("ioapic", taken, pin, sending);
 }
 
 /** A GSI that sends an MSI has no line: each rise is a message. */
-function msiWay(look: Look, route: MsiRoute): WayDraft {
-  const context = msiContext(look.snapshot, route);
-  return messageWay("msi", route, context, [routingStage(route, look), msiStage(context)], look);
+function msiWay(taken: Taken & { route: MsiRoute }): WayDraft {
+  const sent = sentMsi(taken.vm, taken.route);
+  return messageWay("msi", taken, sent, [stageOf(HOPS.routing, taken), stageOf(HOPS.msi, sent)]);
 }
 
 /** @param sending the stages up to the message itself. */
 function messageWay(
   via: Way["via"],
-  route: Route,
-  context: MessageContext,
+  { vm: { guest }, route }: Taken,
+  sent: Sent,
   sending: readonly StageDraft[],
-  { guest }: Look,
 ): WayDraft {
-  const { entry } = context;
-  const vector = hasVector(entry.delivery_mode) ? entry.vector : null;
-  const targets = addressees(context).map((cpu) => ({
-    cpu,
-    vector,
-    deliveryMode: entry.delivery_mode,
-    guest,
-  }));
+  const { vector, at } = sent;
+  const { delivery_mode } = sent.entry;
+  const targets = addressees(sent).map((cpu) => ({ cpu, vector, at, deliveryMode: delivery_mode, guest }));
   const stages = [...sending, ...easiest(targets)];
   const vcpus = sending.some(stops) ? [] : targets.filter(accepts).map(({ cpu }) => cpu.vcpu);
-  return way(via, route, stages, {
-    arrives: vcpus.length > 0,
-    vcpus,
-    vector,
-    delivery_mode: entry.delivery_mode,
-  });
+  return way(via, route, stages, { arrives: vcpus.length > 0, vcpus, vector, delivery_mode });
 }
 
 /** Whether a local APIC takes the message in, whatever becomes of it then. */
-function accepts({ cpu, deliveryMode }: CpuContext): boolean {
+function accepts({ cpu, deliveryMode }: Arrival): boolean {
   return cpu.mode !== "disabled" && (softwareEnabled(cpu) || !hasVector(deliveryMode));
 }
 
 const EASIEST_FIRST: readonly Verdict[] = ["open", "unknown", "held", "blocked"];
 
 /** Stages 5 and 6 for the vCPU that takes it most readily; none when nobody is addressed. */
-function easiest(targets: readonly CpuContext[]): StageDraft[] {
+function easiest(targets: readonly Arrival[]): StageDraft[] {
   const candidates = targets.map((target) => {
-    const stages = [lapicStage(target), vcpuStage(target)];
+    const stages = [stageOf(HOPS.lapic, target), stageOf(HOPS.vcpu, target)];
     return { stages, rank: EASIEST_FIRST.indexOf(wayVerdict(stages)) * 2 + (accepts(target) ? 0 : 1) };
   });
   return candidates.sort((a, b) => a.rank - b.rank)[0]?.stages ?? [];

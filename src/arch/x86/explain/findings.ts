@@ -1,16 +1,58 @@
-import { type Finding, type FindingKind, findKind } from "../../../rules/finding.ts";
-import { possibleRoutings } from "../../../vm/routing.ts";
+import { spell } from "../../../abi/advice.ts";
+import { hex } from "../../../abi/bits.ts";
+import type { Evidence } from "../../../rules/evidence.ts";
+import type { Finding, FindingDraft } from "../../../rules/finding.ts";
+import { type FindingTable, findingTable } from "../../../text/words.ts";
 import type { ExplainOptions } from "../../arch.ts";
-import { IOAPIC_FINDINGS } from "../ioapic/findings.ts";
-import { LAPIC_FINDINGS } from "../lapic/findings.ts";
-import { cpusOf } from "../lapic/logic.ts";
-import { PIC_FINDINGS } from "../pic/findings.ts";
-import { commonPins, pinRoutesOf, ROUTING } from "../routing.ts";
+import {
+  OPEN_PIN_FINDINGS,
+  openPins,
+  PIN_FINDINGS,
+  SHARED_FINDINGS,
+  sharedVectors,
+  VECTOR_FINDINGS,
+  vectoredPins,
+} from "../ioapic/rules.ts";
+import { PIN_FINDING_WORDS, SHARED_WORDS } from "../ioapic/words.ts";
+import { CPU_FINDINGS, CPU_SERVICE_FINDINGS, cpusIn, cpusServing } from "../lapic/rules.ts";
+import { CPU_FINDING_WORDS, CPU_SERVICE_WORDS } from "../lapic/words.ts";
+import {
+  PIC_BASE_FINDINGS,
+  PIC_FINDINGS,
+  PIC_SERVICE_FINDINGS,
+  picsServing,
+  waitingPics,
+} from "../pic/rules.ts";
+import { PIC_BASE_FINDING_WORDS, PIC_FINDING_WORDS, PIC_SERVICE_WORDS } from "../pic/words.ts";
 import type { Snapshot } from "../state.ts";
-import { isPaused, mayRun } from "./explain.ts";
+import { type Scene, type ScenePin, sceneOf } from "./context.ts";
 
-/** Every kind of finding there is, each with its stable code and severity. */
-export const FINDING_KINDS: readonly FindingKind[] = [...IOAPIC_FINDINGS, ...PIC_FINDINGS, ...LAPIC_FINDINGS];
+const pinName = ({ path }: ScenePin) => path;
+/** Of both PICs together: the input that it begins with. */
+const firstBit = (_: Scene, [first]: readonly Evidence[]) => `${first?.path} bit ${first?.value}`;
+
+/** Everything that is looked for. */
+export const FINDING_TABLES: readonly FindingTable<Scene>[] = [
+  findingTable(({ pins }) => pins, pinName, PIN_FINDINGS, PIN_FINDING_WORDS),
+  findingTable(vectoredPins, pinName, VECTOR_FINDINGS, PIN_FINDING_WORDS),
+  findingTable(sharedVectors, ({ vector }) => `vector ${hex(vector)}`, SHARED_FINDINGS, SHARED_WORDS),
+  findingTable(openPins, pinName, OPEN_PIN_FINDINGS, PIN_FINDING_WORDS),
+  findingTable(waitingPics, ({ chip }) => chip, PIC_BASE_FINDINGS, PIC_BASE_FINDING_WORDS),
+  findingTable((vm) => [vm], firstBit, PIC_FINDINGS, PIC_FINDING_WORDS),
+  findingTable(cpusIn, ({ cpu }) => `vCPU ${cpu.vcpu}`, CPU_FINDINGS, CPU_FINDING_WORDS),
+  findingTable(
+    cpusServing,
+    ({ vcpu, still }) => `vCPU ${vcpu} vector ${still.map(hex)}`,
+    CPU_SERVICE_FINDINGS,
+    CPU_SERVICE_WORDS,
+  ),
+  findingTable(
+    picsServing,
+    ({ chip, still }) => `${chip} pin ${still}`,
+    PIC_SERVICE_FINDINGS,
+    PIC_SERVICE_WORDS,
+  ),
+];
 
 const GRAVEST_FIRST = ["error", "warning", "info"] as const;
 
@@ -25,21 +67,21 @@ export function findings(
   previous?: Snapshot | undefined,
   options: ExplainOptions = {},
 ): Finding[] {
-  const cpus = cpusOf(snapshot);
-  const routings = possibleRoutings(ROUTING, snapshot, options.routing);
-  const context = {
-    snapshot,
-    previous,
-    cpus: cpus ?? [],
-    hasLapics: cpus !== undefined,
-    routes: commonPins(routings),
-    possibleRoutes: routings.flatMap(pinRoutesOf),
-    routed: routings.length === 1,
-    guest: mayRun(snapshot, options),
-    paused: isPaused(snapshot, options),
-    address: options.address,
-  };
-  return FINDING_KINDS.flatMap((kind) => findKind(kind, context)).sort(
+  return findingDrafts(snapshot, previous, options).map(({ facts: _, remedy, ...finding }) => ({
+    ...finding,
+    remedy: spell(remedy, options.address),
+    anchor: `docs/findings.md#${finding.code}`,
+  }));
+}
+
+/** {@link findings}, with the facts that they rest on. */
+export function findingDrafts(
+  snapshot: Snapshot,
+  previous: Snapshot | undefined,
+  options: ExplainOptions,
+): FindingDraft[] {
+  const scene = sceneOf(snapshot, options, previous);
+  return FINDING_TABLES.flatMap(({ find }) => find(scene)).sort(
     (a, b) => GRAVEST_FIRST.indexOf(a.severity) - GRAVEST_FIRST.indexOf(b.severity),
   );
 }

@@ -1,17 +1,18 @@
-import { hex, listed } from "../../../abi/bits.ts";
-import { hasVector } from "../explain/message.ts";
-import type { Message } from "../lapic/destination.ts";
+import { hex } from "../../../abi/bits.ts";
+import { type Evidence, is, listLacks } from "../../../rules/evidence.ts";
+import { hasVector, type Message } from "../lapic/destination.ts";
 import { type Cpu, eoiAtIoapic } from "../lapic/logic.ts";
 
-/** The local APICs that have a level pin's vector and whose EOI clears its remote IRR: "in service at vCPU 0". */
-export function eoisToCome(vector: number, cpus: readonly Cpu[]): string[] {
-  return cpus.filter((cpu) => eoiAtIoapic(cpu, vector) === "heard").map((cpu) => placeOf(cpu, vector));
+/** The local APICs that have a level pin's vector and whose EOI clears its remote IRR. */
+export function eoisToCome(vector: number, cpus: readonly Cpu[]): Cpu[] {
+  return cpus.filter((cpu) => eoiAtIoapic(cpu, vector) === "heard");
 }
 
-/** Why no EOI comes: a clause about the vector, and the fields that say so. */
+/** Why no EOI comes: of such a delivery mode there is none, nobody has the vector, or the IOAPIC does not hear theirs. */
 export interface NoEoi {
-  which: string;
-  evidence: string;
+  why: "mode" | "nowhere" | "unheard";
+  unheard: { cpu: Cpu; eoi: "edge" | "directed" }[];
+  facts: Evidence[];
 }
 
 /**
@@ -28,33 +29,16 @@ export function noEoiComes(
     const eoi = eoiAtIoapic(cpu, vector);
     return eoi === undefined || eoi === "heard" ? [] : [{ cpu, eoi }];
   });
-  if (unheard.length === 0 && !hasVector(delivery_mode)) {
-    return {
-      which: `but sends with delivery mode ${delivery_mode}, which gets none`,
-      evidence: `its delivery_mode = ${delivery_mode}, vector ${hex(vector)} in no lapic[n].irr or .isr`,
-    };
+  if (unheard.length > 0) {
+    const facts = unheard.map(({ cpu: { vcpu, lapic }, eoi }) =>
+      eoi === "edge"
+        ? listLacks(`lapic[${vcpu}].tmr`, hex(vector))
+        : is(`lapic[${vcpu}].svr`, hex(lapic.svr)),
+    );
+    return { why: "unheard", unheard, facts };
   }
-  if (unheard.length === 0) {
-    return {
-      which: "which no local APIC has pending or in service",
-      evidence: `vector ${hex(vector)} in no lapic[n].irr or .isr`,
-    };
-  }
-  const places = unheard.map(({ cpu, eoi }) => `${placeOf(cpu, vector)} ${HOW[eoi]}`);
-  return {
-    which: `which is ${listed(places)}: that EOI does not reach the IOAPIC`,
-    evidence: unheard.map(({ cpu, eoi }) => evidenceOf(cpu, vector, eoi)).join(", "),
-  };
-}
-
-const HOW = { edge: "as an edge (TMR bit clear)", directed: "with directed EOI (svr bit 12)" };
-
-function placeOf({ vcpu, lapic }: Cpu, vector: number): string {
-  return `${lapic.isr.includes(vector) ? "in service" : "pending"} at vCPU ${vcpu}`;
-}
-
-function evidenceOf({ vcpu, lapic }: Cpu, vector: number, eoi: keyof typeof HOW): string {
-  return eoi === "edge"
-    ? `lapic[${vcpu}].tmr lacks ${hex(vector)}`
-    : `lapic[${vcpu}].svr = ${hex(lapic.svr)}`;
+  const facts = cpus.flatMap(({ vcpu }) =>
+    ["irr", "isr"].map((list) => listLacks(`lapic[${vcpu}].${list}`, hex(vector))),
+  );
+  return { why: hasVector(delivery_mode) ? "nowhere" : "mode", unheard, facts };
 }

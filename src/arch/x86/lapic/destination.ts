@@ -14,6 +14,11 @@ export interface Message
   redirection_hint?: boolean;
 }
 
+/** Whether a delivery mode puts a vector into the IRR. */
+export function hasVector(mode: RedirectionEntry["delivery_mode"]): boolean {
+  return mode === "fixed" || mode === "lowest-priority";
+}
+
 /** Who a message is for. */
 export interface Destination {
   /** The local APICs that take part: for lowest priority, the one chosen. */
@@ -22,6 +27,11 @@ export interface Destination {
   named: Cpu[];
   /** Those that it would name, were they not off by IA32_APIC_BASE. */
   off: Cpu[];
+}
+
+/** Whom a message is for: those that are off when all are. */
+export function addressees({ destination: { cpus, off } }: { destination: Destination }): Cpu[] {
+  return cpus.length > 0 ? cpus : off;
 }
 
 /**

@@ -105,3 +105,13 @@ export function processorPriority({ lapic }: Cpu): { ppr: number; from: "tpr" | 
 export function outranks(cpu: Cpu, vector: number): boolean {
   return (vector & 0xf0) > (processorPriority(cpu).ppr & 0xf0);
 }
+
+/** The vectors in service that hold a vector back, in the order in which EOIs end them. */
+export function serviceAhead({ lapic }: Cpu, vector: number): number[] {
+  return lapic.isr.filter((serving) => serving >> 4 >= vector >> 4).reverse();
+}
+
+/** Whether the TPR holds a vector back. */
+export function tprBlocks({ lapic }: Cpu, vector: number): boolean {
+  return (lapic.tpr & 0xf0) >= (vector & 0xf0);
+}

@@ -118,3 +118,65 @@ export function answersFor(answer: Acknowledge | undefined, chip: "pic1" | "pic2
 export function vectorOf(pic: PicState, pin: number): number {
   return (pic.irq_base + pin) & 0xff;
 }
+
+/** What happens to a request of an input, before and once its line has risen. */
+interface Request {
+  chip: "pic1" | "pic2";
+  pin: number;
+  pics: PicPair;
+  risen: PicPair;
+}
+
+/** Pins of one chip that are in service and hold a pin back. */
+export interface Holder {
+  chip: "pic1" | "pic2";
+  pic: PicState;
+  pins: number[];
+}
+
+/** All that has to get its EOI first: at the pin's own chip, and for a slave's pin at the master as well. */
+export function holdersOf({ chip, pin, pics }: Request): Holder[] {
+  return placesOf(chip, pin)
+    .map((place) => ({ chip: place.chip, pic: pics[place.chip], pins: aheadAt(pics, place) }))
+    .filter(({ pins }) => pins.length > 0);
+}
+
+/** The inputs that a request passes: its own, and for the slave's the cascade. */
+function placesOf(chip: Holder["chip"], pin: number): { chip: Holder["chip"]; pin: number }[] {
+  return chip === "pic1"
+    ? [{ chip, pin }]
+    : [
+        { chip, pin },
+        { chip: "pic1", pin: CASCADE_PIN },
+      ];
+}
+
+function aheadAt(pics: PicPair, { chip, pin }: { chip: Holder["chip"]; pin: number }): number[] {
+  return servicesAhead(pics[chip], chip === "pic1", pin);
+}
+
+/** Whether an input's own service, and nothing else, keeps its next request waiting. */
+export function waitsForItself({ chip, pin, pics }: Request): boolean {
+  const pic = pics[chip];
+  const again = { ...pic, irr: pic.irr | (1 << pin) };
+  return ((pic.isr >> pin) & 1) === 1 && requested(again, chip === "pic1") !== pin;
+}
+
+/** What keeps a request back: what is in service, so that the chip's INT output stays low, or one of higher priority. */
+export type HeldBack = { chip: Holder["chip"]; pin: number } & (
+  | { by: "service"; pins: number[] }
+  | { by: "request"; ahead: number }
+);
+
+/** Where a request is held back, the first place that it passes. */
+export function heldBack({ chip, pin, risen }: Request): HeldBack | undefined {
+  for (const place of placesOf(chip, pin)) {
+    const pic = risen[place.chip];
+    const ahead = requested(pic, place.chip === "pic1");
+    const pins = aheadAt(risen, place);
+    if (ahead !== undefined && ahead !== place.pin) return { ...place, by: "request", ahead };
+    if (ahead === undefined && pins.length > 0 && highestRequest(pic) !== undefined)
+      return { ...place, by: "service", pins };
+  }
+  return undefined;
+}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { FINDING_KINDS, findings } from "../../../../src/arch/x86/explain/findings.ts";
+import { FINDING_TABLES, findings } from "../../../../src/arch/x86/explain/findings.ts";
 import { applyPreset, PRESETS, type PresetName } from "../../../../src/arch/x86/presets.ts";
 import type { Snapshot } from "../../../../src/arch/x86/state.ts";
 import type { VcpuState } from "../../../../src/arch/x86/vcpu/layout.ts";
@@ -317,7 +317,7 @@ describe("findings", () => {
       ...SCENARIOS.flatMap((scenario) => scenario.findings ?? []),
       ...TWO_READINGS.map(({ code }) => code),
     ]);
-    expect(FINDING_KINDS.map(({ code }) => code).filter((code) => !met.has(code))).toEqual([]);
+    expect(FINDING_TABLES.flatMap(({ codes }) => codes).filter((code) => !met.has(code))).toEqual([]);
   });
 });
 

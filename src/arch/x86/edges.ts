@@ -1,11 +1,11 @@
-import { hasBit } from "../abi/bits.ts";
-import { hasVector } from "../arch/x86/explain/message.ts";
-import type { RedirectionEntry } from "../arch/x86/ioapic/layout.ts";
-import type { LapicState } from "../arch/x86/lapic/layout.ts";
-import type { PicState } from "../arch/x86/pic/layout.ts";
-import { CASCADE_PIN } from "../arch/x86/pic/logic.ts";
-import type { Chips } from "../arch/x86/state.ts";
-import type { PinRoute } from "../vm/routing.ts";
+import { hasBit } from "../../abi/bits.ts";
+import type { PinRoute } from "../../vm/routing.ts";
+import type { RedirectionEntry } from "./ioapic/layout.ts";
+import { hasVector } from "./lapic/destination.ts";
+import type { LapicState } from "./lapic/layout.ts";
+import type { PicState } from "./pic/layout.ts";
+import { CASCADE_PIN } from "./pic/logic.ts";
+import type { Chips } from "./state.ts";
 
 /**
  * The GSIs whose line rose between two readings, as far as the chips tell. A rise that leaves no trace is

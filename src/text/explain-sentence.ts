@@ -1,9 +1,15 @@
+import type { Advice } from "../abi/advice.ts";
 import { hex, vcpuNames } from "../abi/bits.ts";
-import { type NamedRouting, routingName } from "../vm/routing.ts";
-import type { Way as FinishedWay, Outcome, StageDraft, Verdict } from "./explanation.ts";
+import {
+  decisive,
+  type Way as FinishedWay,
+  type Outcome,
+  type Stage,
+  type Verdict,
+} from "../rules/explanation.ts";
 
 /** A way as far as it is told: remedies are not. */
-type Way = Omit<FinishedWay, "stages"> & { stages: readonly StageDraft[] };
+type Way = Omit<FinishedWay, "stages"> & { stages: readonly Stage<Advice>[] };
 
 /** How a sentence names a way. */
 export const VIA = { pic: "the PIC", ioapic: "the IOAPIC", msi: "an MSI" } as const;
@@ -25,16 +31,16 @@ export function sentenceOf(gsi: number, verdict: Verdict, ways: readonly Way[], 
 /** For a GSI whose routing is not known, when that decides: what it is under each. */
 export function unknownSentence(
   gsi: number,
-  answers: readonly { routing: NamedRouting; ways: readonly Way[]; sentence: string }[],
+  answers: readonly { routing: string; ways: readonly Way[]; sentence: string }[],
 ): string {
   const head = `GSI ${gsi} can't be followed: where it goes is not known`;
   if (answers.every(({ ways }) => ways.length === 0)) {
-    return `${head}; ${routingName("default")} takes it to no chip, and a VMM may have routed it to an MSI`;
+    return `${head}; ${answers[0]?.routing} takes it to no chip, and a VMM may have routed it to an MSI`;
   }
   const under = answers.map(({ routing, ways, sentence }) =>
     ways.length === 0
-      ? `${routingName(routing)} takes it to no chip`
-      : `under ${routingName(routing)} it ${sentence.slice(`GSI ${gsi} `.length)}`,
+      ? `${routing} takes it to no chip`
+      : `under ${routing} it ${sentence.slice(`GSI ${gsi} `.length)}`,
   );
   return [head, ...under].join("; ");
 }
@@ -93,19 +99,4 @@ function reason(way: Way, place: number, told: readonly Way[]): string {
   if (place === 0) return text;
   const too = way.verdict === told[0]?.verdict ? " too" : "";
   return `the ${way.via === "pic" ? "PIC" : "IOAPIC"} way ${VERDICT_WORDS[way.verdict]}${too}: ${text}`;
-}
-
-const DECIDING: Record<Verdict, readonly StageDraft["state"][]> = {
-  open: [],
-  held: ["in service", "held"],
-  blocked: ["blocked"],
-  unknown: ["unknown"],
-};
-
-/** The stage that gave the way its verdict: the one to mark where the interrupt stops. */
-export function decisive<S extends StageDraft>({
-  verdict,
-  stages,
-}: Pick<FinishedWay, "verdict"> & { stages: readonly S[] }): S | undefined {
-  return stages.find(({ name, state }) => name !== "routing" && DECIDING[verdict].includes(state));
 }
