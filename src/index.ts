@@ -6,11 +6,13 @@
 
 export { type ErrorCode, EXIT_STATUS, KvmIrqError } from "./abi/error.ts";
 export { CAP, type CapName, IOCTL, type IoctlName, SIZEOF } from "./abi/ioctl.ts";
+export { readTrace, type Trace } from "./exports/ndjson.ts";
 export { Kvm } from "./kvm/kvm.ts";
 export { KvmError } from "./kvm/kvm-error.ts";
 export { KvmMachine } from "./kvm/kvm-machine.ts";
 export { Vcpu } from "./kvm/vcpu.ts";
 export { Vm } from "./kvm/vm.ts";
+export { type ChainStatistics, statisticsOf } from "./lives/statistics.ts";
 export type { Difference } from "./rules/diff.ts";
 export { type DiffOptions, diffSnapshots } from "./rules/diff-snapshots.ts";
 export type { Explanation, Stage, Way } from "./rules/explanation.ts";
@@ -18,12 +20,7 @@ export type { Finding } from "./rules/finding.ts";
 export { findVms, type VmProcess } from "./sources/attach/processes.ts";
 export { openProcess, type ProcessOptions } from "./sources/attach/source.ts";
 export { LocalSource } from "./sources/local/source.ts";
-export type { TraceEvent, TraceHeader, TraceSummary } from "./trace/event.ts";
-export { readTrace, type Trace } from "./trace/ndjson.ts";
-export type { Chain } from "./trace/x86/chain.ts";
-export { chainsOf } from "./trace/x86/chains.ts";
-export { type RecordOptions, record as recordTrace } from "./trace/x86/record.ts";
-export { type ChainStatistics, statisticsOf } from "./trace/x86/statistics.ts";
+export type { TraceEvent, TraceHeader, TraceSummary } from "./tracefs/event.ts";
 export type { ChipId, ChipImage, InjectionStatus, LineStep } from "./vm/chip.ts";
 export type { Backend, Machine } from "./vm/machine.ts";
 export type { SourceInfo } from "./vm/reading.ts";

@@ -30,8 +30,8 @@ const RULES: readonly [rule: string, pattern: RegExp, places: readonly string[]]
       "src/sources/session/wire.ts",
       "src/operations/edit.ts",
       "src/sources/file/parse-snapshot.ts",
-      "src/trace/line-scanner.ts",
-      "src/trace/ndjson.ts",
+      "src/exports/line-scanner.ts",
+      "src/exports/ndjson.ts",
     ],
   ],
   [
@@ -42,13 +42,13 @@ const RULES: readonly [rule: string, pattern: RegExp, places: readonly string[]]
   [
     "a file of the user's is written through a draft, which is whole or not there at all",
     /\b(?:writeFileSync|createWriteStream|appendFileSync)\(/,
-    ["src/trace/tracefs.ts"],
+    ["src/tracefs/tracefs.ts"],
   ],
   [
     "no text of others is run by a shell",
     /(?<![.\w])exec(?:Sync)?\(|\bshell: true|["'`]\/bin\/sh\b/,
     // The guard of a trace instance: a fixed script, the path its argument.
-    ["src/trace/tracefs.ts"],
+    ["src/tracefs/tracefs.ts"],
   ],
   ["code of text is never run", /\beval\(|new Function\(|vm\.run/, []],
 ];

@@ -1,9 +1,12 @@
 import type { VmAddress } from "../abi/advice.ts";
 import type { IoctlName } from "../abi/ioctl.ts";
+import type { Chain } from "../lives/chain.ts";
 import type { Layout } from "../registers/struct.ts";
 import type { Explanation } from "../rules/explanation.ts";
 import type { Finding } from "../rules/finding.ts";
 import type { View } from "../text/view.ts";
+import type { TraceEvent, TraceSummary } from "../tracefs/event.ts";
+import type { RecordOptions } from "../tracefs/record.ts";
 import type { ChipId, ChipImage, Chips, VcpuState } from "../vm/chip.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { MsiMessage, NamedRouting, PinRoute, RoutingRules } from "../vm/routing.ts";
@@ -72,6 +75,8 @@ export interface Arch<
   diagnosis(): Promise<Diagnosis<C>>;
   /** How its chips are shown. */
   panels(): Promise<Panels>;
+  /** What KVM's tracepoints tell of its interrupts. */
+  events(): Promise<Events>;
   /** Its chips in software; absent where there are none. */
   model?(): Promise<Model>;
 }
@@ -181,6 +186,53 @@ export interface Panels {
   readonly tabs: readonly string[];
   /** The chips of a tab in so many lines; none where the snapshot lacks them. */
   live(tab: string, chips: Chips, room: number, marks: Marks): string[] | undefined;
+}
+
+/** Which interrupts a trace is about: those of these lines and those of these vectors; all of them without any. */
+export interface Scope {
+  gsis: readonly number[];
+  vectors: readonly number[];
+}
+
+/** Events, and the line that each is about; without lines all of them belong to the scope. */
+export interface Learned {
+  events: readonly TraceEvent[];
+  lines?: readonly (number | undefined)[];
+}
+
+/** Sorts out events that are not about the interrupts asked for, learning on the way which vectors their lines have. */
+export interface EventFilter {
+  /** Whether there is nothing to sort out. */
+  readonly takesAll: boolean;
+  /** Learns from events in the order of time, those of earlier calls included. */
+  learn(events: readonly TraceEvent[]): Learned;
+  /** Those that belong to the scope, as far as has been learned until now. */
+  pick(learned: Learned): readonly TraceEvent[];
+}
+
+/** Joins events, in the order of time, into the lives of interrupts. */
+export interface Joiner {
+  push(event: TraceEvent): void;
+  /** After the last event. */
+  finish(): void;
+  /** Chains in the order in which they began, counted from 1. */
+  numbered(chains: Iterable<Chain>): Chain[];
+}
+
+/** What KVM's tracepoints tell of interrupts. */
+export interface Events {
+  /** Records those that belong to a scope: `record` of `tracefs/`, which knows no interrupt. */
+  record(
+    options: RecordOptions & { scope: Scope },
+    onEvent: (event: TraceEvent) => void,
+  ): Promise<TraceSummary>;
+  filter(scope: Scope): EventFilter;
+  /** @param onChain gets each chain once it is over. What is kept does not grow with the trace. */
+  joiner(onChain: (chain: Chain) => void): Joiner;
+  /** What an event says, in few words. */
+  detail(event: TraceEvent): string;
+  /** The line that an event raises or lowers, if it does. */
+  lineOf(event: TraceEvent): { gsi: number; level: number } | undefined;
 }
 
 /** The chips in software. */

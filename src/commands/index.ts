@@ -30,7 +30,7 @@ export const GROUPS: Groups = {
   },
   "Over time:": {
     watch: async () => (await import("./time/watch.ts")).watch,
-    trace: async () => (await import("./trace.ts")).trace,
+    trace: async () => (await import("./time/trace.ts")).trace,
   },
   "Scripts:": {
     run: async () => (await import("./scripts/run.ts")).run,

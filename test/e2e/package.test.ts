@@ -13,7 +13,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { transform } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventLine, headerLine } from "../../src/trace/ndjson.ts";
+import { eventLine, headerLine } from "../../src/exports/ndjson.ts";
 import { PROGRAM } from "../support/cli.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "kvm-irq-package-"));

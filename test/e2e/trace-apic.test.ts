@@ -1,7 +1,7 @@
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { readTrace } from "../../src/trace/ndjson.ts";
-import type { Chain } from "../../src/trace/x86/chain.ts";
-import { chainsOf } from "../../src/trace/x86/chains.ts";
+import { chainsOf } from "../../src/arch/x86/lives/chains.ts";
+import { readTrace } from "../../src/exports/ndjson.ts";
+import type { Chain } from "../../src/lives/chain.ts";
 import { PROGRAM, User } from "../support/cli.ts";
 import { cpuRunsApics, noTracing } from "../support/tracing.ts";
 

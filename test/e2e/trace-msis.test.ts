@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { readTrace } from "../../src/trace/ndjson.ts";
-import { chainsOf } from "../../src/trace/x86/chains.ts";
+import { chainsOf } from "../../src/arch/x86/lives/chains.ts";
+import { readTrace } from "../../src/exports/ndjson.ts";
 import { haveQemu } from "../support/attach.ts";
 import { finished, PROGRAM, User } from "../support/cli.ts";
 import { Qemu } from "../support/qemu.ts";

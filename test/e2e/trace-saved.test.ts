@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { eventLine, headerLine, summaryLine } from "../../src/trace/ndjson.ts";
+import { eventLine, headerLine, summaryLine } from "../../src/exports/ndjson.ts";
 import { PROGRAM, User } from "../support/cli.ts";
 import { has } from "../support/commands.ts";
 import { eventsOf, SVM } from "../support/recorded-trace.ts";

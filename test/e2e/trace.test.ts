@@ -2,11 +2,11 @@ import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { chainsOf } from "../../src/arch/x86/lives/chains.ts";
+import { readTrace, type Trace } from "../../src/exports/ndjson.ts";
+import type { Chain } from "../../src/lives/chain.ts";
 import { isAlive } from "../../src/os/alive.ts";
-import type { TraceEvent } from "../../src/trace/event.ts";
-import { readTrace, type Trace } from "../../src/trace/ndjson.ts";
-import type { Chain } from "../../src/trace/x86/chain.ts";
-import { chainsOf } from "../../src/trace/x86/chains.ts";
+import type { TraceEvent } from "../../src/tracefs/event.ts";
 import { finished, PROGRAM, User, until } from "../support/cli.ts";
 import { cpuRunsApics, noTracing, OVER, PlainTracefs } from "../support/tracing.ts";
 

@@ -1,9 +1,9 @@
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
-import type { TraceEvent } from "../../src/trace/event.ts";
-import { argsReader, parseEventFormat } from "../../src/trace/format.ts";
-import { parsePageLayout } from "../../src/trace/page.ts";
-import { RecordDecoder } from "../../src/trace/records.ts";
+import type { TraceEvent } from "../../src/tracefs/event.ts";
+import { argsReader, parseEventFormat } from "../../src/tracefs/format.ts";
+import { parsePageLayout } from "../../src/tracefs/page.ts";
+import { RecordDecoder } from "../../src/tracefs/records.ts";
 
 /** What a kernel's tracefs held: its description of itself, and pages of `trace_pipe_raw` (gzip, base64). */
 interface RecordedTrace {

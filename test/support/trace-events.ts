@@ -1,4 +1,4 @@
-import type { Args, TraceEvent } from "../../src/trace/event.ts";
+import type { Args, TraceEvent } from "../../src/tracefs/event.ts";
 
 /** Makes events as a VM's process 100 has them: one microsecond apart, on thread 101 unless told otherwise. */
 export function trace(...events: [name: string, args: Args, more?: Partial<TraceEvent>][]): TraceEvent[] {

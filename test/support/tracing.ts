@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { kvmModule } from "../../src/kvm/kvm-module.ts";
 import { isAlive } from "../../src/os/alive.ts";
-import { openTracefs, TraceInstance } from "../../src/trace/tracefs.ts";
+import { openTracefs, TraceInstance } from "../../src/tracefs/tracefs.ts";
 import { noKvm } from "./kvm.ts";
 
 /** Why KVM's events can't be recorded here; `undefined` where they can. */

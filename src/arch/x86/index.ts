@@ -49,5 +49,6 @@ export const X86_64: Arch<Chips, VcpuState, Msi, PresetName> = {
   presets: { words: PRESETS, apply: applyPreset },
   diagnosis: async () => (await import("./diagnosis.ts")).diagnosis,
   panels: async () => (await import("./panels.ts")).panels,
+  events: async () => (await import("./events/facet.ts")).events,
   model: async () => (await import("./model/facet.ts")).model,
 };

@@ -11,6 +11,7 @@ import type { Snapshot } from "./state.ts";
 export * from "../../index.ts";
 export type { ExplainOptions } from "../arch.ts";
 export { HOST_ARCH } from "../arches.ts";
+export { type RecordOptions, record as recordTrace } from "./events/record.ts";
 export { explainAll, explainGsi } from "./explain/explain.ts";
 export { findings } from "./explain/findings.ts";
 export {
@@ -22,6 +23,8 @@ export {
   type RedirectionEntry,
 } from "./ioapic/layout.ts";
 export { decodeLapic, encodeLapic, type LapicState } from "./lapic/layout.ts";
+export { chainsOf } from "./lives/chains.ts";
+export type { Chain } from "./lives/life.ts";
 export { ModelMachine } from "./model/machine.ts";
 export { checkMsi, decodeMsi, encodeMsi, type Msi } from "./msi.ts";
 export { decodePic, encodePic, type PicState } from "./pic/layout.ts";

@@ -1,7 +1,8 @@
 import { printable } from "../../abi/printable.ts";
 import type { Context } from "../../cli/command.ts";
 import { show } from "../../cli/outcome.ts";
-import type { ReportedTest } from "../../render/steps.ts";
+import { REPORTS, type ReportFormat } from "../../exports/index.ts";
+import type { ReportedTest } from "../../exports/reported-test.ts";
 import { plainView } from "../../text/view.ts";
 import { INTERRUPTED, type ScriptStep, type StepResult } from "./run-script.ts";
 
@@ -41,7 +42,7 @@ export function jsonReporter(context: Context): Reporter {
 }
 
 /** A report for CI systems: a test for each `expect`, run or not, and for every other line that failed. */
-export function testReporter(format: "tap" | "junit", label: string): Reporter {
+export function testReporter(format: ReportFormat, label: string): Reporter {
   const tests: ReportedTest[] = [];
   const testOf = ({ place, line: { text }, parsed }: ScriptStep) => ({
     place: printable(place),
@@ -64,10 +65,7 @@ export function testReporter(format: "tap" | "junit", label: string): Reporter {
     skip(step, why) {
       if (step.parsed.name === "expect") tests.push({ ...testOf(step), ms: 0, skipped: why });
     },
-    async end(bailOut) {
-      const { renderJunit, renderTap } = await import("../../render/steps.ts");
-      return format === "tap" ? renderTap(tests, bailOut) : renderJunit(label, tests);
-    },
+    end: (bailOut) => REPORTS[format]({ label, tests, bailOut }),
   };
 }
 

@@ -19,6 +19,7 @@ import {
   type StartOptions,
   scratchSource,
 } from "../../cli/start-state.ts";
+import { REPORTS, type ReportFormat } from "../../exports/index.ts";
 import { knownOf } from "../../operations/take-snapshot.ts";
 import { scratchIdentity } from "../../sources/local/source.ts";
 import { count } from "../../text/format.ts";
@@ -32,7 +33,7 @@ interface Options extends Partial<StartOptions> {
   keepGoing?: true;
   dryRun?: true;
   quiet?: true;
-  format: "text" | "tap" | "junit";
+  format: "text" | ReportFormat;
   output?: string;
 }
 
@@ -68,7 +69,7 @@ export const run: CommandSpec = {
       .option("-q, --quiet", "show only what failed")
       .addOption(
         new Option("--format <format>", "tap and junit report a test for each `expect`")
-          .choices(["text", "tap", "junit"])
+          .choices(["text", ...Object.keys(REPORTS)])
           .default("text"),
       )
       .addOption(outputOption("write the tap or junit report to a file"))
