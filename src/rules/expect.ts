@@ -3,7 +3,7 @@ import { checkFieldNames, wordsOf } from "../arch/x86/fields.ts";
 import { certainPart, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 
 const OPERATORS = ["=", "!=", "<", ">", "<=", ">=", "&"] as const;
-export type Operator = (typeof OPERATORS)[number];
+type Operator = (typeof OPERATORS)[number];
 
 /** Something that is to hold of decoded state. */
 export interface Condition {
@@ -74,8 +74,7 @@ export function checkConditions(blank: object, conditions: readonly Condition[])
   }
 }
 
-/** Whether a field stands to a value as an operator has it. @throws KvmIrqError `bad-path` for a value that it can't have. */
-export function holds(field: Field, operator: Operator, wanted: string): boolean {
+function holds(field: Field, operator: Operator, wanted: string): boolean {
   const { value } = field;
   if (Array.isArray(value)) return listHolds(field, value, operator, wanted);
   if (typeof value === "number" || (typeof value === "string" && value.startsWith("0x"))) {

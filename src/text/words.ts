@@ -36,6 +36,9 @@ export function stageOf<Subject>({ name, rules, words }: HopTable<Subject>, subj
 
 /** Rules that look for what is wrong in all subjects of their kind. */
 export interface FindingTable<Vm> {
+  rules: readonly Omit<Rule<never>, "test" | "level">[];
+  words: Readonly<Record<string, object>>;
+  /** The codes that they are published under. */
   codes: readonly string[];
   find(vm: Vm): FindingDraft[];
 }
@@ -58,6 +61,8 @@ export function findingTable<Vm, Subject>(
     ];
   };
   return {
+    rules,
+    words,
     codes: rules.map(({ code, as }) => as?.finding ?? code),
     find(vm) {
       const subjects = subjectsOf(vm);
@@ -102,18 +107,15 @@ export function evidenceText(facts: readonly Evidence[], { brief = false } = {})
 
 /** What is claimed of one field. */
 function claims(facts: readonly Evidence[]): string {
-  const of = (...operators: Evidence["operator"][]) =>
-    facts.filter(({ operator }) => operators.includes(operator));
+  const of = (wanted: Evidence["operator"]) => facts.filter(({ operator }) => operator === wanted);
   const list = (some: readonly Evidence[]) => listed(some.map(({ value }) => String(value)));
   const bits = (["&", "!&"] as const).flatMap((operator) => {
     const some = of(operator);
     const word = operator === "&" ? "set" : "clear";
     return some.length === 0 ? [] : [`bit${some.length === 1 ? "" : "s"} ${list(some)} ${word}`];
   });
-  const [value] = of("=", "<", "!=", ">", "<=", ">=");
-  if (value !== undefined) {
-    return ` ${value.operator} ${value.value}${bits.length === 0 ? "" : ` (${bits.join(", ")})`}`;
-  }
+  const [value] = of("=");
+  if (value !== undefined) return ` = ${value.value}${bits.length === 0 ? "" : ` (${bits.join(", ")})`}`;
   if (bits.length > 0) return ` ${bits.join(", ")}`;
   const [first] = facts;
   return first?.operator === "missing" ? " is missing" : ` ${first?.operator} ${list(facts)}`;

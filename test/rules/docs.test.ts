@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { explainGsi } from "../../src/arch/x86/explain/explain.ts";
+import { explainGsi, HOPS } from "../../src/arch/x86/explain/explain.ts";
 import { FINDING_TABLES } from "../../src/arch/x86/explain/findings.ts";
+import type { Rule } from "../../src/rules/rule.ts";
 import { snapshotFor } from "../arch/x86/explain/scenario.ts";
 import { SCENARIOS } from "../arch/x86/explain/scenarios.ts";
 
@@ -22,6 +23,21 @@ const WITHOUT_CHIPS = [
 describe("docs/findings.md", () => {
   it("has every finding, and no other", () => {
     expect(headings("###").sort()).toEqual(FINDING_TABLES.flatMap(({ codes }) => codes).sort());
+  });
+
+  it("lists the codes of each condition that has several", () => {
+    const rows = [...page.matchAll(/^\| `([a-z-]+)` +\| (.*?) +\|/gm)].map(([, code, stages]) => [
+      code,
+      [...stages!.matchAll(/`([a-z-]+)`/g)].map(([, alias]) => alias).sort(),
+    ]);
+    const aliases = new Map<string, Set<string>>();
+    for (const { rules } of [...Object.values(HOPS), ...FINDING_TABLES]) {
+      for (const { code, as } of rules as readonly Pick<Rule<never>, "code" | "as">[]) {
+        if (as) aliases.set(code, new Set([...(aliases.get(code) ?? []), ...Object.values(as)]));
+      }
+    }
+    const declared = [...aliases].map(([code, others]) => [code, [...others].sort()]);
+    expect(rows.filter(([, others]) => others!.length > 0).sort()).toEqual(declared.sort());
   });
 
   it("has every stage that a scenario comes to, and no other", () => {

@@ -134,6 +134,18 @@ describe("what is new in a reading", () => {
     expect([first, second, third, fourth].map(hasNews)).toEqual([false, true, false, true]);
   });
 
+  it("is no finding whose sentence alone is another: the pin is the same, and so is its fault", () => {
+    const first = observe(undefined, odd);
+    const worded = observe(first, snapshotWith("ioapic", pin(9, { vector: 4 })));
+    expect(worded.findings[0]!.sentence).not.toBe(first.findings[0]!.sentence);
+    expect([worded.appeared, worded.gone]).toEqual([[], []]);
+    const elsewhere = observe(first, snapshotWith("ioapic", pin(10, { vector: 3 })));
+    expect([...elsewhere.appeared, ...elsewhere.gone].map(({ subject }) => subject)).toEqual([
+      "ioapic.redirtbl[10]",
+      "ioapic.redirtbl[9]",
+    ]);
+  });
+
   it("counts edges from the first reading on", () => {
     const high = snapshotWith("ioapic", pic("pic1", { last_irr: 0x10 }));
     const counted = [high, quiet, high, high].reduce(observeOn, observe(undefined, quiet));

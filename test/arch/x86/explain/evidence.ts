@@ -4,7 +4,37 @@ import { waysOf } from "../../../../src/arch/x86/explain/explain.ts";
 import { findingDrafts } from "../../../../src/arch/x86/explain/findings.ts";
 import { routesOf } from "../../../../src/arch/x86/routing.ts";
 import type { Snapshot } from "../../../../src/arch/x86/state.ts";
-import { type Evidence, isTrue } from "../../../../src/rules/evidence.ts";
+import { parsePath, resolvePath } from "../../../../src/registers/path.ts";
+import type { Evidence } from "../../../../src/rules/evidence.ts";
+import { judge } from "../../../../src/rules/expect.ts";
+
+/** Whether evidence is true of a state, as `expect` tells. */
+export function isTrue(state: object, { path, operator, value }: Evidence): boolean {
+  const holds = (as: "=" | "!=" | "&", wanted: unknown) =>
+    judge(state, [{ text: path, path: parsePath(path), operator: as, wanted: String(wanted) }]).every(
+      ({ met }) => met,
+    );
+  switch (operator) {
+    case "&":
+      return holds("&", 2n ** BigInt(value));
+    case "!&":
+      return !holds("&", 2n ** BigInt(value));
+    case "lacks":
+      return holds("!=", value);
+    case "missing":
+      return !exists(state, path);
+    default:
+      return holds("=", value);
+  }
+}
+
+function exists(state: object, path: string): boolean {
+  try {
+    return resolvePath(state, parsePath(path)).every(({ value }) => value !== undefined);
+  } catch {
+    return false;
+  }
+}
 
 /** What evidence is put to. A routing counts where it is known, as what each GSI sends. */
 function stateOf({ chips, vcpus }: Snapshot, vm: ReturnType<typeof vmOf>): object {
