@@ -23,6 +23,14 @@ describe("the library, imported by its name", () => {
     expect(told).toEqual({ status: 1, irr: [0x34], way: expect.stringContaining("vector 0x35") });
   });
 
+  it("goes by its old names, too", () => {
+    const told = program(`
+      import { LocalSource, LocalTarget, readSource, readTarget } from "kvm-irq";
+      console.log(JSON.stringify([LocalTarget === LocalSource, readTarget === readSource]));
+    `);
+    expect(told).toEqual([true, true]);
+  });
+
   it.skipIf(noTracing !== undefined)(
     `records what its own VM does (${noTracing ?? "on this kernel"})`,
     () => {

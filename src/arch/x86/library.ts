@@ -43,3 +43,14 @@ export const readSource = readAny as (
 export const checkSnapshot = checkAny as (
   value: unknown,
 ) => { snapshot: Snapshot } | { issues: SchemaIssue[] };
+
+/** {@link readSource}, by the name that it had. @deprecated */
+export const readTarget = readSource;
+export {
+  /** @deprecated by its new name. */
+  LocalSource as LocalTarget,
+} from "../../sources/local/source.ts";
+/** @deprecated by its new name. */
+export type { SourceInfo as TargetInfo } from "../../vm/reading.ts";
+/** @deprecated by its new name. */
+export type { Source as Target } from "../../vm/source.ts";
