@@ -3,21 +3,20 @@ import { KvmIrqError } from "../abi/error.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { badChip } from "../operations/take-snapshot.ts";
 import { parsePath } from "../registers/path.ts";
+import { parseDuration } from "../text/duration.ts";
 
 /** Parsers of option and argument values. Each takes the text and throws what is wrong with it. */
 
-const UNITS_IN_MS: Record<string, number> = { us: 0.001, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 /** Timers of Node hold 2^31 - 1 milliseconds; longer ones fire at once. */
 const MAX_DURATION_MS = 2 ** 31 - 1;
 
 /** A duration such as `500us`, `10ms`, `2s`, `5m`, `1h`, in milliseconds. A bare `0` is a duration too. */
 export function duration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(us|ms|s|m|h)$/.exec(text);
-  if (text !== "0" && match === null) {
+  const ms = parseDuration(text);
+  if (ms === undefined) {
     const lacks = /^\d+(\.\d+)?$/.test(text) ? "needs a unit" : "is a positive number and its unit";
     throw new InvalidArgumentError(`a duration ${lacks}: 500us, 10ms, 2s, 5m or 1h.`);
   }
-  const ms = match === null ? 0 : Number(match[1]) * UNITS_IN_MS[match[2]!]!;
   if (ms > MAX_DURATION_MS) throw new InvalidArgumentError("the longest duration is 596h.");
   return ms;
 }

@@ -1,7 +1,7 @@
 import { decisive, type Explanation, type Way } from "../rules/explanation.ts";
 import type { Finding } from "../rules/finding.ts";
 import { isGrave } from "../rules/observe.ts";
-
+import { time } from "./duration.ts";
 import {
   arrivalOf,
   type Looks,
@@ -11,7 +11,6 @@ import {
   type Watched,
 } from "./explain.ts";
 import { inOrderOfTelling } from "./explain-sentence.ts";
-import { time } from "./format.ts";
 import { paragraph, table } from "./table.ts";
 import type { View } from "./view.ts";
 import { newsLines, paintSeverity } from "./watch-news.ts";

@@ -1,9 +1,10 @@
 import { vcpuNames } from "../abi/bits.ts";
 import { decisive, type Explanation, type Stage, type Verdict, type Way } from "../rules/explanation.ts";
 import type { Observation } from "../rules/observe.ts";
+import { time } from "./duration.ts";
 import { inOrderOfTelling, VIA } from "./explain-sentence.ts";
 import { width } from "./fit.ts";
-import { hex, time } from "./format.ts";
+import { hex } from "./format.ts";
 import { paragraph, table } from "./table.ts";
 import type { View } from "./view.ts";
 import { newsLines } from "./watch-news.ts";

@@ -12,14 +12,6 @@ export function vectors(list: readonly number[]): string {
   return list.length === 0 ? "-" : list.map((vector) => hex(vector)).join(" ");
 }
 
-/** A time for people: `1.5 s`, `20 ms`. */
-export function time(ms: number): string {
-  if (ms < 1) return `${Math.round(ms * 1000)} us`;
-  if (ms < 1000) return `${Number(ms.toFixed(1))} ms`;
-  if (ms < 120_000) return `${Number((ms / 1000).toFixed(1))} s`;
-  return ms < 7_200_000 ? `${Math.round(ms / 60_000)} min` : `${Math.round(ms / 3_600_000)} h`;
-}
-
 /** `1 pulse`, `2 pulses`. */
 export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? "" : "s"}`;

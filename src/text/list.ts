@@ -2,7 +2,7 @@ import { printable } from "../abi/printable.ts";
 import { programName, type VmProcess } from "../sources/attach/processes.ts";
 import type { SessionInfo } from "../sources/session/protocol.ts";
 import type { SessionEntry } from "../sources/session/start.ts";
-import { time } from "./format.ts";
+import { time } from "./duration.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";
 

@@ -10,7 +10,7 @@ import {
 import { chooseFormat, toFile } from "../../cli/outcome.ts";
 import { chips, outputOption } from "../../cli/parsers.ts";
 import { type Decoded, readSource, selectChips } from "../../operations/take-snapshot.ts";
-import { toRaw } from "../../vm/raw.ts";
+import { RAW_LAYOUTS, type RawLayout, toRaw } from "../../vm/raw.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
 
 type Format = "table" | "json" | "raw";
@@ -18,7 +18,7 @@ type Format = "table" | "json" | "raw";
 interface Options {
   chip?: string[];
   format?: Format;
-  layout?: "x86" | "ia64";
+  layout?: RawLayout;
   output?: string;
 }
 
@@ -41,10 +41,9 @@ export const dump: CommandSpec = {
         ]),
       )
       .addOption(
-        new Option("--layout <layout>", "how the raw bytes of --snapshot are laid out").choices([
-          "x86",
-          "ia64",
-        ]),
+        new Option("--layout <layout>", "how the raw bytes of --snapshot are laid out").choices(
+          Object.keys(RAW_LAYOUTS),
+        ),
       )
       .addOption(outputOption("write to a file (atomically)"))
       .addHelpText(

@@ -3,6 +3,7 @@ import type { Context } from "../../cli/command.ts";
 import type { Difference } from "../../rules/diff.ts";
 import type { Finding } from "../../rules/finding.ts";
 import { hasNews, type Observation } from "../../rules/observe.ts";
+import { time } from "../../text/duration.ts";
 import type { Cost } from "../../text/watch.ts";
 import { type KernelIrqchip, notSeen } from "../../vm/snapshot.ts";
 import type { WatchSource } from "./watch-source.ts";
@@ -54,7 +55,6 @@ export async function writeLines(
   context: Context,
 ): Promise<void> {
   const { signal } = context;
-  const { time } = await import("../../text/format.ts");
   const { clock, newsLines } = await import("../../text/watch-news.ts");
   const view = await context.view();
   while (!signal.aborted) {
