@@ -71,7 +71,7 @@ export const PIC_WORDS: WordsByCode<PicInput> = {
     text: (input) => `${aheadOf(input)} is requested first`,
     evidence(input) {
       const { chip } = heldBack(input)!;
-      const { irr, imr, priority_add } = input.risen[chip];
+      const { irr, imr, priority_add } = input.pics[chip];
       return `${chip}.irr & ~${chip}.imr = ${hex(irr & ~imr & 0xff)}, ${chip}.priority_add = ${priority_add}`;
     },
     until(input) {
@@ -81,14 +81,14 @@ export const PIC_WORDS: WordsByCode<PicInput> = {
   },
   "pic-cascade-lost": {
     text: `pic1 does not latch the slave's pulse at its pin ${CASCADE_PIN}`,
-    evidence: ({ risen: { pic1 } }) =>
-      `pic1.elcr = ${hex(pic1.elcr)}, pic1.last_irr = ${hex(pic1.last_irr)} (bit ${CASCADE_PIN})`,
+    evidence: (_, facts) => `${evidenceText(facts)} (bit ${CASCADE_PIN})`,
     remedy: `the cascade has to be edge-triggered and low: clear pic1.elcr bit ${CASCADE_PIN}, release GSI ${CASCADE_PIN}`,
   },
   "pic-cascade-pin": {
     text: ({ answer }) =>
       `pin ${CASCADE_PIN} is the slave's: an acknowledge answers ${answer!.spurious ? "a spurious" : "its"} IRQ ${8 + answer!.pin}`,
-    evidence: ({ answer }) => `pic2.irr = 0, pic2.irq_base + 7 = ${hex(answer!.vector)}`,
+    evidence: ({ answer, pics: { pic2 } }) =>
+      `pic2.irr = ${pic2.irr === 0 ? "0" : hex(pic2.irr)}, pic2.irq_base + ${answer!.pin} = ${hex(answer!.vector)}`,
     remedy: `nothing should drive GSI ${CASCADE_PIN}`,
   },
   "pic-not-initialised": {
@@ -178,10 +178,6 @@ export const PIC_FINDING_WORDS: WordsByCode<Scene> = {
       const { chip, pin } = acknowledge(pics!)!;
       const why = lint0(cpus[0]!) === "masked" ? "masked" : "not in ExtINT mode";
       return `the PICs request pin ${pin} of ${chip}, and LINT0 is ${why}: no PIC interrupt reaches a vCPU`;
-    },
-    evidence({ pics }, facts) {
-      const { chip, pin } = acknowledge(pics!)!;
-      return `${chip}.irr bit ${pin} set, ${evidenceText(facts.slice(1))}`;
     },
     remedy:
       "set LINT0 of the bootstrap processor to ExtINT, unmasked (0x700), or mask the PICs and use the IOAPIC",

@@ -43,6 +43,51 @@ describe("explain", () => {
     );
   });
 
+  it.each([
+    ["pic-behind-request", 4, { irr: 1 }, {}, "pic1.irr & ~pic1.imr = 0x01, pic1.priority_add = 0"],
+    ["pic-cascade-lost", 9, { last_irr: 4 }, {}, "pic1.elcr = 0x00, pic1.last_irr = 0x04 (bit 2)"],
+    ["pic-cascade-pin", 2, {}, {}, "pic2.irr = 0, pic2.irq_base + 7 = 0x2f"],
+    ["pic-cascade-pin", 2, {}, { irr: 8, imr: 8 }, "pic2.irr = 0x08, pic2.irq_base + 7 = 0x2f"],
+    ["pic-cascade-pin", 2, {}, { irr: 8 }, "pic2.irr = 0x08, pic2.irq_base + 3 = 0x2b"],
+  ])("words evidence of %s as the state has it now: GSI %i, %o, %o", (code, gsi, pic1, pic2, evidence) => {
+    const snapshot = snapshotFor({
+      name: "",
+      gsi,
+      sentence: "",
+      base: "pic",
+      change(chips) {
+        Object.assign(chips.pic1, pic1);
+        Object.assign(chips.pic2, pic2);
+      },
+    });
+    const { ways } = explainGsi(snapshot, gsi, { routing: "default" });
+    const stage = ways.flatMap(({ stages }) => stages).find((one) => one.code === code);
+    expect(stage?.evidence).toBe(evidence);
+  });
+
+  it("names the chip that the snapshot lacks, or the pin that the chip has not", () => {
+    const { chips, ...rest } = snapshotFor(SCENARIOS[0]!);
+    const evidence = (lacking: "pic2" | "ioapic" | undefined, pin: number) => {
+      const { ways } = explainGsi(
+        { ...rest, chips: { ...chips, ...(lacking && { [lacking]: undefined }) } },
+        4,
+        {
+          routing: [
+            { gsi: 4, chip: "pic1", pin: 4 },
+            { gsi: 4, chip: "ioapic", pin },
+          ],
+        },
+      );
+      return ways
+        .flatMap(({ stages }) => stages)
+        .filter(({ code }) => code === "chip-missing")
+        .map((one) => one.evidence);
+    };
+    expect(evidence("pic2", 4)).toEqual(["chips.pic2 is missing"]);
+    expect(evidence("ioapic", 4)).toEqual(["chips.ioapic is missing"]);
+    expect(evidence(undefined, 30)).toEqual(["ioapic.redirtbl[30] is missing"]);
+  });
+
   it("follows the stages in the order of the way", () => {
     const { ways } = explainGsi(snapshotFor(SCENARIOS[0]!), 4);
     expect(ways.map(({ stages }) => stages.map(({ name }) => name))).toEqual([

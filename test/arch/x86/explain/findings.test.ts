@@ -146,6 +146,17 @@ describe("what the reader's own stop makes, or a pause,", () => {
     expect(severities(withdrawn({ run: false }))).toEqual([["spurious-irq15", "info"]]);
   });
 
+  it("is a request of the cascade's input, where the slave has withdrawn its own", () => {
+    const withdrawn = waiting({}, 0x1_0000);
+    Object.assign(withdrawn.chips.pic1!, { irr: 4 });
+    expect(findings(withdrawn)).toMatchObject([
+      {
+        code: "intr-goes-nowhere",
+        evidence: "pic1.irr bit 2 set, lapic[0].lvt_lint0 = 0x10000",
+      },
+    ]);
+  });
+
   it("is no request that goes nowhere where the IOAPIC has the GSI", () => {
     const snapshot = waiting({}, 0x1_0000);
     Object.assign(snapshot.chips.ioapic!.redirtbl[4]!, { vector: 0x34, mask: false });
