@@ -100,7 +100,7 @@ export function readNamespace(name: string): string | undefined {
 }
 
 /** The arguments that a process was started with; none for a kernel thread or a zombie. */
-export function readCommandLine(pid: number): string[] {
+function readCommandLine(pid: number): string[] {
   const text = readText(`/proc/${withMemory(pid)}/cmdline`) ?? "";
   // Behind a title that a program gave itself, the rest of the room is zero.
   const line = text.replace(/\0+$/, "");
@@ -113,10 +113,57 @@ const PF_KTHREAD = 0x0020_0000;
 const PF_IO_WORKER = 0x10;
 const PF_USER_WORKER = 0x4000;
 
-/** Whether a process is a kernel thread, which has no memory, no files and can't be traced. */
+/** A process as /proc shows it, read once. */
+export interface ProcessRecord {
+  pid: number;
+  status: ProcessStatus;
+  /** Whether it is a kernel thread, which has no memory, no files and can't be traced. */
+  isKernelThread: boolean;
+  args: string[];
+  /** Its KVM descriptors; `undefined` when this user may not see them. */
+  fds: KvmFds | undefined;
+  /** Whether it runs a 32-bit program. */
+  is32Bit: boolean;
+  /** Whether any of its threads has a seccomp filter: each may have its own. */
+  seccomp: boolean;
+  /** Who traces it. */
+  tracer: Tracer | undefined;
+}
+
+/** Who traces a thread. */
+export interface Tracer {
+  pid: number;
+  /** Absent when it is gone. */
+  comm?: string | undefined;
+  args: readonly string[];
+}
+
+/** Reads what there is of a process; `undefined` when it is gone. @param fds its descriptors, where they were read. */
+export function readProcess(pid: number, fds = readKvmFds(pid)): ProcessRecord | undefined {
+  const status = readStatus(pid);
+  if (status === undefined) return undefined;
+  return {
+    pid,
+    status,
+    isKernelThread: isKernelThread(pid),
+    args: readCommandLine(pid),
+    fds,
+    is32Bit: is32Bit(pid),
+    seccomp: hasSeccomp(pid),
+    tracer: readTracer(status),
+  };
+}
+
+/** Who traces a process or thread of that status; nobody when not given. */
+export function readTracer(status: ProcessStatus | undefined): Tracer | undefined {
+  const pid = status?.tracerPid ?? 0;
+  if (pid === 0) return undefined;
+  return { pid, comm: readStatus(pid)?.comm, args: readCommandLine(pid) };
+}
+
+/** Whether a process is a kernel thread. */
 export function isKernelThread(pid: number): boolean {
-  const stat = readStat(`/proc/${pid}/stat`);
-  return stat !== undefined && (stat.flags & PF_KTHREAD) !== 0;
+  return ((readStat(`/proc/${pid}/stat`)?.flags ?? 0) & PF_KTHREAD) !== 0;
 }
 
 /** All processes. */
@@ -129,8 +176,7 @@ export function listThreads(pid: ProcessId): number[] | undefined {
   return listNumbers(`/proc/${pid}/task`);
 }
 
-/** Whether any thread of a process has a seccomp filter: each may have its own. */
-export function hasSeccomp(pid: number): boolean {
+function hasSeccomp(pid: number): boolean {
   return (listThreads(pid) ?? []).some((tid) => (readStatus(tid)?.seccomp ?? 0) !== 0);
 }
 
@@ -175,8 +221,7 @@ export function hasUserfaultfd(pid: ProcessId): boolean {
 const EI_CLASS = 4;
 const ELFCLASS32 = 1;
 
-/** Whether a process runs a 32-bit program. */
-export function is32Bit(pid: number): boolean {
+function is32Bit(pid: number): boolean {
   try {
     const fd = openSync(`/proc/${withMemory(pid)}/exe`, "r");
     try {

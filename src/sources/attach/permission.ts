@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { printable } from "../../abi/printable.ts";
-import { hasSeccomp, is32Bit, type ProcessStatus, readCommandLine, readStatus } from "../../os/proc.ts";
+import { type ProcessRecord, type ProcessStatus, readStatus, type Tracer } from "../../os/proc.ts";
 
 /** Whether this user may attach to a process; if not, why, and what would help. */
 export type Permission =
@@ -14,44 +14,29 @@ const CAP_SYS_ADMIN = 1n << 21n;
 
 /** What decides whether one process may trace another, besides the two of them. */
 export interface TracingRules {
-  /** The status of this process. */
-  self: ProcessStatus;
+  /** The status of this process; `undefined` without /proc. */
+  self: ProcessStatus | undefined;
   /** `/proc/sys/kernel/yama/ptrace_scope`, 0 where Yama is not built in. */
   ptraceScope: number;
 }
 
-/** The process that is to be traced. */
-export interface Traced {
-  pid: number;
-  status: ProcessStatus;
-  is32Bit: boolean;
-  /** Whether any of its threads has a seccomp filter. */
-  seccomp: boolean;
+/** The rules of this process on this host. */
+export function tracingRules(): TracingRules {
+  return { self: readStatus(process.pid), ptraceScope: readPtraceScope() };
 }
 
 /**
  * Whether this process may attach to another, as far as /proc tells. The kernel has the last word: a
  * security module may refuse what this allows.
  */
-export function permissionToAttach(pid: number, status: ProcessStatus): Permission {
-  const self = readStatus(process.pid);
-  if (self === undefined) return refuse("/proc is not mounted", "mount it: `mount -t proc proc /proc`");
-  return judge(
-    { self, ptraceScope: readPtraceScope() },
-    { pid, status, is32Bit: is32Bit(pid), seccomp: hasSeccomp(pid) },
-  );
-}
-
-/** The rules of {@link permissionToAttach}, over what was read. */
 export function judge(
-  { self, ptraceScope }: TracingRules,
-  { pid, status, is32Bit, seccomp }: Traced,
+  { pid, status, is32Bit, seccomp, tracer }: Omit<ProcessRecord, "args" | "fds" | "isKernelThread">,
+  { self, ptraceScope }: TracingRules = tracingRules(),
 ): Permission {
+  if (self === undefined) return refuse("/proc is not mounted", "mount it: `mount -t proc proc /proc`");
   const may = (capability: bigint) => (self.capEff & capability) !== 0n;
   if (pid === process.pid) return refuse("a process can't stop itself", "run it from another process");
-  if (status.tracerPid !== 0) {
-    return tracedBy(`process ${pid}`, status.tracerPid);
-  }
+  if (tracer !== undefined) return tracedBy(`process ${pid}`, tracer);
   if (is32Bit) return refuse(`process ${pid} runs a 32-bit program`, "only 64-bit VMMs can be attached to");
   if (!may(CAP_SYS_PTRACE)) {
     const uid = self.uids[0];
@@ -78,26 +63,24 @@ export function judge(
 }
 
 /** The refusal of a process, or of one of its threads, that somebody traces already. */
-export function tracedBy(whom: string, tracerPid: number): Permission & { allowed: false } {
-  const tracer = isKvmIrq(tracerPid)
-    ? "another kvm-irq"
-    : printable(readStatus(tracerPid)?.comm ?? "another process");
+export function tracedBy(whom: string, tracer: Tracer): Permission & { allowed: false } {
+  const name = isKvmIrq(tracer) ? "another kvm-irq" : printable(tracer.comm ?? "another process");
   return {
     ...refuse(
-      `${whom} is already being traced by ${tracer} (pid ${tracerPid})`,
+      `${whom} is already being traced by ${name} (pid ${tracer.pid})`,
       "a thread has one tracer at a time: let that one detach first",
     ),
-    ...(letsGoSoon(tracerPid) && { busy: true as const }),
+    ...(letsGoSoon(tracer) && { busy: true as const }),
   };
 }
 
-function isKvmIrq(pid: number): boolean {
-  return readCommandLine(pid).some((argument) => /\bkvm-irq(\.js)?$/.test(argument));
+function isKvmIrq({ args }: Tracer): boolean {
+  return args.some((argument) => /\bkvm-irq(\.js)?$/.test(argument));
 }
 
 /** Whether a tracer is gone in a moment: one of us, or a process that is ending, which has no arguments any more. */
-export function letsGoSoon(tracer: number): boolean {
-  return isKvmIrq(tracer) || readCommandLine(tracer).length === 0;
+export function letsGoSoon(tracer: Tracer): boolean {
+  return isKvmIrq(tracer) || tracer.args.length === 0;
 }
 
 function refuse(reason: string, hint: string): { allowed: false; reason: string; hint: string } {

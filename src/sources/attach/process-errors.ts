@@ -1,13 +1,13 @@
 import { errnoName } from "../../abi/errno.ts";
 import { type ErrorOptions, KvmIrqError } from "../../abi/error.ts";
 import { KvmError } from "../../kvm/kvm-error.ts";
-import { readStatus, readThread } from "../../os/proc.ts";
+import { readProcess, readStatus, readThread, readTracer } from "../../os/proc.ts";
 import { isEnding } from "./address-space.ts";
-import { permissionToAttach, tracedBy } from "./permission.ts";
+import { judge, tracedBy } from "./permission.ts";
 import type { VmProcess } from "./processes.ts";
 import { PtraceError, StopTimeoutError, ThreadGoneError, UnexpectedCallError } from "./ptrace.ts";
 import { sleepsInKvmRun } from "./vcpu-runs.ts";
-import { otherHolders } from "./vm-holders.ts";
+import { otherHolders } from "./vm-owners.ts";
 
 type FoundVm = Pick<VmProcess, "pid" | "vm_fd" | "vcpu_fds">;
 
@@ -40,13 +40,13 @@ export function explainFailure({ pid, vm_fd, vcpu_fds }: FoundVm, error: unknown
 
 function explainPtraceError(vm: Pick<FoundVm, "pid" | "vcpu_fds">, error: PtraceError): KvmIrqError {
   const { pid } = vm;
-  const tracer = readStatus(error.tid)?.tracerPid ?? 0;
-  if (tracer !== 0 && tracer !== process.pid && error.tid !== pid) {
+  const tracer = readTracer(readStatus(error.tid));
+  if (tracer !== undefined && tracer.pid !== process.pid && error.tid !== pid) {
     const { reason, hint } = tracedBy(nameThread(vm, error.tid), tracer);
     return refused(pid, reason, hint, error);
   }
-  const status = readStatus(pid);
-  const permission = status === undefined ? undefined : permissionToAttach(pid, status);
+  const record = readProcess(pid);
+  const permission = record && judge(record);
   if (permission?.allowed === false) return refused(pid, permission.reason, permission.hint, error);
   return refused(
     pid,

@@ -1,16 +1,17 @@
 import { readFileSync } from "node:fs";
 import { basename } from "node:path";
+import { KvmIrqError } from "../../abi/error.ts";
 import type { DebugVm } from "../../kvm/kvm-debugfs.ts";
 import {
   isKernelThread,
-  type KvmFds,
   listPids,
-  readCommandLine,
+  type ProcessRecord,
   readKvmFds,
+  readProcess,
   readStatus,
 } from "../../os/proc.ts";
 import { HOLDER_PROGRAM } from "../session/protocol.ts";
-import { type Permission, permissionToAttach } from "./permission.ts";
+import { judge, type Permission, type TracingRules, tracingRules } from "./permission.ts";
 import type { StopThreads, VcpuFd } from "./vm-owners.ts";
 
 /** A VM inside a process of this host. */
@@ -57,12 +58,14 @@ export async function findVms(): Promise<VmProcess[]> {
 /** The same, and how many processes were left out for want of permission. */
 export async function findHostVms(): Promise<HostVms> {
   const users = readUsers();
+  const rules = tracingRules();
   const vms: VmProcess[] = [];
   let unseen = 0;
   for (const pid of listPids()) {
     const fds = readKvmFds(pid);
     if (fds === undefined) unseen += isUnseen(pid) ? 1 : 0;
-    else if (fds.vms.length > 0) vms.push(...(await vmsOf(pid, fds, users)));
+    const record = fds?.vms.length ? readProcess(pid, fds) : undefined;
+    if (record !== undefined) vms.push(...(await vmsOf(record, { users, rules })));
   }
   return { vms, unseen };
 }
@@ -73,31 +76,33 @@ function isUnseen(pid: number): boolean {
   return state !== undefined && state !== "Z" && !isKernelThread(pid);
 }
 
+/** The VMs of one process; none when it holds none, is gone or can't be looked into. */
+export async function findVmsOf(pid: number): Promise<VmProcess[]> {
+  const record = readProcess(pid);
+  return record === undefined ? [] : vmsOf(record);
+}
+
 /**
- * The VMs of one process; none when it holds none, is gone or can't be looked into.
+ * The VMs of a process that was read.
  *
  * @param stop where threads of it may be stopped to tell apart the vCPUs of several VMs.
  */
-export async function findVmsOf(pid: number, stop?: StopThreads): Promise<VmProcess[]> {
-  const fds = readKvmFds(pid);
-  return fds === undefined ? [] : vmsOf(pid, fds, readUsers(), stop);
-}
-
-async function vmsOf(
-  pid: number,
-  fds: KvmFds,
-  users: ReadonlyMap<number, string>,
-  stop?: StopThreads,
+export async function vmsOf(
+  record: ProcessRecord,
+  {
+    users = readUsers(),
+    rules = tracingRules(),
+    stop,
+  }: { users?: ReadonlyMap<number, string>; rules?: TracingRules; stop?: StopThreads } = {},
 ): Promise<VmProcess[]> {
-  const status = readStatus(pid);
-  if (status === undefined || isKernelThread(pid)) return [];
-  const args = readCommandLine(pid);
+  const { pid, status, args, fds } = record;
+  if (fds === undefined) return [];
   const name = guestName(args);
   const uid = status.uids[0] ?? 0;
   const user = users.get(uid);
   const vms = await distinctVms(pid, fds.vms);
   const vcpus = await vcpusOf(pid, vms, fds.vcpus, stop);
-  const attachable = permissionToAttach(pid, status);
+  const attachable = judge(record, rules);
   return vms.map((vm_fd) => ({
     pid,
     command: status.comm,
@@ -177,4 +182,31 @@ function readUsers(): Map<number, string> {
     // Without the file there are no names.
   }
   return users;
+}
+
+/**
+ * Throws unless a number is the pid of a process.
+ *
+ * @param status what /proc has of that number.
+ * @throws KvmIrqError `no-process` when there is none, naming the process when it is a thread's id, or a pid of
+ *   another pid namespace, as seen inside a container.
+ */
+export function processNamed(pid: number, status = readStatus(pid)): void {
+  if (status === undefined) throw noProcess(pid, `there is no process ${pid}`, elsewhere(pid));
+  if (status.tgid === pid) return;
+  throw noProcess(pid, `${pid} is a thread of process ${status.tgid}`, `use \`--pid ${status.tgid}\``);
+}
+
+/** What helps with a pid that has no VM here: the one by which we know a process that another namespace has it of. */
+export function elsewhere(pid: number): string {
+  const inside = listPids().filter((other) => {
+    const { nsPids = [] } = readStatus(other) ?? {};
+    return nsPids.length > 1 && nsPids.at(-1) === pid && (readKvmFds(other)?.vms.length ?? 0) > 0;
+  });
+  if (inside.length === 0) return "`kvm-irq list` shows the VMs of this host";
+  return `a process of another pid namespace, which is ${pid} there, is ${inside.map((one) => `\`--pid ${one}\``).join(" or ")} here`;
+}
+
+function noProcess(pid: number, message: string, hint: string): KvmIrqError {
+  return new KvmIrqError("no-process", message, { hint, details: { pid } });
 }

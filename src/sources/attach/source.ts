@@ -8,10 +8,11 @@ import { sameFile } from "../../os/kcmp.ts";
 import {
   HeldProcess,
   hasUserfaultfd,
-  isKernelThread,
+  type ProcessRecord,
   readKvmFd,
-  readKvmFds,
+  readProcess,
   readStatus,
+  readTracer,
   withMemory,
 } from "../../os/proc.ts";
 import { guardSignals } from "../../os/signal-guard.ts";
@@ -30,10 +31,9 @@ import type { Source } from "../../vm/source.ts";
 import { findGadgets, type Gadgets, isEnding, readMappings } from "./address-space.ts";
 import { Alarm } from "./alarm.ts";
 import { ChangedProcessError } from "./borrowed-thread.ts";
-import { elsewhere, processNamed } from "./checked-pid.ts";
-import { letsGoSoon, type Permission, permissionToAttach } from "./permission.ts";
+import { judge, letsGoSoon } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
-import { debugVmOf, findVmsOf, programName, type VmProcess } from "./processes.ts";
+import { debugVmOf, elsewhere, processNamed, programName, type VmProcess, vmsOf } from "./processes.ts";
 import { PtraceError } from "./ptrace.ts";
 import { fdsInKvmRun, readInTurn, type StoppedWork, type VmLocation, withStoppedVm } from "./stopped-vm.ts";
 import { watchIdle } from "./vcpu-runs.ts";
@@ -62,9 +62,9 @@ const DEFAULT_TIMEOUT_MS = 1000;
 export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Promise<ProcessSource> {
   const held = holdProcess(pid);
   try {
-    await insistOnAccess(pid);
-    const vm = chooseVm(pid, vmFd, await findVmsOf(pid));
-    return new ProcessSource(await withVcpus(vm), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    const record = await accessible(pid);
+    const vm = chooseVm(pid, vmFd, await vmsOf(record));
+    return new ProcessSource(await withVcpus(vm, record), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
   } catch (error) {
     held.close();
     throw error;
@@ -72,10 +72,10 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
 }
 
 /** Of several VMs whose guests never halt, which vCPU is whose is read from their threads' registers. */
-async function withVcpus(vm: VmProcess): Promise<VmProcess> {
+async function withVcpus(vm: VmProcess, record: ProcessRecord): Promise<VmProcess> {
   if (vm.vcpus !== null) return vm;
   const stop = (tids: readonly number[]) => fdsInKvmRun(tids, DEFAULT_TIMEOUT_MS, new Alarm(ALARM_MS));
-  return (await findVmsOf(vm.pid, stop)).find(({ vm_fd }) => vm_fd === vm.vm_fd) ?? vm;
+  return (await vmsOf(record, { stop })).find(({ vm_fd }) => vm_fd === vm.vm_fd) ?? vm;
 }
 
 function holdProcess(pid: number): HeldProcess {
@@ -88,28 +88,26 @@ function holdProcess(pid: number): HeldProcess {
   }
 }
 
-/** Throws unless a process is one that may be attached to. */
-async function insistOnAccess(pid: number): Promise<void> {
-  const status = processNamed(pid);
-  if (isKernelThread(pid)) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
-  const permission = await patiently(() => permissionToAttach(pid, readStatus(pid) ?? status));
-  if (!permission.allowed) throw refused(pid, permission.reason, permission.hint);
-  if (readKvmFds(pid) === undefined) {
-    if (readStatus(pid) === undefined) throw gone(pid);
-    throw refused(pid, `process ${pid} can't be looked into`, "run as root");
-  }
-}
-
 /** How long others of us at the same VM are waited for: each holds it for milliseconds, and lets go. */
 const PATIENCE_MS = 5_000;
 const PAUSE_MS = 3;
 
-/** Asks again while the answer is that another of us is attached just now. */
-async function patiently(ask: () => Permission): Promise<Permission> {
+/** A process that may be attached to. Another of us that is attached just now is waited for. */
+async function accessible(pid: number): Promise<ProcessRecord> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
-    const permission = ask();
-    if (permission.allowed || permission.busy !== true || performance.now() > deadline) return permission;
+    const record = readProcess(pid);
+    processNamed(pid, record?.status);
+    if (record === undefined) throw gone(pid);
+    if (record.isKernelThread) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
+    const permission = judge(record);
+    if (permission.allowed) {
+      if (record.fds === undefined) throw refused(pid, `process ${pid} can't be looked into`, "run as root");
+      return record;
+    }
+    if (permission.busy !== true || performance.now() > deadline) {
+      throw refused(pid, permission.reason, permission.hint);
+    }
     await sleep(PAUSE_MS);
   }
 }
@@ -140,8 +138,8 @@ const MOST_RACES = 100;
 function holderOf(error: unknown): "us" | "nobody" | "other" {
   if (!(error instanceof PtraceError && error.request.startsWith("PTRACE_SEIZE"))) return "other";
   if (error.errno !== ERRNO.EPERM) return "other";
-  const tracer = readStatus(error.tid)?.tracerPid ?? 0;
-  return tracer === 0 ? "nobody" : letsGoSoon(tracer) ? "us" : "other";
+  const tracer = readTracer(readStatus(error.tid));
+  return tracer === undefined ? "nobody" : letsGoSoon(tracer) ? "us" : "other";
 }
 
 /**

@@ -7,7 +7,7 @@ import { listThreads, readStatus, readThread } from "../../../src/os/proc.ts";
 import { findVms, findVmsOf } from "../../../src/sources/attach/processes.ts";
 import { openProcess } from "../../../src/sources/attach/source.ts";
 import { sleepsInKvmRun } from "../../../src/sources/attach/vcpu-runs.ts";
-import { hasNoVmOfItsOwn } from "../../../src/sources/attach/vm-holders.ts";
+import { hasNoVmOfItsOwn } from "../../../src/sources/attach/vm-owners.ts";
 import { haveBusyVmm, leftovers } from "../../support/attach.ts";
 import { PROGRAM, until } from "../../support/cli.ts";
 import { OddVmm } from "../../support/odd-vmm.ts";

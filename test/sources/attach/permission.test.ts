@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { ProcessStatus } from "../../../src/os/proc.ts";
-import { judge, type Traced } from "../../../src/sources/attach/permission.ts";
+import { judge } from "../../../src/sources/attach/permission.ts";
 
 const CAP_SYS_PTRACE = 1n << 19n;
 const CAP_SYS_ADMIN = 1n << 21n;
@@ -11,9 +11,11 @@ function status(changes: Partial<ProcessStatus> = {}): ProcessStatus {
   return { ...usual, uids, nsPids: [7], shadowStack: false, ...changes };
 }
 
+type Traced = Parameters<typeof judge>[0];
+
 function ask(self: Partial<ProcessStatus>, ptraceScope: number, traced: Partial<Traced> = {}) {
-  const other = { pid: 1, status: status(), is32Bit: false, seccomp: false, ...traced };
-  return judge({ self: status(self), ptraceScope }, other);
+  const other = { pid: 1, status: status(), is32Bit: false, seccomp: false, tracer: undefined, ...traced };
+  return judge(other, { self: status(self), ptraceScope });
 }
 
 describe("permission to attach", () => {
@@ -36,8 +38,15 @@ describe("permission to attach", () => {
       "a process that is traced",
       {},
       0,
-      { status: status({ tracerPid: 1 }) },
-      /already being traced by .*pid 1/,
+      { tracer: { pid: 3, comm: "gdb", args: ["gdb"] } },
+      /already being traced by gdb \(pid 3\)/,
+    ],
+    [
+      "one that another kvm-irq reads just now",
+      {},
+      0,
+      { tracer: { pid: 3, comm: "node", args: ["node", "/usr/bin/kvm-irq"] } },
+      /already being traced by another kvm-irq \(pid 3\)/,
     ],
   ])("is refused for %s", (_, self, scope, traced, reason) => {
     expect(ask(self, scope, traced)).toMatchObject({
