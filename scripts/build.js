@@ -81,13 +81,21 @@ const bundles = await Promise.all([
     outfile: "dist/cli.cjs",
     plugins: [commanderWithoutPrograms, asciiWidths],
   }),
-  build({ ...program, entryPoints: ["src/holder-main.ts"], outfile: "dist/kvm-irq-holder.cjs" }),
+  build({
+    ...program,
+    entryPoints: ["src/holder-main.ts"],
+    outfile: "dist/kvm-irq-holder.cjs",
+    // A holder explains and shows nothing: it must not carry what does.
+    external: [...common.external, "./diagnosis.ts", "./panels.ts"],
+  }),
   build({
     ...common,
     format: "esm",
     entryPoints: ["src/arch/x86/library.ts"],
     outfile: "dist/index.js",
     treeShaking: true,
+    // The library shows nothing.
+    external: [...common.external, "./panels.ts"],
   }),
 ]);
 await writeTypes();

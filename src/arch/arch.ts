@@ -48,8 +48,8 @@ export interface Controller {
   readonly last?: true;
 }
 
-/** An architecture. */
-export interface Arch<
+/** What of an architecture is there at once. */
+export interface ArchData<
   C extends Chips = Chips,
   V extends VcpuState = VcpuState,
   M = object,
@@ -71,6 +71,15 @@ export interface Arch<
     /** Puts a fresh VM into one. */
     apply(machine: Pick<Machine, "vcpus" | "readChip" | "writeChip">, preset: P): void;
   };
+}
+
+/** An architecture. */
+export interface Arch<
+  C extends Chips = Chips,
+  V extends VcpuState = VcpuState,
+  M = object,
+  P extends string = string,
+> extends ArchData<C, V, M, P> {
   /** What its manual says about a state. */
   diagnosis(): Promise<Diagnosis<C>>;
   /** How its chips are shown. */

@@ -3,14 +3,23 @@
  * x86 is what VMs here are.
  */
 
-import { type Decoded, readSource as readAny } from "../../operations/take-snapshot.ts";
+import { readSource as readAny } from "../../operations/take-snapshot.ts";
+import type { Reading } from "../../vm/reading.ts";
 import { checkSnapshot as checkAny, type SchemaIssue } from "../../vm/schema.ts";
 import type { Source } from "../../vm/source.ts";
-import type { Snapshot } from "./state.ts";
+import type { ArchData } from "../arch.ts";
+import { X86_64 } from "./index.ts";
+import { IOAPIC, IOAPIC_NUM_PINS } from "./ioapic/layout.ts";
+import { LAPIC } from "./lapic/layout.ts";
+import { LINES } from "./lines.ts";
+import type { Msi } from "./msi.ts";
+import { PIC } from "./pic/layout.ts";
+import type { PresetName } from "./presets.ts";
+import type { Chips, Snapshot } from "./state.ts";
+import { VCPU, type VcpuState } from "./vcpu/layout.ts";
 
 export * from "../../index.ts";
 export type { ExplainOptions } from "../arch.ts";
-export { HOST_ARCH } from "../arches.ts";
 export { type RecordOptions, record as recordTrace } from "./events/record.ts";
 export { explainAll, explainGsi } from "./explain/explain.ts";
 export { findings } from "./explain/findings.ts";
@@ -33,11 +42,29 @@ export { DEFAULT_ROUTES } from "./routing.ts";
 export type { Chips, Snapshot } from "./state.ts";
 export { decodeVcpu, type VcpuState } from "./vcpu/layout.ts";
 
+/** The architecture of VMs here. What it would load, the library has by name. */
+export const HOST_ARCH: ArchData<Chips, VcpuState, Msi, PresetName> & {
+  gsis: typeof LINES;
+  ioapicPins: number;
+  imageSizes: Readonly<Record<"pic1" | "pic2" | "ioapic" | "lapic" | "vcpu", number>>;
+} = {
+  ...X86_64,
+  gsis: LINES,
+  ioapicPins: IOAPIC_NUM_PINS,
+  imageSizes: {
+    pic1: PIC.size,
+    pic2: PIC.size,
+    ioapic: IOAPIC.size,
+    lapic: LAPIC.size,
+    vcpu: VCPU.size,
+  },
+};
+
 /** {@link readAny}, its snapshot that of an x86 VM. */
-export const readSource = readAny as (
+export const readSource = readAny as unknown as (
   source: Source,
   words?: readonly string[],
-) => Promise<Omit<Decoded, "snapshot"> & { snapshot: Snapshot }>;
+) => Promise<Reading & { arch: typeof HOST_ARCH; snapshot: Snapshot }>;
 
 /** {@link checkAny}, its snapshot that of an x86 VM. */
 export const checkSnapshot = checkAny as (
