@@ -3,7 +3,7 @@
  *
  *     guest-latency IMAGE COUNT
  *
- * IMAGE is src/kvm/guest/guest.S, assembled.
+ * IMAGE is src/arch/x86/guest/guest.S, assembled.
  */
 #include <fcntl.h>
 #include <linux/kvm.h>

@@ -81,7 +81,7 @@ function timesInC() {
   const [object, image, binary] = ["guest.o", "guest.bin", "guest-latency"].map((name) => join(folder, name));
   try {
     for (const [tool, ...args] of [
-      ["as", "--32", "-o", object, beside("../src/kvm/guest/guest.S")],
+      ["as", "--32", "-o", object, beside("../src/arch/x86/guest/guest.S")],
       ["ld", "-m", "elf_i386", "-Ttext", "0x1000", "-e", "start", "--oformat", "binary", "-o", image, object],
       ["cc", "-O2", "-pthread", "-o", binary, beside("guest-latency.c")],
     ]) {

@@ -50,7 +50,7 @@ function build() {
   const object = join(folder, "guest.o");
   for (const [tool, ...args] of [
     ["cc", "-O2", "-pthread", "-o", vmm, beside("../test/support/storm-vmm.c")],
-    ["as", "--32", "-o", object, beside("../src/kvm/guest/guest.S")],
+    ["as", "--32", "-o", object, beside("../src/arch/x86/guest/guest.S")],
     ["ld", "-m", "elf_i386", "-Ttext", "0x1000", "--oformat", "binary", "-o", image, object],
   ]) {
     const { status, stderr } = spawnSync(tool, args, { encoding: "utf8" });

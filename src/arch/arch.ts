@@ -8,6 +8,7 @@ import type { View } from "../text/view.ts";
 import type { TraceEvent, TraceSummary } from "../tracefs/event.ts";
 import type { RecordOptions } from "../tracefs/record.ts";
 import type { ChipId, ChipImage, Chips, VcpuState } from "../vm/chip.ts";
+import type { GuestProgram } from "../vm/guest.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { MsiMessage, NamedRouting, PinRoute, RoutingRules } from "../vm/routing.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
@@ -88,6 +89,19 @@ export interface Arch<
   events(): Promise<Events>;
   /** Its chips in software; absent where there are none. */
   model?(): Promise<Model>;
+  /** What a scratch VM's vCPU 0 can run; absent where there is nothing. */
+  guest?(): Promise<GuestCode>;
+}
+
+/** A small program that takes interrupts, counts them by vector, and ends them. */
+export interface GuestCode {
+  readonly image: Uint8Array;
+  /** Its memory from 0 on, where it starts, counts (a 32-bit word a vector), and says that it is ready. */
+  readonly layout: { size: number; start: number; counts: number; ready: number };
+  /** For KVM_SET_TSS_ADDR. */
+  readonly tss: number;
+  /** What KVM_SET_REGS and KVM_SET_SREGS are to get. @param sregs as KVM_GET_SREGS gives them at reset. */
+  registers(program: GuestProgram, sregs: Uint8Array): { regs: Uint8Array; sregs: Uint8Array };
 }
 
 /** Bytes to decoded state and back, as the declarations of {@link Controller}s have it. */

@@ -8,14 +8,12 @@ import type { Irqchip, Machine } from "../vm/machine.ts";
 import { checkRouted, routingOn } from "../vm/routed.ts";
 import { type MsiMessage, type Routing, routesOf } from "../vm/routing.ts";
 import { readChip, writeChip } from "./chips.ts";
-import { Guest } from "./guest/guest.ts";
+import { Guest } from "./guest.ts";
 import { Irqfds } from "./irqfds.ts";
 import { Kvm } from "./kvm.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
 
-/** Where QEMU has it too: just below the BIOS. */
-const TSS_ADDRESS = 0xfffb_d000;
 /** It takes a millisecond. */
 const GUEST_START_MS = 5_000;
 
@@ -100,8 +98,9 @@ export class KvmMachine implements Machine {
   async runGuest(program: GuestProgram): Promise<void> {
     const [vcpu] = this.#vcpus;
     if (vcpu === undefined) throw new KvmIrqError("usage", "a guest needs a vCPU");
-    this.#vm.setTssAddr(TSS_ADDRESS);
-    this.#guest = new Guest(this.#kvm, this.#vm, vcpu, program);
+    const code = await HOST_ARCH.guest!();
+    this.#vm.setTssAddr(code.tss);
+    this.#guest = new Guest(this.#kvm, this.#vm, vcpu, program, code);
     await this.#guest.start(GUEST_START_MS);
   }
 

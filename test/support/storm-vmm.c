@@ -3,7 +3,7 @@
  *
  *     storm-vmm RATE SECONDS [IMAGE]
  *
- * RATE 0 is as fast as it can, SECONDS 0 until standard input ends. IMAGE is src/kvm/guest/guest.S, assembled:
+ * RATE 0 is as fast as it can, SECONDS 0 until standard input ends. IMAGE is src/arch/x86/guest/guest.S, assembled:
  * a guest that takes the interrupts and ends them; without it no guest runs. Prints "ready", begins at the
  * first line on standard input, and at the end prints the pulses, the interrupts that the guest handled, and
  * the nanoseconds that it took.

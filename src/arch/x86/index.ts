@@ -50,5 +50,6 @@ export const X86_64: Arch<Chips, VcpuState, Msi, PresetName> = {
   diagnosis: async () => (await import("./diagnosis.ts")).diagnosis,
   panels: async () => (await import("./panels.ts")).panels,
   events: async () => (await import("./events/facet.ts")).events,
+  guest: async () => (await import("./guest/image.ts")).guest,
   model: async () => (await import("./model/facet.ts")).model,
 };

@@ -1,6 +1,6 @@
 import type { Machine } from "../../vm/machine.ts";
 import { decodeIoapic, encodeIoapic } from "./ioapic/layout.ts";
-import { decodeLapic, encodeLapic, SVR_ENABLE } from "./lapic/layout.ts";
+import { decodeLapic, encodeLapic, SVR_ENABLE_BIT } from "./lapic/layout.ts";
 import { decodePic, encodePic, type PicState } from "./pic/layout.ts";
 
 /** States to start a VM from, so that a pulse has something to arrive at. */
@@ -43,7 +43,7 @@ export function applyPreset(machine: PresetMachine, preset: PresetName): void {
 function enableLapics(machine: PresetMachine): void {
   for (let vcpu = 0; vcpu < machine.vcpus; vcpu++) {
     const lapic = decodeLapic(machine.readChip(`lapic[${vcpu}]`), vcpu);
-    lapic.svr |= SVR_ENABLE;
+    lapic.svr |= 1 << SVR_ENABLE_BIT;
     machine.writeChip({ id: `lapic[${vcpu}]`, bytes: encodeLapic(lapic) });
   }
 }

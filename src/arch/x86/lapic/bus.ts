@@ -1,6 +1,7 @@
 import type { Behaviour } from "../model/behaviour.ts";
 import type { InterruptMessage, VcpuModel } from "../vcpu/model.ts";
-import { BROADCAST, chosenBy, type DestinationMap, lookUp, makeMap, picksOne } from "./destination-map.ts";
+import { chosenBy, type DestinationMap, lookUp, makeMap, picksOne } from "./destination-map.ts";
+import { BROADCAST } from "./layout.ts";
 
 /** What became of a message. */
 export interface Delivery {

@@ -1,8 +1,6 @@
 import type { Behaviour } from "../model/behaviour.ts";
 import type { InterruptMessage, VcpuModel } from "../vcpu/model.ts";
-
-/** An 8-bit destination that means every local APIC, in physical and logical mode alike. */
-export const BROADCAST = 0xff;
+import { BROADCAST } from "./layout.ts";
 
 /** Lowest priority by vector hashing, KVM's default (its module parameter `vector_hashing`). */
 export function chosenBy<T>(vector: number, candidates: readonly T[]): T {

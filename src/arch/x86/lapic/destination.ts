@@ -1,11 +1,9 @@
 import { bitsOf } from "../../../abi/bits.ts";
 import type { RedirectionEntry } from "../ioapic/layout.ts";
+import { BROADCAST, DFR_CLUSTER, DFR_FLAT } from "./layout.ts";
 import { apicId, type Cpu, softwareEnabled } from "./logic.ts";
 
-/** The destination that every local APIC answers to, in either mode. */
-export const BROADCAST = 0xff;
-const DFR_FLAT = 0xffff_ffff;
-const DFR_CLUSTER = 0x0fff_ffff;
+export { BROADCAST } from "./layout.ts";
 
 /** What an IOAPIC entry or an MSI sends. */
 export interface Message

@@ -8,13 +8,28 @@ import {
   u32,
 } from "../../../registers/field.ts";
 import { struct } from "../../../registers/struct.ts";
+import { DELIVERY_MODES } from "../../ioapic-layout.ts";
 
 /** Software enable of the spurious-interrupt vector register (Intel SDM vol. 3, figure 12-23). */
-export const SVR_ENABLE = 1 << 8;
-/** Suppress EOI broadcasts ("directed EOI") in the same register. */
-export const SVR_DIRECTED_EOI = 1 << 12;
-/** The mask of an entry of the local vector table (Intel SDM vol. 3, figure 12-8). */
-export const LVT_MASKED = 1 << 16;
+export const SVR_ENABLE_BIT = 8;
+/** Directed EOI in the same register: EOIs are not broadcast to the IOAPIC (Intel SDM vol. 3, 12.8.5). */
+export const DIRECTED_EOI_BIT = 12;
+/** The mask bit of every LVT entry (Intel SDM vol. 3, figure 12-8). */
+export const LVT_MASK_BIT = 16;
+/** The delivery mode of an LVT entry: the three bits from this one on. */
+export const LVT_MODE_SHIFT = 8;
+export const LVT_EXTINT = DELIVERY_MODES.indexOf("extint");
+
+/** The code of an LVT entry's delivery mode. */
+export function lvtMode(entry: number): number {
+  return (entry >>> LVT_MODE_SHIFT) & 7;
+}
+
+/** The destination that all local APICs are addressed by, in physical mode. */
+export const BROADCAST = 0xff;
+/** The models that the destination format register chooses from (Intel SDM vol. 3, 12.6.2.2). */
+export const DFR_FLAT = 0xffff_ffff;
+export const DFR_CLUSTER = 0x0fff_ffff;
 
 /**
  * The 32-bit registers of a local APIC by their offset in the register page, which is also their place

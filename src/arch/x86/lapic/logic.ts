@@ -1,18 +1,17 @@
 import { hasBit } from "../../../abi/bits.ts";
 import type { Snapshot } from "../state.ts";
-import type { VcpuState } from "../vcpu/layout.ts";
-import type { LapicState } from "./layout.ts";
+import { APIC_BASE_ENABLE_BIT, APIC_BASE_X2APIC_BIT, type VcpuState } from "../vcpu/layout.ts";
+import {
+  DIRECTED_EOI_BIT,
+  type LapicState,
+  LVT_EXTINT,
+  LVT_MASK_BIT,
+  lvtMode,
+  SVR_ENABLE_BIT,
+} from "./layout.ts";
 
-/** Software enable of the spurious-interrupt vector register (Intel SDM vol. 3, figure 12-23). */
-export const SVR_ENABLE_BIT = 8;
-/** Directed EOI in the same register: EOIs are not broadcast to the IOAPIC (Intel SDM vol. 3, 12.8.5). */
-export const DIRECTED_EOI_BIT = 12;
-/** The mask bit of every LVT entry (Intel SDM vol. 3, figure 12-8). */
-export const LVT_MASK_BIT = 16;
-/** Global enable and x2APIC mode in IA32_APIC_BASE (Intel SDM vol. 3, figure 12-26). */
-export const APIC_BASE_ENABLE_BIT = 11;
-const APIC_BASE_X2APIC_BIT = 10;
-const LVT_MODE_EXTINT = 7;
+export { APIC_BASE_ENABLE_BIT } from "../vcpu/layout.ts";
+export { DIRECTED_EOI_BIT, LVT_MASK_BIT, SVR_ENABLE_BIT } from "./layout.ts";
 /** Vectors below this a local APIC takes for illegal; KVM's puts them into IRR and leaves them there. */
 export const FIRST_LEGAL_VECTOR = 16;
 
@@ -82,7 +81,7 @@ export function eoiAtIoapic({ lapic }: Cpu, vector: number): "heard" | "edge" | 
 export function lint0(cpu: Cpu): "virtual-wire" | "open" | "masked" | "other-mode" {
   if (cpu.mode === "disabled") return "virtual-wire";
   if (hasBit(cpu.lapic.lvt_lint0, LVT_MASK_BIT)) return "masked";
-  return ((cpu.lapic.lvt_lint0 >>> 8) & 7) === LVT_MODE_EXTINT ? "open" : "other-mode";
+  return lvtMode(cpu.lapic.lvt_lint0) === LVT_EXTINT ? "open" : "other-mode";
 }
 
 /** The vCPU that KVM hands the PIC's INTR to: the first that lets it in. */

@@ -1,29 +1,33 @@
-import { SIZEOF } from "../../../abi/ioctl.ts";
 import { viewOf } from "../../../abi/u64.ts";
 import {
+  DFR_CLUSTER,
+  DFR_FLAT,
+  DIRECTED_EOI_BIT,
+  LAPIC,
   LAPIC_REGISTERS,
   LAPIC_VECTOR_REGISTERS,
   type LapicRegister,
   type LapicVectorRegister,
-  LVT_MASKED,
-  SVR_DIRECTED_EOI,
-  SVR_ENABLE,
+  LVT_EXTINT,
+  LVT_MASK_BIT,
+  LVT_MODE_SHIFT,
+  lvtMode,
+  SVR_ENABLE_BIT,
 } from "./layout.ts";
 
 /** Six LVT entries (bits 16-23: the last one's number) and an integrated APIC (bits 0-7). */
 const VERSION = 0x50014;
 /** Software disabled, spurious vector 0xff (Intel SDM vol. 3, 12.4.7.1). */
 const SVR_RESET = 0xff;
-const LVT_DELIVERY_MODE = 7 << 8;
-const LVT_EXTINT = 7 << 8;
 const LVT_ENTRIES = ["lvt_timer", "lvt_thermal", "lvt_perf", "lvt_lint0", "lvt_lint1", "lvt_error"] as const;
-const DFR_FLAT = 0xffff_ffff;
-const DFR_CLUSTER = 0x0fff_ffff;
+const SVR_ENABLE = 1 << SVR_ENABLE_BIT;
+const SVR_DIRECTED_EOI = 1 << DIRECTED_EOI_BIT;
+const LVT_MASKED = 1 << LVT_MASK_BIT;
 const PRIORITY_CLASS = 0xf0;
 
 /** The local APIC of a vCPU in xAPIC mode: its register page, and how it takes and ends interrupts. */
 export class Lapic {
-  readonly #page = new Uint8Array(SIZEOF.kvm_lapic_state);
+  readonly #page = new Uint8Array(LAPIC.size);
   readonly #view = viewOf(this.#page);
   readonly #bootstrap: boolean;
   /** The vector of the last INTA, until an EOI. */
@@ -44,7 +48,7 @@ export class Lapic {
       for (let word = 0; word < 8; word++) this.#view.setUint32(base + word * 16, 0, true);
     }
     for (const name of LVT_ENTRIES) this.#set(name, LVT_MASKED);
-    if (this.#bootstrap) this.#set("lvt_lint0", LVT_EXTINT);
+    if (this.#bootstrap) this.#set("lvt_lint0", LVT_EXTINT << LVT_MODE_SHIFT);
     this.#set("version", VERSION);
     this.#set("dfr", DFR_FLAT);
     this.#set("svr", SVR_RESET);
@@ -104,7 +108,7 @@ export class Lapic {
   /** Whether the PICs' INTR comes through: LINT0 unmasked and in ExtINT mode. */
   get takesExtint(): boolean {
     const lint0 = this.#get("lvt_lint0");
-    return (lint0 & LVT_MASKED) === 0 && (lint0 & LVT_DELIVERY_MODE) === LVT_EXTINT;
+    return (lint0 & LVT_MASKED) === 0 && lvtMode(lint0) === LVT_EXTINT;
   }
 
   /**

@@ -1,23 +1,24 @@
+import { hasBit } from "../../../abi/bits.ts";
 import { hex, vectors } from "../../../text/format.ts";
 import { heading, table } from "../../../text/table.ts";
 import type { View } from "../../../text/view.ts";
-import { APIC_BASE_ENABLE, APIC_BASE_X2APIC, type VcpuState } from "../vcpu/layout.ts";
-import { type LapicState, LVT_MASKED, SVR_ENABLE } from "./layout.ts";
+import { DELIVERY_MODES } from "../../ioapic-layout.ts";
+import { APIC_BASE_ENABLE_BIT, APIC_BASE_X2APIC_BIT, type VcpuState } from "../vcpu/layout.ts";
+import { type LapicState, LVT_MASK_BIT, lvtMode, SVR_ENABLE_BIT } from "./layout.ts";
 
 /** The corrected-machine-check entry is the seventh, which many local APICs lack. */
 const CMCI_ENTRY = 6;
-/** Delivery modes of a local vector table entry, bits 8 to 10. */
-const LVT_DELIVERY = ["fixed", "mode 1", "SMI", "mode 3", "NMI", "INIT", "mode 6", "ExtINT"] as const;
+/** Delivery modes that a local vector table entry can have, as the manual spells them. */
+const LVT_MODES = { fixed: "fixed", smi: "SMI", nmi: "NMI", init: "INIT", extint: "ExtINT" } as const;
 /** Modes of the timer, bits 17 and 18 of its entry. */
 const TIMER_MODES = ["one-shot", "periodic", "TSC-deadline", "mode 3"] as const;
 
 /** A local APIC: what is pending and in service, then its registers. */
 export function renderLapic(lapic: LapicState, vcpu: VcpuState | undefined, view: View): string {
   const { paint } = view;
-  const base = vcpu === undefined ? undefined : BigInt(vcpu.apic_base);
-  const x2apic = base !== undefined && (base & BigInt(APIC_BASE_X2APIC)) !== 0n;
-  const enabled = (lapic.svr & SVR_ENABLE) !== 0;
-  const off = base !== undefined && (base & BigInt(APIC_BASE_ENABLE)) === 0n;
+  const x2apic = vcpu !== undefined && hasBit(vcpu.apic_base, APIC_BASE_X2APIC_BIT);
+  const enabled = hasBit(lapic.svr, SVR_ENABLE_BIT);
+  const off = vcpu !== undefined && !hasBit(vcpu.apic_base, APIC_BASE_ENABLE_BIT);
   const registers = [
     ["id", String(x2apic ? lapic.vcpu : lapic.id >>> 24)],
     ...(vcpu === undefined ? [] : [["mode", off ? paint.red("off") : x2apic ? "x2APIC" : "xAPIC"] as const]),
@@ -57,8 +58,9 @@ function lvtEntries({ version }: LapicState): number {
 }
 
 function localVector(entry: number, { paint }: View): string {
-  const mode = LVT_DELIVERY[(entry >>> 8) & 7]!;
-  const state = (entry & LVT_MASKED) === 0 ? paint.green("open") : paint.red("masked");
+  const code = lvtMode(entry);
+  const mode = (LVT_MODES as Record<string, string>)[DELIVERY_MODES[code]!] ?? `mode ${code}`;
+  const state = hasBit(entry, LVT_MASK_BIT) ? paint.red("masked") : paint.green("open");
   return `${hex(entry, 5)}  ${mode === "fixed" ? `vector ${hex(entry & 0xff)}` : mode}, ${state}`;
 }
 

@@ -1,7 +1,8 @@
+import { hasBit } from "../../../abi/bits.ts";
 import { hex, vectors } from "../../../text/format.ts";
 import { table } from "../../../text/table.ts";
 import type { Marks } from "../../arch.ts";
-import { type LapicRegister, type LapicState, SVR_ENABLE } from "./layout.ts";
+import { type LapicRegister, type LapicState, SVR_ENABLE_BIT } from "./layout.ts";
 
 /** The registers beside IRR and ISR that decide, or are read when something is wrong. */
 const FURTHER: readonly (readonly [head: string, register: LapicRegister, digits: number])[] = [
@@ -19,7 +20,7 @@ const FURTHER: readonly (readonly [head: string, register: LapicRegister, digits
 export function lapicSummary(lapics: readonly LapicState[], { view, mark }: Marks): string[] {
   const rows = lapics.map((lapic) => {
     const path = (field: string) => `lapic[${lapic.vcpu}].${field}`;
-    const enabled = (lapic.svr & SVR_ENABLE) !== 0;
+    const enabled = hasBit(lapic.svr, SVR_ENABLE_BIT);
     return [
       `lapic[${lapic.vcpu}]`,
       mark(enabled ? view.paint.green("on") : view.paint.red("off"), path("svr")),

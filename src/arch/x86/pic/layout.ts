@@ -24,6 +24,9 @@ export const PIC = struct("kvm_pic_state", 16, {
   elcr_mask: bitwise(u8(15)),
 });
 
+/** The input of the master that the slave's output is wired to. */
+export const CASCADE_PIN = 2;
+
 /** An 8259, each field a byte (0 to 255). */
 export type PicState = RecordOf<typeof PIC.fields>;
 export type PicField = keyof PicState;

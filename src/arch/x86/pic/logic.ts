@@ -1,7 +1,6 @@
-import type { PicState } from "./layout.ts";
+import { CASCADE_PIN, type PicState } from "./layout.ts";
 
-/** The master's input that the slave's output is wired to. */
-export const CASCADE_PIN = 2;
+export { CASCADE_PIN } from "./layout.ts";
 
 /** Whether nobody gave a PIC a vector base (ICW2): its pins then come as vectors 0 to 7. */
 export function lacksBase(pic: PicState): boolean {

@@ -1,7 +1,5 @@
-import { decodePic, encodePic, type PicState } from "./layout.ts";
+import { CASCADE_PIN, decodePic, encodePic, type PicState } from "./layout.ts";
 
-/** The master's input that the slave's output is wired to. */
-const CASCADE_INPUT = 2;
 /** The input that an 8259 names when it is asked for a vector and has none. */
 const SPURIOUS_INPUT = 7;
 /** PC hardware fixes inputs 0-2 of the master and 0 and 5 of the slave as edge-triggered. */
@@ -129,8 +127,8 @@ export class PicPair {
   /** A slave that asks for something tells the master: by a pulse, so that it makes an edge each time. */
   cascade(): void {
     if (this.pic2.request() === undefined) return;
-    this.pic1.setInput(CASCADE_INPUT, 1);
-    this.pic1.setInput(CASCADE_INPUT, 0);
+    this.pic1.setInput(CASCADE_PIN, 1);
+    this.pic1.setInput(CASCADE_PIN, 0);
   }
 
   /** Whether INTR is up: the master has something for the CPU. */
@@ -149,7 +147,7 @@ export class PicPair {
     if (input === undefined) return pic1.state.irq_base + SPURIOUS_INPUT;
     pic1.acknowledge(input);
     let vector = pic1.state.irq_base + input;
-    if (input === CASCADE_INPUT) {
+    if (input === CASCADE_PIN) {
       const slaveInput = pic2.request();
       if (slaveInput !== undefined) pic2.acknowledge(slaveInput);
       vector = pic2.state.irq_base + (slaveInput ?? SPURIOUS_INPUT);
@@ -165,6 +163,6 @@ export class PicPair {
 
   #masterRequest(): number | undefined {
     const nested = this.pic1.state.special_fully_nested_mode !== 0;
-    return this.pic1.request(nested ? 1 << CASCADE_INPUT : 0);
+    return this.pic1.request(nested ? 1 << CASCADE_PIN : 0);
   }
 }

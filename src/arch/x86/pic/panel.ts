@@ -1,10 +1,7 @@
 import { hex } from "../../../text/format.ts";
 import { heading, table } from "../../../text/table.ts";
 import type { View } from "../../../text/view.ts";
-import type { PicState } from "./layout.ts";
-
-/** The input of the master that the slave's output is wired to. */
-const CASCADE = 2;
+import { CASCADE_PIN, type PicState } from "./layout.ts";
 
 /**
  * An 8259, a row an input.
@@ -28,7 +25,7 @@ export function renderPic(
   ] as const;
   const rows = Array.from({ length: 8 }, (_, input) => {
     const bit = 1 << input;
-    const cascade = role === "master" && input === CASCADE;
+    const cascade = role === "master" && input === CASCADE_PIN;
     return [
       `IR${input}`,
       cascade ? "slave" : gsis(input),

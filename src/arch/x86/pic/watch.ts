@@ -1,7 +1,7 @@
 import { hex } from "../../../text/format.ts";
 import { table } from "../../../text/table.ts";
 import type { Marks } from "../../arch.ts";
-import type { PicField, PicState } from "./layout.ts";
+import { CASCADE_PIN, type PicField, type PicState } from "./layout.ts";
 
 type PicName = "pic1" | "pic2";
 
@@ -33,7 +33,7 @@ export function picPanel(name: PicName, pic: PicState, marks: Marks): string[] {
   );
   const rows = Array.from({ length: 8 }, (_, input) => {
     const has = (field: PicField) => ((pic[field] >>> input) & 1) === 1;
-    const cascade = name === "pic1" && input === 2;
+    const cascade = name === "pic1" && input === CASCADE_PIN;
     const words = [
       has("isr") && view.paint.magenta("in service"),
       has("irr") && view.paint.yellow("pending"),

@@ -46,34 +46,52 @@ export function shadowCause(shadow: number): string {
 }
 
 /** IA32_APIC_BASE's x2APIC mode, and its global enable (Intel SDM vol. 3, figure 12-26). */
-export const APIC_BASE_X2APIC = 1 << 10;
-export const APIC_BASE_ENABLE = 1 << 11;
+export const APIC_BASE_X2APIC_BIT = 10;
+export const APIC_BASE_ENABLE_BIT = 11;
 
 /** RFLAGS.IF. */
-export const RFLAGS_IF = 1 << 9;
+export const IF_BIT = 9;
+export const RFLAGS_IF = 1 << IF_BIT;
+
+/** Offsets in `struct kvm_regs`, `kvm_sregs` and `kvm_vcpu_events` of `<asm/kvm.h>`. */
+export const REGS = { rbx: 8, rdx: 24, rip: 128, rflags: 136 } as const;
+export const SREGS = { gdt: 192, idt: 208, cr0: 224, cr8: 256, efer: 264, apic_base: 272 } as const;
+export const EVENTS = {
+  exception: 0,
+  interrupt: 8,
+  nmi: 12,
+  nmi_pending: 13,
+  flags: 20,
+  smi: 24,
+  smi_pending: 25,
+  smi_latched_init: 27,
+} as const;
+/** `struct kvm_segment`, and those that `kvm_sregs` begins with; tr and ldt follow. */
+export const SEGMENT = { size: 24, limit: 8, selector: 12, type: 14, present: 15, s: 18 } as const;
+export const SEGMENTS = ["cs", "ds", "es", "fs", "gs", "ss"] as const;
 
 const { regs, sregs, events, mp_state } = VCPU_IMAGE;
 
 /** The fields of those structures that are looked at, by their place in the four together. */
 export const VCPU = struct("kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_mp_state", VCPU_IMAGE.size, {
   mp_state: openWord(u32(mp_state), MP_STATES),
-  rip: u64(regs + 128),
-  rflags: bitwise(u64(regs + 136)),
-  cr0: bitwise(u64(sregs + 224)),
-  cr8: u64(sregs + 256),
-  efer: bitwise(u64(sregs + 264)),
+  rip: u64(regs + REGS.rip),
+  rflags: bitwise(u64(regs + REGS.rflags)),
+  cr0: bitwise(u64(sregs + SREGS.cr0)),
+  cr8: u64(sregs + SREGS.cr8),
+  efer: bitwise(u64(sregs + SREGS.efer)),
   /** IA32_APIC_BASE: bit 11 the APIC's global enable, bit 10 x2APIC mode, bit 8 the bootstrap processor. */
-  apic_base: bitwise(u64(sregs + 272)),
-  exception: record(events, { injected: flagByte(0), pending: flagByte(3), nr: u8(1) }),
-  interrupt: record(events + 8, {
+  apic_base: bitwise(u64(sregs + SREGS.apic_base)),
+  exception: record(events + EVENTS.exception, { injected: flagByte(0), pending: flagByte(3), nr: u8(1) }),
+  interrupt: record(events + EVENTS.interrupt, {
     injected: flagByte(0),
     nr: u8(1),
     soft: flagByte(2),
     /** Bit 0 after MOV SS, bit 1 after STI. */
     shadow: bitwise(u8(3)),
   }),
-  nmi: record(events + 12, { injected: flagByte(0), pending: u8(1), masked: flagByte(2) }),
-  smi: record(events + 24, { smm: flagByte(0), pending: flagByte(1) }),
+  nmi: record(events + EVENTS.nmi, { injected: flagByte(0), pending: u8(1), masked: flagByte(2) }),
+  smi: record(events + EVENTS.smi, { smm: flagByte(0), pending: flagByte(1) }),
 });
 
 /** A vCPU's state as far as it decides whether an interrupt is taken. */

@@ -2,7 +2,18 @@ import { viewOf } from "../../../abi/u64.ts";
 import type { RedirectionEntry } from "../ioapic/layout.ts";
 import { Lapic } from "../lapic/model.ts";
 import type { Behaviour } from "../model/behaviour.ts";
-import { decodeVcpu, putVcpu, VCPU, VCPU_IMAGE, type VcpuState } from "./layout.ts";
+import {
+  decodeVcpu,
+  EVENTS,
+  putVcpu,
+  REGS,
+  SEGMENT,
+  SEGMENTS,
+  SREGS,
+  VCPU,
+  VCPU_IMAGE,
+  type VcpuState,
+} from "./layout.ts";
 
 /** An interrupt on its way to local APICs: what a redirection entry or an MSI says of it. */
 export interface InterruptMessage
@@ -134,14 +145,8 @@ export class VcpuModel {
   }
 }
 
-/** Offsets in `struct kvm_regs`, `kvm_sregs` and `kvm_vcpu_events` of `<asm/kvm.h>`. */
-const REGS = { rdx: 24, rip: 128, rflags: 136 } as const;
-const SREGS = { segments: 0, gdt: 192, idt: 208, cr0: 224, cr8: 256, apic_base: 272 } as const;
-const EVENTS = { nmi_pending: 13, flags: 20, smi_pending: 25, smi_latched_init: 27 } as const;
-const SEGMENT = { size: 24, limit: 8, selector: 12, type: 14, present: 15, s: 18 } as const;
-/** cs, ds, es, fs, gs, ss, tr, ldt: the types that they have at reset, the first six being code or data. */
+/** The types that cs, ds, es, fs, gs, ss, tr and ldt have at reset. */
 const SEGMENT_TYPES = [0xb, 3, 3, 3, 3, 3, 0xb, 2] as const;
-const CODE_OR_DATA_SEGMENTS = 6;
 
 /** Register values at reset (Intel SDM vol. 3, table 10-1), rdx as for a CPU without CPUID leaves. */
 const RESET = { rdx: 0x600, rip: 0xfff0, rflags: 2, cs: 0xf000, csBase: 0xffff_0000, cr0: 0x6000_0010 };
@@ -159,13 +164,13 @@ function writeRegisters(image: Uint8Array, bootstrap: boolean, startedBy: number
   view.setUint32(regs + REGS.rip, startedBy === undefined ? RESET.rip : 0, true);
   view.setUint32(regs + REGS.rflags, RESET.rflags, true);
   SEGMENT_TYPES.forEach((type, index) => {
-    const segment = sregs + SREGS.segments + index * SEGMENT.size;
+    const segment = sregs + index * SEGMENT.size;
     view.setUint32(segment + SEGMENT.limit, SEGMENT_LIMIT, true);
     image[segment + SEGMENT.type] = type;
     image[segment + SEGMENT.present] = 1;
-    image[segment + SEGMENT.s] = Number(index < CODE_OR_DATA_SEGMENTS);
+    image[segment + SEGMENT.s] = Number(index < SEGMENTS.length);
   });
-  const cs = sregs + SREGS.segments;
+  const cs = sregs;
   view.setUint32(cs, startedBy === undefined ? RESET.csBase : startedBy << 12, true);
   view.setUint16(cs + SEGMENT.selector, startedBy === undefined ? RESET.cs : startedBy << 8, true);
   view.setUint16(sregs + SREGS.gdt + 8, SEGMENT_LIMIT, true);

@@ -1,6 +1,7 @@
+import { hasBit } from "../../../abi/bits.ts";
 import { hex } from "../../../text/format.ts";
 import type { View } from "../../../text/view.ts";
-import { RFLAGS_IF, shadowCause, type VcpuState } from "./layout.ts";
+import { IF_BIT, shadowCause, type VcpuState } from "./layout.ts";
 
 /**
  * What decides whether a vCPU takes an interrupt, on one line.
@@ -9,7 +10,7 @@ import { RFLAGS_IF, shadowCause, type VcpuState } from "./layout.ts";
  */
 export function renderVcpu(vcpu: VcpuState, { paint }: View, foreign = false): string {
   const { interrupt, exception, nmi, smi } = vcpu;
-  const interruptible = (BigInt(vcpu.rflags) & BigInt(RFLAGS_IF)) !== 0n;
+  const interruptible = hasBit(vcpu.rflags, IF_BIT);
   const words = [
     vcpu.mp_state,
     `rip ${hex(vcpu.rip, 4)}`,

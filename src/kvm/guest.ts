@@ -1,13 +1,13 @@
-import { KvmIrqError } from "../../abi/error.ts";
-import { IOCTL, SIZEOF } from "../../abi/ioctl.ts";
-import { bindLibc, I32, I64, ioctlOffThread, NativeBuffer } from "../../os/libc.ts";
-import { listThreads, readThread } from "../../os/proc.ts";
-import type { GuestProgram, GuestState } from "../../vm/guest.ts";
-import { exitReason } from "../exit-reason.ts";
-import type { Kvm } from "../kvm.ts";
-import type { Vcpu } from "../vcpu.ts";
-import type { Vm } from "../vm.ts";
-import { GUEST_IMAGE, GUEST_LAYOUT, GUEST_PROGRAM_NUMBER } from "./image.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import { IOCTL } from "../abi/ioctl.ts";
+import type { GuestCode } from "../arch/arch.ts";
+import { bindLibc, I32, I64, ioctlOffThread, NativeBuffer } from "../os/libc.ts";
+import { listThreads, readThread } from "../os/proc.ts";
+import type { GuestProgram, GuestState } from "../vm/guest.ts";
+import { exitReason } from "./exit-reason.ts";
+import type { Kvm } from "./kvm.ts";
+import type { Vcpu } from "./vcpu.ts";
+import type { Vm } from "./vm.ts";
 
 const PAGE = 4096;
 const VECTORS = 256;
@@ -35,7 +35,8 @@ const RUN = { immediate_exit: 1, exit_reason: 8 } as const;
 export class Guest {
   readonly program: GuestProgram;
   readonly #vcpu: Vcpu;
-  readonly #memory = new NativeBuffer(GUEST_LAYOUT.size + PAGE);
+  readonly #layout: GuestCode["layout"];
+  readonly #memory: NativeBuffer;
   /** Where the guest's address 0 is in the buffer: the kernel wants whole pages. */
   readonly #base: number;
   readonly #runSize: number;
@@ -47,18 +48,22 @@ export class Guest {
   #ended: string | undefined;
 
   /** Loads the program. @param vcpu 0, not yet run. @throws KvmError. */
-  constructor(kvm: Kvm, vm: Vm, vcpu: Vcpu, program: GuestProgram) {
+  constructor(kvm: Kvm, vm: Vm, vcpu: Vcpu, program: GuestProgram, code: GuestCode) {
     this.program = program;
     this.#vcpu = vcpu;
+    this.#layout = code.layout;
+    this.#memory = new NativeBuffer(code.layout.size + PAGE);
     this.#base = (PAGE - (this.#memory.address % PAGE)) % PAGE;
-    this.#memory.bytes.set(GUEST_IMAGE, this.#base + GUEST_LAYOUT.start);
+    this.#memory.bytes.set(code.image, this.#base + code.layout.start);
     vm.setUserMemoryRegion({
       slot: 0,
       guest: 0,
-      size: GUEST_LAYOUT.size,
+      size: this.#layout.size,
       host: this.#memory.address + this.#base,
     });
-    this.#setRegisters();
+    const { regs, sregs } = code.registers(program, vcpu.getSregs());
+    vcpu.setSregs(sregs);
+    vcpu.setRegs(regs);
     this.#runSize = kvm.vcpuMmapSize();
     this.#run = mmap(0, this.#runSize, PROT_READ_WRITE, MAP_SHARED, vcpu.fd, 0).value;
     if (this.#run === -1) throw new KvmIrqError("kernel-refused", "the vCPU's kvm_run area can't be mapped");
@@ -73,7 +78,7 @@ export class Guest {
     process.on("SIGUSR2", onSignal);
     void this.#runUntilClosed();
     const deadline = performance.now() + timeoutMs;
-    while (this.#read32(GUEST_LAYOUT.ready) === 0) {
+    while (this.#read32(this.#layout.ready) === 0) {
       await new Promise((resolve) => setTimeout(resolve, 1));
       if (this.#ended === undefined && performance.now() < deadline) continue;
       throw new KvmIrqError(
@@ -86,7 +91,7 @@ export class Guest {
   get state(): GuestState {
     const handled: GuestState["handled"] = [];
     for (let vector = 0; vector < VECTORS; vector++) {
-      const count = this.#read32(GUEST_LAYOUT.counts + vector * 4);
+      const count = this.#read32(this.#layout.counts + vector * 4);
       if (count > 0) handled.push({ vector, count });
     }
     return {
@@ -141,24 +146,6 @@ export class Guest {
     process.off("SIGUSR2", onSignal);
   }
 
-  /** Real mode, as the program wants it: FS and GS at the pages of the APICs. */
-  #setRegisters(): void {
-    const sregs = this.#vcpu.getSregs();
-    const view = new DataView(sregs.buffer);
-    for (const [segment, base] of Object.entries(SEGMENT_BASES)) {
-      const at = SEGMENTS.indexOf(segment) * SEGMENT_SIZE;
-      view.setBigUint64(at, BigInt(base), true);
-      view.setUint16(at + SELECTOR, 0, true);
-    }
-    this.#vcpu.setSregs(sregs);
-    const regs = new Uint8Array(SIZEOF.kvm_regs);
-    const registers = new DataView(regs.buffer);
-    registers.setBigUint64(REGS.rbx, BigInt(GUEST_PROGRAM_NUMBER[this.program]), true);
-    registers.setBigUint64(REGS.rip, BigInt(GUEST_LAYOUT.start), true);
-    registers.setBigUint64(REGS.rflags, 2n, true);
-    this.#vcpu.setRegs(regs);
-  }
-
   #read32(address: number): number {
     return this.#memory.view.getUint32(this.#base + address, true);
   }
@@ -176,11 +163,3 @@ export class Guest {
 
 /** What the signal does is interrupt KVM_RUN; without a handler it would end the process. */
 function onSignal(): void {}
-
-/** The first six of `struct kvm_sregs` of `<asm/kvm.h>`, each a `struct kvm_segment`. */
-const SEGMENTS: readonly string[] = ["cs", "ds", "es", "fs", "gs", "ss"];
-const SEGMENT_SIZE = 24;
-const SELECTOR = 12;
-const SEGMENT_BASES = { cs: 0, ds: 0, ss: 0, fs: 0xfee0_0000, gs: 0xfec0_0000 } as const;
-/** Offsets in `struct kvm_regs`. */
-const REGS = { rbx: 8, rip: 128, rflags: 136 } as const;

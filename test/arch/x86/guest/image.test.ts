@@ -4,9 +4,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
-import { GUEST_IMAGE, GUEST_LAYOUT } from "../../../src/kvm/guest/image.ts";
+import { GUEST_IMAGE, GUEST_LAYOUT } from "../../../../src/arch/x86/guest/image.ts";
 
-const LISTING = fileURLToPath(new URL("../../../src/kvm/guest/guest.S", import.meta.url));
+const LISTING = fileURLToPath(new URL("../../../../src/arch/x86/guest/guest.S", import.meta.url));
 const haveAssembler = spawnSync("as", ["--version"]).status === 0 && process.arch === "x64";
 
 function assembled(): Buffer {
