@@ -1,5 +1,5 @@
 import { type ChipId, type ChipImage, type Chips, parseChipId, type VcpuState } from "../vm/chip.ts";
-import type { Arch, ArchCodec, Controller } from "./arch.ts";
+import type { ArchCodec, Controller } from "./arch.ts";
 
 /** Whether each vCPU has one: its state is read with ioctls of the vCPU. */
 export function isPerVcpu({ access }: Controller): boolean {
@@ -74,6 +74,6 @@ export function imageSize({ controller }: ArchCodec, id: ChipId): number {
 }
 
 /** Decoded state with all the fields that such chips and vCPUs have, and nothing but zeros in them. */
-export function blankState(arch: Arch, ids: readonly ChipId[]): { chips: Chips; vcpus?: VcpuState[] } {
+export function blankState(arch: ArchCodec, ids: readonly ChipId[]): { chips: Chips; vcpus?: VcpuState[] } {
   return arch.decode(ids.map((id) => ({ id, bytes: new Uint8Array(imageSize(arch, id)) })));
 }

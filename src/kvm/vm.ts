@@ -5,7 +5,6 @@ import { checkGsi } from "../vm/checks.ts";
 import { type InjectionStatus, IRQCHIP_HEADER } from "../vm/chip.ts";
 import { checkRoutes, encodeRouting, type MsiMessage, type Route } from "../vm/routing.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
-import type { Kvm } from "./kvm.ts";
 import { KvmError } from "./kvm-error.ts";
 import { Vcpu } from "./vcpu.ts";
 
@@ -13,9 +12,15 @@ const EPERM = 1;
 /** `KVM_IRQFD_FLAG_*` of `<linux/kvm.h>`. */
 const IRQFD_FLAGS = { DEASSIGN: 1, RESAMPLE: 2 } as const;
 
+/** What a VM asks of the device that it was made from. */
+export interface Capabilities {
+  checkExtension(cap: CapName): number;
+  requireExtension(cap: CapName): void;
+}
+
 /** A VM: its interrupt controllers and their lines. */
 export class Vm extends KvmFd {
-  readonly #kvm: Kvm | undefined;
+  readonly #kvm: Capabilities | undefined;
   readonly #irqchip = new NativeBuffer(SIZEOF.kvm_irqchip);
   readonly #irqLevel = new NativeBuffer(SIZEOF.kvm_irq_level);
   readonly #msi = new NativeBuffer(SIZEOF.kvm_msi);
@@ -25,7 +30,7 @@ export class Vm extends KvmFd {
    * @param kvm the device that the VM was made from; none for a VM of another process.
    * @param call where `fd` is open, when it is not this process.
    */
-  constructor(fd: number, kvm: Kvm | undefined, call?: IoctlCaller) {
+  constructor(fd: number, kvm: Capabilities | undefined, call?: IoctlCaller) {
     super(fd, call);
     this.#kvm = kvm;
   }

@@ -1,7 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { toU64, type U64 } from "../abi/u64.ts";
-import { archNamed } from "../arch/arches.ts";
-import { checkFieldNames } from "../arch/x86/fields.ts";
+import { archNamed, HOST_ARCH } from "../arch/arches.ts";
+import { checkFieldNames } from "../arch/fields.ts";
 import { certainPart, chipOfPath, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 import type { Chips } from "../vm/chip.ts";
 import type { SourceInfo } from "../vm/reading.ts";
@@ -38,7 +38,7 @@ export function parseAssignment(text: string): Assignment {
     });
   }
   const path = parsePath(text.slice(0, equals));
-  checkFieldNames(path);
+  checkFieldNames(HOST_ARCH, path);
   if (chipOfPath(path).startsWith("vcpu")) {
     throw new KvmIrqError("bad-path", "a vCPU's state can be read, not set");
   }

@@ -1,9 +1,9 @@
 import { bitsOf } from "../abi/bits.ts";
-import { isBitwise } from "../arch/x86/fields.ts";
-import { routesOf } from "../arch/x86/routing.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
+import { isBitwise } from "../arch/fields.ts";
 import { covers, parsePath } from "../registers/path.ts";
 import type { Chips, VcpuState } from "../vm/chip.ts";
-import type { Route, Routing } from "../vm/routing.ts";
+import { type Route, type Routing, routesOf } from "../vm/routing.ts";
 import { type Difference, diffState } from "./diff.ts";
 
 export interface DiffOptions {
@@ -57,7 +57,7 @@ function diffRouting(a: Routing | undefined, b: Routing | undefined): Difference
 /** Where each GSI goes, in an order that says nothing. */
 function waysOf(routing: Routing): Map<number, object[]> {
   const ways = new Map<number, object[]>();
-  for (const { gsi, ...way } of routesOf(routing).toSorted(byChip)) {
+  for (const { gsi, ...way } of routesOf(HOST_ARCH.routing, routing).toSorted(byChip)) {
     ways.set(gsi, [...(ways.get(gsi) ?? []), way]);
   }
   return ways;
@@ -105,7 +105,7 @@ function fieldsOf({ chips, vcpus }: State): object {
 
 function changes({ path, from, to }: Difference): Pick<Difference, "set" | "cleared"> {
   if (Array.isArray(from) && Array.isArray(to)) return apart(from, to);
-  if (!isRegister(from) || !isRegister(to) || !isBitwise(path)) return {};
+  if (!isRegister(from) || !isRegister(to) || !isBitwise(HOST_ARCH, path)) return {};
   return apart(bitsOf(from), bitsOf(to));
 }
 

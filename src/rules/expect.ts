@@ -1,5 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { checkFieldNames, wordsOf } from "../arch/x86/fields.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
+import { checkFieldNames, wordsOf } from "../arch/fields.ts";
 import { certainPart, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 
 const OPERATORS = ["=", "!=", "<", ">", "<=", ">=", "&"] as const;
@@ -37,7 +38,7 @@ export function parseCondition(text: string): Condition {
   }
   const [, where, operator, wanted] = match;
   const path = parsePath(where!);
-  checkFieldNames(path);
+  checkFieldNames(HOST_ARCH, path);
   return { text, path, operator: operator as Operator, wanted: wanted!.trim() };
 }
 
@@ -84,7 +85,7 @@ function holds(field: Field, operator: Operator, wanted: string): boolean {
     refuseOrder(field, operator);
     if (typeof value === "boolean" && !/^(true|false|0|1)$/.test(wanted))
       throw misfit(field, wanted, "true or false");
-    const words = wordsOf(field.path);
+    const words = wordsOf(HOST_ARCH, field.path);
     if (words !== undefined && !words.includes(wanted)) throw misfit(field, wanted, words.join(", "));
     const found = typeof value === "boolean" && /^[01]$/.test(wanted) ? String(Number(value)) : String(value);
     return (found === wanted) === (operator === "=");

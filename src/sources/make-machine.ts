@@ -1,4 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import type { GuestProgram } from "../vm/guest.ts";
 import type { Backend, Irqchip, Machine } from "../vm/machine.ts";
 
@@ -35,8 +36,8 @@ export async function makeMachine(
 ): Promise<Machine> {
   if (backend === "model") {
     checkModel({ guest, irqchip });
-    const { ModelMachine } = await import("../arch/x86/model/machine.ts");
-    return new ModelMachine(vcpus);
+    const { make } = await HOST_ARCH.model!();
+    return make(vcpus);
   }
   const { KvmMachine } = await import("../kvm/kvm-machine.ts");
   const machine = new KvmMachine(vcpus, irqchip);

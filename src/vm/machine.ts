@@ -1,4 +1,3 @@
-import { HOST_ARCH } from "../arch/arches.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "./chip.ts";
 import type { GuestState } from "./guest.ts";
 import type { IrqfdAction, IrqfdState } from "./irqfd.ts";
@@ -66,15 +65,6 @@ export interface Machine extends Controllers {
 /** Reads chips in the order asked for. */
 export function readChips(machine: Pick<Machine, "readChip">, ids: readonly ChipId[]): ChipImage[] {
   return ids.map((id) => ({ id, bytes: machine.readChip(id) }));
-}
-
-/** Sends messages in order. */
-export function signalMsis(
-  machine: Pick<Machine, "signalMsi">,
-  messages: readonly MsiMessage[],
-): InjectionStatus[] {
-  for (const message of messages) HOST_ARCH.msi.check(message);
-  return messages.map((message) => machine.signalMsi(message));
 }
 
 /** Sets line levels in order, those that go nowhere too, which the machine ignores. */

@@ -2,9 +2,9 @@ import { KvmIrqError } from "../abi/error.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "./chip.ts";
 import { type GuestState, handledInAll } from "./guest.ts";
 import type { IrqfdAction, IrqfdState } from "./irqfd.ts";
-import { type Controllers, type Machine, readChips, signalMsis } from "./machine.ts";
+import { type Controllers, type Machine, readChips } from "./machine.ts";
 import type { Identity } from "./reading.ts";
-import { setRoutedLines } from "./routed.ts";
+import { setRoutedLines, signalMsis } from "./routed.ts";
 import type { MsiMessage, Routing } from "./routing.ts";
 import {
   chipIds,

@@ -3,7 +3,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import type { InjectionStatus, LineStep } from "./chip.ts";
 import { type Controllers, type Irqchip, type Machine, setIrqLines } from "./machine.ts";
-import { type Routing, routesOf } from "./routing.ts";
+import { type MsiMessage, type Routing, routesOf } from "./routing.ts";
 
 /** Where a VM's GSIs go, and what chips they can go to. */
 export type Routed = Pick<Machine, "routing" | "irqchip">;
@@ -59,6 +59,19 @@ export function setRoutedLines(
     checkRouted({ irqchip, routing }, gsis);
   }
   return setIrqLines(machine, steps);
+}
+
+/**
+ * Sends messages in order.
+ *
+ * @throws KvmIrqError `bad-msi` for one that goes to no local APIC; then none is sent.
+ */
+export function signalMsis(
+  machine: Pick<Machine, "signalMsi">,
+  messages: readonly MsiMessage[],
+): InjectionStatus[] {
+  for (const message of messages) HOST_ARCH.msi.check(message);
+  return messages.map((message) => machine.signalMsi(message));
 }
 
 function gsisOf(routing: Routing): ReadonlySet<number> {

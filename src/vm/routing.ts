@@ -1,6 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
-import type { Snapshot } from "./snapshot.ts";
 
 /** Where GSIs go, as `struct kvm_irq_routing` has it on every architecture. */
 
@@ -74,7 +73,7 @@ export function routesOf({ tables }: RoutingRules, routing: NamedRouting): reado
  */
 export function possibleRoutings(
   { likely }: RoutingRules,
-  snapshot: Pick<Snapshot, "routing">,
+  snapshot: { routing?: Routing | undefined },
   given: NamedRouting | undefined,
 ): readonly [NamedRouting, ...NamedRouting[]] {
   const known = given ?? snapshot.routing;
@@ -84,7 +83,7 @@ export function possibleRoutings(
 /** What is said of a routing that is not known; nothing of one that is. */
 export function routingAssumption(
   rules: RoutingRules,
-  snapshot: Pick<Snapshot, "routing">,
+  snapshot: { routing?: Routing | undefined },
   given: NamedRouting | undefined,
 ): string | undefined {
   return possibleRoutings(rules, snapshot, given).length === 1 ? undefined : rules.assumption;

@@ -1,7 +1,6 @@
 import { KvmIrqError } from "../../abi/error.ts";
 import { hex } from "../../text/format.ts";
 import type { MsiMessage } from "../../vm/routing.ts";
-import type { MsiFormat } from "../arch.ts";
 import { DELIVERY_MODES, DEST_MODES, type RedirectionEntry, TRIG_MODES } from "./ioapic/layout.ts";
 
 /** Bits 20 to 31 of every message address (Intel SDM vol. 3, 12.11.1). */
@@ -131,7 +130,7 @@ function composeMsi(given: Composed): MsiMessage | undefined {
   });
 }
 
-export const MSI: MsiFormat<Msi> = {
+export const MSI = {
   words: { address: "0xfee00000 to 0xfeefffff", data: "32 bits: vector, delivery mode, trigger mode" },
   fields: [
     { flags: "--vector <vector>", description: "compose a message with this vector, 0 to 255", most: 255 },

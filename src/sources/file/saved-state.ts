@@ -1,8 +1,8 @@
 import { KvmIrqError } from "../../abi/error.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { checkRoutes, routesOf } from "../../arch/x86/routing.ts";
+import { isPerVcpu } from "../../arch/codec.ts";
 import { type ChipImage, parseChipId } from "../../vm/chip.ts";
-import type { Routing } from "../../vm/routing.ts";
+import { checkRoutes, type Routing, routesOf } from "../../vm/routing.ts";
 import type { SavedState } from "../../vm/start.ts";
 import { FileSource } from "./source.ts";
 
@@ -31,15 +31,17 @@ export async function readSavedState(path: string): Promise<SavedState> {
   };
 }
 
-/** The IOAPIC last: what it injects again when it is set must find the local APICs in place. */
+/** What has to find all others in place when it is set comes last. */
 function inOrder(images: readonly ChipImage[]): ChipImage[] {
-  return [...images.filter(({ id }) => id !== "ioapic"), ...images.filter(({ id }) => id === "ioapic")];
+  const isLast = ({ id }: ChipImage) => HOST_ARCH.controller(id)?.last === true;
+  return [...images.filter((image) => !isLast(image)), ...images.filter(isLast)];
 }
 
 function vcpusOf(images: readonly ChipImage[], label: string): number {
-  const numbers = images
-    .map(({ id }) => parseChipId(id))
-    .flatMap(({ kind, vcpu }) => (kind === "lapic" || kind === "vcpu" ? [vcpu] : []));
+  const numbers = images.flatMap(({ id }) => {
+    const controller = HOST_ARCH.controller(id);
+    return controller !== undefined && isPerVcpu(controller) ? [parseChipId(id).vcpu] : [];
+  });
   const vcpus = Math.max(-1, ...numbers) + 1;
   if (vcpus <= HOST_ARCH.maxVcpus) return vcpus;
   throw new KvmIrqError(
@@ -50,7 +52,7 @@ function vcpusOf(images: readonly ChipImage[], label: string): number {
 
 function checked(routing: Routing, label: string): Routing {
   try {
-    checkRoutes(routesOf(routing));
+    checkRoutes(HOST_ARCH.routing, routesOf(HOST_ARCH.routing, routing));
     return routing;
   } catch (error) {
     if (!(error instanceof KvmIrqError)) throw error;
