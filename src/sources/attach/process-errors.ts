@@ -15,8 +15,12 @@ type FoundVm = Pick<VmProcess, "pid" | "vm_fd" | "vcpu_fds">;
 export function explainFailure({ pid, vm_fd, vcpu_fds }: FoundVm, error: unknown): unknown {
   const isSaid = error instanceof KvmIrqError && !(error instanceof KvmError);
   if (isSaid) return error;
-  // Whatever an ending process refuses, it refuses because of that.
-  if (error instanceof ThreadGoneError || isEnding(pid)) return gone(pid, error);
+  // What /proc no longer has is gone, though the pid may be another process's by now. And whatever an ending process
+  // refuses, it refuses because of that.
+  const { code } = error as NodeJS.ErrnoException;
+  if (error instanceof ThreadGoneError || code === "ESRCH" || code === "ENOENT" || isEnding(pid)) {
+    return gone(pid, error);
+  }
   if (error instanceof KvmError) return explainKvmError({ pid, vm_fd }, error);
   if (error instanceof StopTimeoutError) {
     return refused(
