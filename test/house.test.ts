@@ -87,14 +87,34 @@ describe("the house is as its documents say", () => {
     expect(without).toEqual([]);
   });
 
-  it.each(["CONTRIBUTING.md"])("%s names no file or folder that is not there", (document) => {
+  it.each(["CONTRIBUTING.md", "ARCHITECTURE.md"])("%s has each folder of src/ on its map", (document) => {
     const text = readFileSync(`${root}/${document}`, "utf8");
-    const named = [...new Set([...text.matchAll(PATH)].map(([path]) => path))];
-    expect(named.length).toBeGreaterThan(10);
-    expect(named.filter((path) => !PLACES.some((place) => existsSync(`${root}/${place}${path}`)))).toEqual(
-      [],
-    );
+    const folders = new Set(sources.flatMap(({ file }) => /^src\/(\w+\/)/.exec(file)?.[1] ?? []));
+    expect([...folders].filter((folder) => !text.includes(`\`${folder}`))).toEqual([]);
   });
+
+  it.each(["CONTRIBUTING.md", "ARCHITECTURE.md", "README.md"])(
+    "%s calls scripts of npm that there are",
+    (document) => {
+      const { scripts } = JSON.parse(readFileSync(`${root}/package.json`, "utf8"));
+      const called = [...readFileSync(`${root}/${document}`, "utf8").matchAll(/npm run ([\w:-]+)/g)];
+      expect(called.map(([, script]) => script).filter((script) => !(script! in scripts))).toEqual([]);
+    },
+  );
+
+  it.each(["CONTRIBUTING.md", "ARCHITECTURE.md"])(
+    "%s names no file or folder that is not there",
+    (document) => {
+      const text = readFileSync(`${root}/${document}`, "utf8");
+      const named = [...new Set([...text.matchAll(PATH)].map(([path]) => path))];
+      expect(named.length).toBeGreaterThan(10);
+      const isThere = (path: string) =>
+        PLACES.some((place) => existsSync(`${root}/${place}${path}`)) ||
+        // The name of a file whose folder was said before.
+        (!path.includes("/") && files.some((file) => file.endsWith(`/${path}`)));
+      expect(named.filter((path) => !isThere(path))).toEqual([]);
+    },
+  );
 });
 
 /** A path that is written out: a file with its suffix, or a folder with its slash; nothing that starts at `/`. */
