@@ -86,7 +86,7 @@ const bundles = await Promise.all([
     entryPoints: ["src/holder-main.ts"],
     outfile: "dist/kvm-irq-holder.cjs",
     // A holder explains and shows nothing: it must not carry what does.
-    external: [...common.external, "./diagnosis.ts", "./panels.ts"],
+    external: [...common.external, "./diagnosis.ts", "./events/facet.ts", "./panels.ts"],
   }),
   build({
     ...common,

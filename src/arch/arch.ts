@@ -1,5 +1,6 @@
 import type { VmAddress } from "../abi/advice.ts";
 import type { IoctlName } from "../abi/ioctl.ts";
+import type { Gsi, Pin } from "../abi/numbers.ts";
 import type { Chain } from "../lives/chain.ts";
 import type { Layout } from "../registers/struct.ts";
 import type { Explanation } from "../rules/explanation.ts";
@@ -132,7 +133,7 @@ export interface Lines {
    *
    * @throws KvmIrqError `bad-gsi`.
    */
-  parse(word: string): number[];
+  parse(word: string): Gsi[];
 }
 
 /** A field of a message as an option of a command line. A number where it has a range, a flag without a value. */
@@ -177,11 +178,11 @@ export interface ExplainOptions {
 
 /** What the manual says about a state. */
 export interface Diagnosis<C extends Chips = Chips> {
-  explain(snapshot: Snapshot<C>, gsi: number, options?: ExplainOptions): Explanation;
+  explain(snapshot: Snapshot<C>, gsi: Gsi, options?: ExplainOptions): Explanation;
   explainAll(snapshot: Snapshot<C>, options?: ExplainOptions): Explanation[];
   findings(snapshot: Snapshot<C>, previous?: Snapshot<C>, options?: ExplainOptions): Finding[];
   /** The GSIs whose line rose between two readings, as far as the chips tell. */
-  risen(before: C, after: C, routes: readonly PinRoute[]): number[];
+  risen(before: C, after: C, routes: readonly PinRoute[]): Gsi[];
   /** Whether a guest may run on a snapshot's vCPUs. */
   mayRun(snapshot: Snapshot<C>, options: ExplainOptions): boolean;
   /** Whether a VM's vCPUs have a guest, and none of them is being run. */
@@ -196,9 +197,9 @@ export interface Marks {
   /** Whether a field, or anything below it, changed. */
   changed(path: string): boolean;
   /** The GSIs that go to a pin, as text. */
-  gsis(chip: string, pin: number): string;
+  gsis(chip: string, pin: Pin): string;
   /** The rises that were seen of the GSIs that go to a pin, highlighted when there is a new one. */
-  edges(chip: string, pin: number): string;
+  edges(chip: string, pin: Pin): string;
 }
 
 /** How chips are shown. */
@@ -255,7 +256,7 @@ export interface Events {
   /** What an event says, in few words. */
   detail(event: TraceEvent): string;
   /** The line that an event raises or lowers, if it does. */
-  lineOf(event: TraceEvent): { gsi: number; level: number } | undefined;
+  lineOf(event: TraceEvent): { gsi: Gsi; level: number } | undefined;
 }
 
 /** The chips in software. */

@@ -1,6 +1,8 @@
+import type { Vector } from "../abi/numbers.ts";
 import {
   bits,
   bitwise,
+  type Field,
   flag,
   list,
   optional,
@@ -33,7 +35,7 @@ export const TRIG_MODES = ["edge", "level"] as const;
 
 /** One entry of the redirection table: `union kvm_ioapic_redirect_entry`, 64 bits. */
 export const REDIRECTION_ENTRY = record(0, {
-  vector: bits(0, 8),
+  vector: bits(0, 8) as Field<Vector>,
   delivery_mode: word(bits(8, 3), DELIVERY_MODES),
   dest_mode: word(bits(11, 1), DEST_MODES),
   delivery_status: word(bits(12, 1), ["idle", "pending"]),

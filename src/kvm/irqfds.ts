@@ -1,6 +1,7 @@
 import { readSync, writeSync } from "node:fs";
 import { advice, changing, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import type { Gsi } from "../abi/numbers.ts";
 import { bindLibc, close, I32 } from "../os/libc.ts";
 import type { IrqfdAction, IrqfdState } from "../vm/irqfd.ts";
 import type { Vm } from "./vm.ts";
@@ -50,7 +51,7 @@ export class Irqfds {
     this.#byGsi.clear();
   }
 
-  #bind(gsi: number, resample: boolean): void {
+  #bind(gsi: Gsi, resample: boolean): void {
     if (this.#byGsi.has(gsi)) {
       throw new KvmIrqError("bad-gsi", `GSI ${gsi} has an irqfd already`, {
         hint: advice`${changing("irqfd", "unbind", `${gsi}`)} takes it away`,
@@ -82,7 +83,7 @@ export class Irqfds {
     closeBoth(irqfd);
   }
 
-  #bound(gsi: number): Irqfd {
+  #bound(gsi: Gsi): Irqfd {
     const irqfd = this.#byGsi.get(gsi);
     if (irqfd !== undefined) return irqfd;
     throw new KvmIrqError("bad-gsi", `GSI ${gsi} has no irqfd`, {

@@ -1,4 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
+import type { Gsi } from "../abi/numbers.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { checkVcpus, vcpuAt } from "../vm/checks.ts";
 import type { ChipId, ChipImage, InjectionStatus } from "../vm/chip.ts";
@@ -73,7 +74,7 @@ export class KvmMachine implements Machine {
     this.#routing = wanted;
   }
 
-  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+  setIrqLine(gsi: Gsi, level: 0 | 1): InjectionStatus {
     return this.#vm.setIrqLine(gsi, level);
   }
 

@@ -1,4 +1,5 @@
 import { CAP, type CapName, SIZEOF } from "../abi/ioctl.ts";
+import type { Gsi } from "../abi/numbers.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { NativeBuffer } from "../os/libc.ts";
 import { checkGsi } from "../vm/checks.ts";
@@ -142,20 +143,20 @@ export class Vm extends KvmFd {
    *   nothing. Only the status of a rise means anything.
    * @throws KvmError ENXIO when the VM has no in-kernel irqchip.
    */
-  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+  setIrqLine(gsi: Gsi, level: 0 | 1): InjectionStatus {
     this.#hasStatus ??= this.checkExtension("KVM_CAP_IRQ_INJECT_STATUS") > 0;
     return this.#hasStatus ? this.irqLineStatus(gsi, level) : this.irqLine(gsi, level);
   }
 
   /** KVM_IRQ_LINE_STATUS; see {@link setIrqLine}. @throws KvmError ENOTTY on kernels that lack it. */
-  irqLineStatus(gsi: number, level: 0 | 1): number {
+  irqLineStatus(gsi: Gsi, level: 0 | 1): number {
     this.#setLevel(gsi, level);
     this.ioctl("KVM_IRQ_LINE_STATUS", this.#irqLevel);
     return this.#irqLevel.view.getInt32(0, true);
   }
 
   /** KVM_IRQ_LINE; see {@link setIrqLine}. */
-  irqLine(gsi: number, level: 0 | 1): null {
+  irqLine(gsi: Gsi, level: 0 | 1): null {
     this.#setLevel(gsi, level);
     this.ioctl("KVM_IRQ_LINE", this.#irqLevel);
     return null;
@@ -183,7 +184,7 @@ export class Vm extends KvmFd {
    */
   irqfd(
     fd: number,
-    gsi: number,
+    gsi: Gsi,
     { resampleFd, deassign = false }: { resampleFd?: number | undefined; deassign?: boolean },
   ): void {
     const { DEASSIGN, RESAMPLE } = IRQFD_FLAGS;
@@ -216,7 +217,7 @@ export class Vm extends KvmFd {
     }
   }
 
-  #setLevel(gsi: number, level: 0 | 1): void {
+  #setLevel(gsi: Gsi, level: 0 | 1): void {
     checkGsi(gsi);
     this.#irqLevel.view.setUint32(0, gsi, true);
     this.#irqLevel.view.setUint32(4, level, true);

@@ -1,3 +1,4 @@
+import type { Gsi } from "../abi/numbers.ts";
 import type { InjectionStatus, LineStep } from "../vm/chip.ts";
 import type { SourceInfo } from "../vm/reading.ts";
 import { checkRouted } from "../vm/routed.ts";
@@ -19,7 +20,7 @@ export interface StatusCounts {
 
 /** What became of the rises of one GSI. */
 export interface InjectionResult extends StatusCounts {
-  gsi: number;
+  gsi: Gsi;
   /** The level that the line was left at. */
   level: 0 | 1;
 }
@@ -134,7 +135,7 @@ export async function setLines(
   return (await source.perform("setIrqLines", { steps, transient })).statuses;
 }
 
-function risesAndFalls(gsi: number): LineStep[] {
+function risesAndFalls(gsi: Gsi): LineStep[] {
   return [
     { gsi, level: 1 },
     { gsi, level: 0 },

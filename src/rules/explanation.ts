@@ -1,4 +1,5 @@
 import type { Advice } from "../abi/advice.ts";
+import type { Gsi, Vector } from "../abi/numbers.ts";
 import type { Evidence } from "./evidence.ts";
 
 /**
@@ -43,7 +44,7 @@ export interface Outcome {
   /** The vCPUs that it arrives at; none when it does not arrive. */
   vcpus: number[];
   /** `null` for delivery modes that have no vector (NMI, SMI, INIT), and where it is not known. */
-  vector: number | null;
+  vector: Vector | null;
   /** As redirection entries spell it; `extint` for the PIC way. */
   delivery_mode: string;
 }
@@ -61,7 +62,7 @@ export interface Way {
 
 /** Where a GSI would go, or what stops it. */
 export interface Explanation {
-  gsi: number;
+  gsi: Gsi;
   verdict: Verdict;
   sentence: string;
   ways: Way[];

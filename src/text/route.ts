@@ -1,3 +1,4 @@
+import type { Pin } from "../abi/numbers.ts";
 import type { Arch } from "../arch/arch.ts";
 import { type MsiRoute, type PinRoute, type Routing, routesOf } from "../vm/routing.ts";
 import { table } from "./table.ts";
@@ -18,7 +19,7 @@ export function renderRouting(routing: Routing, arch: Pick<Arch, "routing" | "ms
 }
 
 /** Tells the GSIs that a routing takes to a pin, as text; a dash where there are none. */
-export function gsisOf(routes: readonly PinRoute[]): (chip: string, pin: number) => string {
+export function gsisOf(routes: readonly PinRoute[]): (chip: string, pin: Pin) => string {
   return (chip, pin) =>
     routes
       .filter((route) => route.chip === chip && route.pin === pin)

@@ -1,9 +1,10 @@
 import { KvmIrqError } from "../abi/error.ts";
+import type { Gsi } from "../abi/numbers.ts";
 
 /** What every machine refuses in the same words, whoever stands behind it. */
 
 /** @throws KvmIrqError `bad-gsi` unless it is an unsigned 32-bit number, as `struct kvm_irq_level` has it. */
-export function checkGsi(gsi: number): void {
+export function checkGsi(gsi: Gsi): void {
   if (Number.isInteger(gsi) && gsi >= 0 && gsi <= 0xffff_ffff) return;
   throw new KvmIrqError("bad-gsi", `${gsi} is not a GSI`, { hint: "a GSI is an unsigned 32-bit number" });
 }

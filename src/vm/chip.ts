@@ -1,3 +1,5 @@
+import type { Gsi } from "../abi/numbers.ts";
+
 /** What is read and written as one piece: a chip, or the state of a vCPU. */
 
 /** As `--chip` names it: `pic1`, `ioapic`; what each vCPU has one of by the vCPU's number: `lapic[0]`, `vcpu[0]`. */
@@ -26,7 +28,7 @@ export interface ChipImage {
 
 /** One change of a GSI's level. */
 export interface LineStep {
-  gsi: number;
+  gsi: Gsi;
   level: 0 | 1;
 }
 

@@ -1,3 +1,4 @@
+import type { Gsi } from "../abi/numbers.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "./chip.ts";
 import type { GuestState } from "./guest.ts";
 import type { IrqfdAction, IrqfdState } from "./irqfd.ts";
@@ -23,7 +24,7 @@ export interface Controllers {
   /** Sets one chip. Vcpu images can't be written. @throws KvmIrqError when there is no such chip. */
   writeChip(image: ChipImage): void;
   /** Sets the level of a GSI. A GSI that is routed nowhere is accepted and answers a negative status. */
-  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus;
+  setIrqLine(gsi: Gsi, level: 0 | 1): InjectionStatus;
   /**
    * Sends a message to local APICs, as a device does that has MSI.
    *

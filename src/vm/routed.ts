@@ -1,5 +1,6 @@
 import { type Advice, advice, changing, reading } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
+import type { Gsi } from "../abi/numbers.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import type { InjectionStatus, LineStep } from "./chip.ts";
 import { type Controllers, type Irqchip, type Machine, setIrqLines } from "./machine.ts";
@@ -11,14 +12,14 @@ export type Routed = Pick<Machine, "routing" | "irqchip">;
 const SPLIT_HINT = advice`a split irqchip has local APICs alone: send an MSI (${changing("msi")}), or route the GSI to one (${changing("route", "set", "GSI=msi:ADDRESS/DATA")})`;
 
 /** Sets of GSIs by the table that they were made from: tables are replaced, never changed. */
-const known = new WeakMap<object, ReadonlySet<number>>();
+const known = new WeakMap<object, ReadonlySet<Gsi>>();
 
 /**
  * Insists that a VM's routing takes GSIs somewhere.
  *
  * @throws KvmIrqError `bad-gsi` naming the first that goes nowhere.
  */
-export function checkRouted({ irqchip, routing }: Routed, gsis: Iterable<number>): void {
+export function checkRouted({ irqchip, routing }: Routed, gsis: Iterable<Gsi>): void {
   const routed = gsisOf(routing);
   for (const gsi of gsis) {
     if (routed.has(gsi)) continue;
@@ -74,7 +75,7 @@ export function signalMsis(
   return messages.map((message) => machine.signalMsi(message));
 }
 
-function gsisOf(routing: Routing): ReadonlySet<number> {
+function gsisOf(routing: Routing): ReadonlySet<Gsi> {
   const routes = routesOf(HOST_ARCH.routing, routing);
   let gsis = known.get(routes);
   if (gsis === undefined) {

@@ -1,5 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { SIZEOF } from "../abi/ioctl.ts";
+import type { Gsi, Pin } from "../abi/numbers.ts";
 
 /** Where GSIs go, as `struct kvm_irq_routing` has it on every architecture. */
 
@@ -14,16 +15,16 @@ export interface MsiMessage {
 
 /** A GSI's way to an input of one of the chips. A GSI may have one for each chip. */
 export interface PinRoute {
-  gsi: number;
+  gsi: Gsi;
   /** The chip's name in a snapshot: `pic1`, `ioapic`. */
   chip: string;
   /** An input of that chip, counted from 0. */
-  pin: number;
+  pin: Pin;
 }
 
 /** A GSI whose rise sends a message, as `KVM_IRQ_ROUTING_MSI` has it. It has no other way. */
 export interface MsiRoute {
-  gsi: number;
+  gsi: Gsi;
   msi: MsiMessage;
 }
 
@@ -128,7 +129,7 @@ export function checkRoutes(rules: RoutingRules, routes: readonly Route[]): void
   if (routes.length > MAX_ROUTES) {
     throw badRoute(`${routes.length} routes are too many`, `a table has at most ${MAX_ROUTES}`);
   }
-  const ways = new Map<number, Route[]>();
+  const ways = new Map<Gsi, Route[]>();
   for (const route of routes) {
     checkRoute(rules, route);
     const others = ways.get(route.gsi) ?? [];

@@ -1,4 +1,5 @@
 import { hasBit } from "../../abi/bits.ts";
+import type { Pin, Vector } from "../../abi/numbers.ts";
 import type { PinRoute } from "../../vm/routing.ts";
 import type { RedirectionEntry } from "./ioapic/layout.ts";
 import { hasVector } from "./lapic/destination.ts";
@@ -27,7 +28,7 @@ export function risenGsis(before: Chips, after: Chips, routes: readonly PinRoute
   return [...new Set(risen.map(({ gsi }) => gsi))].sort((a, b) => a - b);
 }
 
-function picInputRose(before: Chips, after: Chips, chip: "pic1" | "pic2", pin: number): boolean {
+function picInputRose(before: Chips, after: Chips, chip: "pic1" | "pic2", pin: Pin): boolean {
   const [was, is] = [before[chip], after[chip]];
   // The slave drives the cascade, whatever GSI 2 does.
   if (was === undefined || is === undefined || (chip === "pic1" && pin === CASCADE_PIN)) return false;
@@ -37,7 +38,7 @@ function picInputRose(before: Chips, after: Chips, chip: "pic1" | "pic2", pin: n
   return !hasBit(is.elcr, pin) && !hasBit(was.irr, pin) && became("isr");
 }
 
-function ioapicPinRose({ ioapic: was, lapic: lapicsBefore }: Chips, after: Chips, pin: number): boolean {
+function ioapicPinRose({ ioapic: was, lapic: lapicsBefore }: Chips, after: Chips, pin: Pin): boolean {
   const is = after.ioapic;
   const [entryBefore, entry] = [was?.redirtbl[pin], is?.redirtbl[pin]];
   if (was === undefined || is === undefined || entryBefore === undefined || entry === undefined) return false;
@@ -56,7 +57,7 @@ function isOnlySender(entry: RedirectionEntry, table: readonly RedirectionEntry[
   );
 }
 
-function vectorCame(vector: number, before: readonly LapicState[], after: readonly LapicState[]): boolean {
+function vectorCame(vector: Vector, before: readonly LapicState[], after: readonly LapicState[]): boolean {
   return after.some((is) => {
     const was = before.find(({ vcpu }) => vcpu === is.vcpu);
     if (was === undefined || was.irr.includes(vector)) return false;

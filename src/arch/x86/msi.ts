@@ -1,4 +1,5 @@
 import { KvmIrqError } from "../../abi/error.ts";
+import type { Vector } from "../../abi/numbers.ts";
 import { hex } from "../../text/format.ts";
 import type { MsiMessage } from "../../vm/routing.ts";
 import { DELIVERY_MODES, DEST_MODES, type RedirectionEntry, TRIG_MODES } from "./ioapic/layout.ts";
@@ -13,7 +14,7 @@ export interface Msi {
   /** Address bit 3: one of the CPUs addressed is to be picked. */
   redirection_hint: boolean;
   dest_mode: RedirectionEntry["dest_mode"];
-  vector: number;
+  vector: Vector;
   delivery_mode: RedirectionEntry["delivery_mode"];
   /** Data bit 14, which only level-triggered messages have a use for. KVM takes either as a rise. */
   level: MsiLevel;
@@ -108,7 +109,7 @@ export function describeMsi(message: MsiMessage): string {
 
 /** A composed message is fixed, edge and to APIC 0 unless it is said otherwise. */
 interface Composed {
-  vector?: number;
+  vector?: Vector;
   dest?: number;
   destMode?: Msi["dest_mode"];
   mode?: Msi["delivery_mode"];

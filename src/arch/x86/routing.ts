@@ -1,4 +1,5 @@
 import { KvmIrqError } from "../../abi/error.ts";
+import type { Gsi, Pin } from "../../abi/numbers.ts";
 import type {
   PinRoute as AnyPinRoute,
   Route as AnyRoute,
@@ -26,17 +27,20 @@ export const INPUTS = {
  * @param toPic whether a GSI has its PIC input. @param ioapicPin a GSI's IOAPIC pin, if it has one.
  */
 function pcRoutes(
-  toPic: (gsi: number) => boolean,
-  ioapicPin: (gsi: number) => number | undefined,
+  toPic: (gsi: Gsi) => boolean,
+  ioapicPin: (gsi: Gsi) => Pin | undefined,
 ): readonly PinRoute[] {
   const routes: PinRoute[] = [];
-  for (let gsi = 0; gsi < IOAPIC_NUM_PINS; gsi++) {
+  for (let gsi: Gsi = 0; gsi < IOAPIC_NUM_PINS; gsi++) {
     if (gsi < PIC_GSIS && toPic(gsi)) routes.push({ gsi, ...picInput(gsi) });
     const pin = ioapicPin(gsi);
     if (pin !== undefined) routes.push({ gsi, chip: "ioapic", pin });
   }
   return routes;
 }
+
+/** The pin of the same number. */
+const pinOf = (gsi: Gsi): Pin => Number(gsi);
 
 /** The PIC and its pin that have an input of 0 to 15. */
 function picInput(input: number): Omit<PinRoute, "gsi"> {
@@ -46,7 +50,7 @@ function picInput(input: number): Omit<PinRoute, "gsi"> {
 /** KVM's default: GSI 0-15 to the PICs and IOAPIC pin n, 16-23 to the IOAPIC alone. */
 export const DEFAULT_ROUTES: readonly PinRoute[] = pcRoutes(
   () => true,
-  (gsi) => gsi,
+  (gsi) => pinOf(gsi),
 );
 
 const SYNTAX =
@@ -63,7 +67,7 @@ export const ROUTING: RoutingRules = {
       description: "QEMU's and kvmtool's: GSI 0 to IOAPIC pin 2, GSI 2 nowhere, the others as KVM's default",
       routes: pcRoutes(
         (gsi) => gsi !== 2,
-        (gsi) => (gsi === 0 ? 2 : gsi === 2 ? undefined : gsi),
+        (gsi) => (gsi === 0 ? 2 : gsi === 2 ? undefined : pinOf(gsi)),
       ),
     },
   },

@@ -1,3 +1,4 @@
+import type { Gsi } from "../../abi/numbers.ts";
 import { readChip, writeChip } from "../../kvm/chips.ts";
 import type { IoctlCaller } from "../../kvm/fd.ts";
 import { Vcpu } from "../../kvm/vcpu.ts";
@@ -281,7 +282,7 @@ class StoppedVm implements Controllers {
     writeChip(this.#vm, this.#vcpuOf, image);
   }
 
-  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+  setIrqLine(gsi: Gsi, level: 0 | 1): InjectionStatus {
     return this.#vm.setIrqLine(gsi, level);
   }
 

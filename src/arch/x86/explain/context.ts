@@ -1,4 +1,5 @@
 import { hasBit, hex } from "../../../abi/bits.ts";
+import type { Gsi, Pin, Vector } from "../../../abi/numbers.ts";
 import { type Evidence, is } from "../../../rules/evidence.ts";
 import { type MsiRoute, type NamedRouting, possibleRoutings } from "../../../vm/routing.ts";
 import type { ExplainOptions } from "../../arch.ts";
@@ -33,9 +34,9 @@ export interface Vm {
 /** A PIC's input. */
 export interface PicInput {
   vm: Vm;
-  gsi: number;
+  gsi: Gsi;
   chip: "pic1" | "pic2";
-  pin: number;
+  pin: Pin;
   pic: PicState;
   pics: PicPair;
   /** Level-triggered, as ELCR says. */
@@ -58,7 +59,7 @@ export interface Sent {
   /** Where its vector, its delivery mode and its destination stand. */
   at: Record<"vector" | "delivery_mode" | "dest_id", Evidence>;
   /** `null` for delivery modes that have none. */
-  vector: number | null;
+  vector: Vector | null;
   cpus: readonly Cpu[] | undefined;
   destination: Destination;
 }
@@ -66,20 +67,20 @@ export interface Sent {
 /** An IOAPIC pin. */
 export interface IoapicPin extends Sent {
   vm: Vm;
-  pin: number;
-  gsi: number | undefined;
+  pin: Pin;
+  gsi: Gsi | undefined;
   ioapic: IoapicState;
   entry: RedirectionEntry;
   /** Where decoded state has it. */
   path: string;
   /** The same line as a PIC sees it, where the GSI goes to one as well. */
-  picInput: { path: string; pin: number; high: boolean } | undefined;
+  picInput: { path: string; pin: Pin; high: boolean } | undefined;
 }
 
 /** A local APIC or a vCPU that a vector (or an NMI, or INTR) arrives at. */
 export interface Arrival {
   cpu: Cpu;
-  vector: number | null;
+  vector: Vector | null;
   at?: Sent["at"];
   /** As redirection entries spell it; `extint` for the PIC way. */
   deliveryMode: RedirectionEntry["delivery_mode"];
@@ -135,8 +136,8 @@ export function picInput(vm: Vm, { gsi, chip, pin }: PinRoute): PicInput | undef
  */
 export function ioapicPin(
   vm: Vm,
-  pin: number,
-  line: { gsi?: number; pic?: PinRoute | undefined } = {},
+  pin: Pin,
+  line: { gsi?: Gsi; pic?: PinRoute | undefined } = {},
 ): IoapicPin | undefined {
   const { ioapic } = vm.snapshot.chips;
   const entry = ioapic?.redirtbl[pin];

@@ -1,4 +1,5 @@
 import { spell, type VmAddress } from "../../../abi/advice.ts";
+import type { Gsi } from "../../../abi/numbers.ts";
 import { missing } from "../../../rules/evidence.ts";
 import {
   bestVerdict,
@@ -128,7 +129,7 @@ export const HOPS = {
  *
  * @param gsi any GSI; one that is known to be routed nowhere has no ways and is blocked.
  */
-export function explainGsi(snapshot: Snapshot, gsi: number, options: ExplainOptions = {}): Explanation {
+export function explainGsi(snapshot: Snapshot, gsi: Gsi, options: ExplainOptions = {}): Explanation {
   return explainIn(vmOf(snapshot, options), gsi, options);
 }
 
@@ -140,7 +141,7 @@ export function explainAll(snapshot: Snapshot, options: ExplainOptions = {}): Ex
   return [...gsis].sort((a, b) => a - b).map((gsi) => explainIn(vm, gsi, options));
 }
 
-function explainIn(vm: Vm, gsi: number, { routing: given, address }: ExplainOptions): Explanation {
+function explainIn(vm: Vm, gsi: Gsi, { routing: given, address }: ExplainOptions): Explanation {
   const emulated = emulatedPins(vm.snapshot);
   if (emulated !== undefined) {
     const sentence = `GSI ${gsi} can't be followed: ${emulated}`;
@@ -195,7 +196,7 @@ function spelled({ route: _, ...way }: WayDraft, address: VmAddress | undefined)
 }
 
 /** The ways of a GSI under a routing. */
-export function waysOf(vm: Vm, gsi: number, routing: NamedRouting): WayDraft[] {
+export function waysOf(vm: Vm, gsi: Gsi, routing: NamedRouting): WayDraft[] {
   const routes = routesOf(routing).filter((route) => route.gsi === gsi);
   const pic = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
   return routes.map((route) => {

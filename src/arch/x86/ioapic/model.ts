@@ -1,3 +1,4 @@
+import type { Pin, Vector } from "../../../abi/numbers.ts";
 import type { ApicBus } from "../lapic/bus.ts";
 import type { VcpuModel } from "../vcpu/model.ts";
 import { decodeIoapic, encodeIoapic, IOAPIC_NUM_PINS, type IoapicState } from "./layout.ts";
@@ -49,7 +50,7 @@ export class Ioapic {
    * @returns CPUs reached, 0 when coalesced, -1 when masked or waiting for the EOI of a level interrupt.
    *   A fall answers 1.
    */
-  setPin(pin: number, level: 0 | 1): number {
+  setPin(pin: Pin, level: 0 | 1): number {
     if (level === 1) return this.#rise(pin, true);
     this.#state.irr &= ~(1 << pin);
     return 1;
@@ -64,7 +65,7 @@ export class Ioapic {
    * A local APIC ended a vector: the RTC's EOIs count in any case. A broadcast clears remote IRR, and the line
    * still up, the interrupt goes out again.
    */
-  eoi(vcpu: number, vector: number, broadcast: boolean): void {
+  eoi(vcpu: number, vector: Vector, broadcast: boolean): void {
     this.#rtcEois.ended(vcpu, vector);
     if (!broadcast) return;
     this.#state.redirtbl.forEach((entry, pin) => {
@@ -75,7 +76,7 @@ export class Ioapic {
   }
 
   /** @param byLine whether a line rose; the RTC's EOIs count for such a rise alone. */
-  #rise(pin: number, byLine: boolean): number {
+  #rise(pin: Pin, byLine: boolean): number {
     if (byLine && pin === RTC_PIN && this.#rtcEois.pending > 0) return 0;
     const bit = 1 << pin;
     const pending = (this.#state.irr & bit) !== 0;
@@ -88,7 +89,7 @@ export class Ioapic {
   }
 
   /** Sends a pin's interrupt, unless the entry is masked or its last one has not ended. */
-  #service(pin: number, byLine: boolean): number {
+  #service(pin: Pin, byLine: boolean): number {
     const entry = this.#state.redirtbl[pin]!;
     const level = entry.trig_mode === "level";
     if (entry.mask || (level && entry.remote_irr)) return -1;

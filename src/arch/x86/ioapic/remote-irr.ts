@@ -1,10 +1,11 @@
 import { hex } from "../../../abi/bits.ts";
+import type { Vector } from "../../../abi/numbers.ts";
 import { type Evidence, is, listLacks } from "../../../rules/evidence.ts";
 import { hasVector, type Message } from "../lapic/destination.ts";
 import { type Cpu, eoiAtIoapic } from "../lapic/logic.ts";
 
 /** The local APICs that have a level pin's vector and whose EOI clears its remote IRR. */
-export function eoisToCome(vector: number, cpus: readonly Cpu[]): Cpu[] {
+export function eoisToCome(vector: Vector, cpus: readonly Cpu[]): Cpu[] {
   return cpus.filter((cpu) => eoiAtIoapic(cpu, vector) === "heard");
 }
 

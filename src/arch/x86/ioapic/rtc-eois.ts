@@ -1,3 +1,4 @@
+import type { Vector } from "../../../abi/numbers.ts";
 import { type ApicBus, type Delivery, matchesDestination } from "../lapic/bus.ts";
 import type { VcpuModel } from "../vcpu/model.ts";
 import type { RedirectionEntry } from "./layout.ts";
@@ -25,13 +26,13 @@ export class RtcEois {
   }
 
   /** An interrupt of the pin went out. Those that were not fixed ones count too, though no EOI ends them. */
-  started(vector: number, { status, fixed }: Delivery): void {
+  started(vector: Vector, { status, fixed }: Delivery): void {
     for (const vcpu of fixed) this.#expected.set(vcpu, vector);
     this.#pending = Math.max(status, 0);
   }
 
   /** A vCPU ended a vector. */
-  ended(vcpu: number, vector: number): void {
+  ended(vcpu: number, vector: Vector): void {
     if (this.#expected.get(vcpu) === vector) this.#remove(vcpu);
   }
 

@@ -1,4 +1,5 @@
 import { hasBit, hex } from "../../../abi/bits.ts";
+import type { Vector } from "../../../abi/numbers.ts";
 import { bitClear, bitSet, type Evidence, is, listHas } from "../../../rules/evidence.ts";
 import type { Severity } from "../../../rules/finding.ts";
 import { type Rule, rule } from "../../../rules/rule.ts";
@@ -100,7 +101,7 @@ export function rtcBusy({ pin, entry, cpus = [] }: IoapicPin): Cpu[] {
   );
 }
 
-function hasPending(vcpu: number, lapic: Cpu["lapic"], vector: number): Evidence {
+function hasPending(vcpu: number, lapic: Cpu["lapic"], vector: Vector): Evidence {
   return listHas(`lapic[${vcpu}].${lapic.irr.includes(vector) ? "irr" : "isr"}`, hex(vector));
 }
 
@@ -169,7 +170,7 @@ export const VECTOR_FINDINGS: readonly Rule<ScenePin>[] = [
 
 /** A vector that several open pins send. */
 export interface SharedVector {
-  vector: number;
+  vector: Vector;
   pins: readonly ScenePin[];
   /** The vCPUs that have it from more than one of them. */
   vcpus: number[];

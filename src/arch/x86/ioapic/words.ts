@@ -1,5 +1,6 @@
 import { advice, changing } from "../../../abi/advice.ts";
 import { hasBit, hex, listed, vcpuNames } from "../../../abi/bits.ts";
+import type { Vector } from "../../../abi/numbers.ts";
 import type { Evidence } from "../../../rules/evidence.ts";
 import { is } from "../../../rules/evidence.ts";
 import { evidenceText, type WordsByCode } from "../../../text/words.ts";
@@ -106,7 +107,7 @@ function which(at: IoapicPin): string {
   return `which is ${listed(places)}: that EOI does not reach the IOAPIC`;
 }
 
-function placeOf({ vcpu, lapic }: Cpu, vector: number): string {
+function placeOf({ vcpu, lapic }: Cpu, vector: Vector): string {
   return `${lapic.isr.includes(vector) ? "in service" : "pending"} at vCPU ${vcpu}`;
 }
 

@@ -1,9 +1,10 @@
+import type { Vector } from "../../../abi/numbers.ts";
 import type { Behaviour } from "../model/behaviour.ts";
 import type { InterruptMessage, VcpuModel } from "../vcpu/model.ts";
 import { BROADCAST } from "./layout.ts";
 
 /** Lowest priority by vector hashing, KVM's default (its module parameter `vector_hashing`). */
-export function chosenBy<T>(vector: number, candidates: readonly T[]): T {
+export function chosenBy<T>(vector: Vector, candidates: readonly T[]): T {
   return candidates[vector % candidates.length]!;
 }
 

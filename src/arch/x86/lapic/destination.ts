@@ -1,4 +1,5 @@
 import { bitsOf } from "../../../abi/bits.ts";
+import type { Vector } from "../../../abi/numbers.ts";
 import type { RedirectionEntry } from "../ioapic/layout.ts";
 import { BROADCAST, DFR_CLUSTER, DFR_FLAT } from "./layout.ts";
 import { apicId, type Cpu, softwareEnabled } from "./logic.ts";
@@ -60,7 +61,7 @@ function choosesOne(entry: Message, tabled: boolean): boolean {
 }
 
 /** KVM's choice for lowest priority: the slot whose number is the vector modulo the slots. */
-function chosen(vector: number, slots: readonly (Cpu | undefined)[]): Cpu[] {
+function chosen(vector: Vector, slots: readonly (Cpu | undefined)[]): Cpu[] {
   const cpu = slots[vector % slots.length];
   return cpu === undefined ? [] : [cpu];
 }

@@ -1,4 +1,5 @@
 import { hasBit } from "../../../abi/bits.ts";
+import type { ApicId, Vector } from "../../../abi/numbers.ts";
 import type { Snapshot } from "../state.ts";
 import { APIC_BASE_ENABLE_BIT, APIC_BASE_X2APIC_BIT, type VcpuState } from "../vcpu/layout.ts";
 import {
@@ -43,7 +44,7 @@ function modeOf(state: VcpuState | undefined): Cpu["mode"] {
 }
 
 /** The id that answers physical destinations. KVM fixes the x2APIC id to the vCPU's number. */
-export function apicId(cpu: Cpu): number {
+export function apicId(cpu: Cpu): ApicId {
   return cpu.mode === "x2apic" ? cpu.vcpu : cpu.lapic.id >>> 24;
 }
 
@@ -71,7 +72,7 @@ export function usesLapics(cpus: readonly Cpu[]): boolean {
  *
  * @returns `undefined` when the vector is neither pending nor in service here.
  */
-export function eoiAtIoapic({ lapic }: Cpu, vector: number): "heard" | "edge" | "directed" | undefined {
+export function eoiAtIoapic({ lapic }: Cpu, vector: Vector): "heard" | "edge" | "directed" | undefined {
   if (!lapic.irr.includes(vector) && !lapic.isr.includes(vector)) return undefined;
   if (hasBit(lapic.svr, DIRECTED_EOI_BIT)) return "directed";
   return lapic.tmr.includes(vector) ? "heard" : "edge";
@@ -101,16 +102,16 @@ export function processorPriority({ lapic }: Cpu): { ppr: number; from: "tpr" | 
 }
 
 /** Whether a vector in the IRR would be handed to the vCPU now. Vectors below 16 never are: class 0. */
-export function outranks(cpu: Cpu, vector: number): boolean {
+export function outranks(cpu: Cpu, vector: Vector): boolean {
   return (vector & 0xf0) > (processorPriority(cpu).ppr & 0xf0);
 }
 
 /** The vectors in service that hold a vector back, in the order in which EOIs end them. */
-export function serviceAhead({ lapic }: Cpu, vector: number): number[] {
+export function serviceAhead({ lapic }: Cpu, vector: Vector): number[] {
   return lapic.isr.filter((serving) => serving >> 4 >= vector >> 4).reverse();
 }
 
 /** Whether the TPR holds a vector back. */
-export function tprBlocks({ lapic }: Cpu, vector: number): boolean {
+export function tprBlocks({ lapic }: Cpu, vector: Vector): boolean {
   return (lapic.tpr & 0xf0) >= (vector & 0xf0);
 }

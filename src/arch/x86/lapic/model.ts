@@ -1,3 +1,4 @@
+import type { Vector } from "../../../abi/numbers.ts";
 import { viewOf } from "../../../abi/u64.ts";
 import {
   DFR_CLUSTER,
@@ -116,7 +117,7 @@ export class Lapic {
    *
    * @returns whether the APIC took it, also when that vector was pending already.
    */
-  request(vector: number, level: boolean): boolean {
+  request(vector: Vector, level: boolean): boolean {
     if (!this.softwareEnabled) return false;
     this.#setVector("tmr", vector, level);
     this.#setVector("irr", vector, true);
@@ -124,7 +125,7 @@ export class Lapic {
   }
 
   /** Whether a vector waits or is in service, so that an EOI for it is still to come. */
-  awaitsEoi(vector: number): boolean {
+  awaitsEoi(vector: Vector): boolean {
     return this.#hasVector("irr", vector) || this.#hasVector("isr", vector);
   }
 
@@ -146,7 +147,7 @@ export class Lapic {
    * @returns the vector, and whether it is broadcast to the IOAPIC: TMR has it, and SVR's directed EOI is
    *   off. `undefined` when none was in service.
    */
-  eoi(): { vector: number; broadcast: boolean } | undefined {
+  eoi(): { vector: Vector; broadcast: boolean } | undefined {
     const vector = this.#highest("isr");
     if (vector !== undefined) this.#setVector("isr", vector, false);
     this.#taken = undefined;
@@ -175,11 +176,11 @@ export class Lapic {
     this.#view.setUint32(LAPIC_REGISTERS[register], value, true);
   }
 
-  #hasVector(register: LapicVectorRegister, vector: number): boolean {
+  #hasVector(register: LapicVectorRegister, vector: Vector): boolean {
     return (this.#view.getUint32(wordOf(register, vector), true) & (1 << (vector & 31))) !== 0;
   }
 
-  #setVector(register: LapicVectorRegister, vector: number, on: boolean): void {
+  #setVector(register: LapicVectorRegister, vector: Vector, on: boolean): void {
     const offset = wordOf(register, vector);
     const bit = 1 << (vector & 31);
     const word = this.#view.getUint32(offset, true);
@@ -195,6 +196,6 @@ export class Lapic {
   }
 }
 
-function wordOf(register: LapicVectorRegister, vector: number): number {
+function wordOf(register: LapicVectorRegister, vector: Vector): number {
   return LAPIC_VECTOR_REGISTERS[register] + (vector >>> 5) * 16;
 }

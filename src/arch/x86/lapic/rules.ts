@@ -1,4 +1,5 @@
 import { hex } from "../../../abi/bits.ts";
+import type { Vector } from "../../../abi/numbers.ts";
 import { before, bitClear, bitSet, type Evidence, is, listHas, missing } from "../../../rules/evidence.ts";
 import { type Rule, rule } from "../../../rules/rule.ts";
 import type { Arrival, Scene, Sent, Vm } from "../explain/context.ts";
@@ -81,7 +82,7 @@ export const MSI_RULES: readonly Rule<Sent>[] = [
 ];
 
 /** A vector that a local APIC leaves in its IRR for ever. */
-export const ILLEGAL_VECTOR = rule<{ vector: number | null; at?: Sent["at"] }>(
+export const ILLEGAL_VECTOR = rule<{ vector: Vector | null; at?: Sent["at"] }>(
   "illegal-vector",
   { hop: "blocked", finding: "error" },
   VECTORS,
@@ -136,7 +137,7 @@ const of = ({ vcpu }: Cpu, field: string) => `lapic[${vcpu}].${field}`;
 const word = (value: number) => `0x${value.toString(16)}`;
 const globallyOff = ({ vcpu }: Cpu) => bitClear(`vcpus[${vcpu}].apic_base`, APIC_BASE_ENABLE_BIT);
 
-function inService(cpu: Cpu, vector: number): Evidence[] {
+function inService(cpu: Cpu, vector: Vector): Evidence[] {
   return serviceAhead(cpu, vector).map((serving) => listHas(of(cpu, "isr"), hex(serving)));
 }
 

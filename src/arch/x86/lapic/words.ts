@@ -1,5 +1,6 @@
 import { advice, changing, looking } from "../../../abi/advice.ts";
 import { hex, listed, shortened, vcpuNames } from "../../../abi/bits.ts";
+import type { Vector } from "../../../abi/numbers.ts";
 import { evidenceText, type WordsByCode } from "../../../text/words.ts";
 import type { Arrival, Sent, Vm } from "../explain/context.ts";
 import { addressees, BROADCAST, hasVector, type Message } from "./destination.ts";
@@ -169,7 +170,7 @@ function priorityText({ cpu, vector }: Arrival): string {
 }
 
 /** "once vectors 0x80 and 0x50 in service get their EOI and vCPU 0 lowers its TPR below 0x30": all that holds. */
-function untilOutranking(cpu: Cpu, vector: number): string {
+function untilOutranking(cpu: Cpu, vector: Vector): string {
   const ahead = serviceAhead(cpu, vector);
   const where = ahead[0] === vector ? "" : " in service";
   const eoi =

@@ -1,3 +1,4 @@
+import type { Gsi } from "../../../abi/numbers.ts";
 import { checkGsi, checkStateSize, checkVcpus, vcpuAt, vcpuIsReadOnly } from "../../../vm/checks.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../../../vm/chip.ts";
 import type { Machine } from "../../../vm/machine.ts";
@@ -94,7 +95,7 @@ export class ModelMachine implements Machine {
     vcpuAt(this.#vcpus, parseChipId(id).vcpu).load(bytes);
   }
 
-  setIrqLine(gsi: number, level: 0 | 1): InjectionStatus {
+  setIrqLine(gsi: Gsi, level: 0 | 1): InjectionStatus {
     checkGsi(gsi);
     let status = -1;
     for (const way of this.#ways.get(gsi) ?? []) status = sumOfStatuses(status, this.#drive(way, level));

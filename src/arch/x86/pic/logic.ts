@@ -1,3 +1,4 @@
+import type { Pin, Vector } from "../../../abi/numbers.ts";
 import { CASCADE_PIN, type PicState } from "./layout.ts";
 
 export { CASCADE_PIN } from "./layout.ts";
@@ -19,7 +20,7 @@ function byPriority(pic: PicState): number[] {
 }
 
 /** The first input of a mask in order of priority, and its place in that order; place 8 when there is none. */
-function highest(pic: PicState, mask: number): { pin: number | undefined; place: number } {
+function highest(pic: PicState, mask: number): { pin: Pin | undefined; place: number } {
   const order = byPriority(pic);
   const place = order.findIndex((pin) => (mask >> pin) & 1);
   return place < 0 ? { pin: undefined, place: 8 } : { pin: order[place], place };
@@ -34,7 +35,7 @@ export function highestRequest(pic: PicState): number | undefined {
  * The in-service inputs that hold a request of this input back: itself and those of higher priority, the highest
  * first. The master leaves out the cascade in special fully nested mode. KVM does not honour special mask mode.
  */
-export function servicesAhead(pic: PicState, isMaster: boolean, pin: number): number[] {
+export function servicesAhead(pic: PicState, isMaster: boolean, pin: Pin): number[] {
   const order = byPriority(pic);
   const mask = serviceMask(pic, isMaster);
   return order.slice(0, order.indexOf(pin) + 1).filter((input) => (mask >> input) & 1);
@@ -56,13 +57,13 @@ export function requested(pic: PicState, isMaster: boolean): number | undefined 
 }
 
 /** Whether no IMR stops a device's input; the cascade is not one. */
-export function isUnmasked({ pic1, pic2 }: PicPair, chip: "pic1" | "pic2", pin: number): boolean {
+export function isUnmasked({ pic1, pic2 }: PicPair, chip: "pic1" | "pic2", pin: Pin): boolean {
   if (chip === "pic1") return pin !== CASCADE_PIN && ((pic1.imr >> pin) & 1) === 0;
   return ((pic2.imr >> pin) & 1) === 0 && ((pic1.imr >> CASCADE_PIN) & 1) === 0;
 }
 
 /** An input's level goes up or down, as KVM's PICs latch it. */
-function setInput(pic: PicState, pin: number, level: boolean): PicState {
+function setInput(pic: PicState, pin: Pin, level: boolean): PicState {
   const bit = 1 << pin;
   const last_irr = level ? pic.last_irr | bit : pic.last_irr & ~bit;
   if (pic.elcr & bit) return { ...pic, last_irr, irr: level ? pic.irr | bit : pic.irr & ~bit };
@@ -75,7 +76,7 @@ function setInput(pic: PicState, pin: number, level: boolean): PicState {
  *
  * The slave's output reaches the master as a pulse at its input 2, which is what latches it there.
  */
-export function afterRise(pics: PicPair, chip: "pic1" | "pic2", pin: number): PicPair {
+export function afterRise(pics: PicPair, chip: "pic1" | "pic2", pin: Pin): PicPair {
   const raised = { ...pics, [chip]: setInput(pics[chip], pin, true) };
   if (requested(raised.pic2, false) === undefined) return raised;
   const pulsed = setInput(setInput(raised.pic1, CASCADE_PIN, true), CASCADE_PIN, false);
@@ -85,8 +86,8 @@ export function afterRise(pics: PicPair, chip: "pic1" | "pic2", pin: number): Pi
 /** What an interrupt acknowledge answers. `spurious` when the slave has withdrawn its request. */
 export interface Acknowledge {
   chip: "pic1" | "pic2";
-  pin: number;
-  vector: number;
+  pin: Pin;
+  vector: Vector;
   spurious: boolean;
 }
 
@@ -107,21 +108,21 @@ export function acknowledge({ pic1, pic2 }: PicPair): Acknowledge | undefined {
 }
 
 /** Whether an acknowledge answers for an input: for the cascade's, whenever it answers for the slave. */
-export function answersFor(answer: Acknowledge | undefined, chip: "pic1" | "pic2", pin: number): boolean {
+export function answersFor(answer: Acknowledge | undefined, chip: "pic1" | "pic2", pin: Pin): boolean {
   if (answer === undefined) return false;
   if (chip === "pic1" && pin === CASCADE_PIN) return answer.chip === "pic2";
   return answer.chip === chip && answer.pin === pin && !answer.spurious;
 }
 
 /** `irq_base` has its low three bits clear when software set it; a restored one may not. */
-export function vectorOf(pic: PicState, pin: number): number {
+export function vectorOf(pic: PicState, pin: Pin): number {
   return (pic.irq_base + pin) & 0xff;
 }
 
 /** What happens to a request of an input, before and once its line has risen. */
 interface Request {
   chip: "pic1" | "pic2";
-  pin: number;
+  pin: Pin;
   pics: PicPair;
   risen: PicPair;
 }
@@ -141,7 +142,7 @@ export function holdersOf({ chip, pin, pics }: Request): Holder[] {
 }
 
 /** The inputs that a request passes: its own, and for the slave's the cascade. */
-function placesOf(chip: Holder["chip"], pin: number): { chip: Holder["chip"]; pin: number }[] {
+function placesOf(chip: Holder["chip"], pin: Pin): { chip: Holder["chip"]; pin: Pin }[] {
   return chip === "pic1"
     ? [{ chip, pin }]
     : [
@@ -150,7 +151,7 @@ function placesOf(chip: Holder["chip"], pin: number): { chip: Holder["chip"]; pi
       ];
 }
 
-function aheadAt(pics: PicPair, { chip, pin }: { chip: Holder["chip"]; pin: number }): number[] {
+function aheadAt(pics: PicPair, { chip, pin }: { chip: Holder["chip"]; pin: Pin }): number[] {
   return servicesAhead(pics[chip], chip === "pic1", pin);
 }
 
@@ -162,7 +163,7 @@ export function waitsForItself({ chip, pin, pics }: Request): boolean {
 }
 
 /** What keeps a request back: what is in service, so that the chip's INT output stays low, or one of higher priority. */
-export type HeldBack = { chip: Holder["chip"]; pin: number } & (
+export type HeldBack = { chip: Holder["chip"]; pin: Pin } & (
   | { by: "service"; pins: number[] }
   | { by: "request"; ahead: number }
 );

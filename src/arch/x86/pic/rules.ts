@@ -1,4 +1,5 @@
 import { bitsOf, hasBit, hex } from "../../../abi/bits.ts";
+import type { Gsi, Pin } from "../../../abi/numbers.ts";
 import { before, bitClear, bitSet, type Evidence, is } from "../../../rules/evidence.ts";
 import type { Severity } from "../../../rules/finding.ts";
 import { type Rule, rule } from "../../../rules/rule.ts";
@@ -126,7 +127,7 @@ export const PIC_RULES: readonly Rule<PicInput>[] = [
   ]),
 ];
 
-function maskedBy(chip: "pic1" | "pic2", { imr }: PicState, pin: number): Evidence[] | false {
+function maskedBy(chip: "pic1" | "pic2", { imr }: PicState, pin: Pin): Evidence[] | false {
   return hasBit(imr, pin) && [is(`${chip}.imr`, hex(imr)), bitSet(`${chip}.imr`, pin)];
 }
 
@@ -161,11 +162,11 @@ export const PIC_BASE_FINDINGS: readonly Rule<WaitingPic>[] = [NOT_INITIALISED];
 
 /** A GSI that both a PIC and the IOAPIC would deliver. */
 export interface DoublyOpen {
-  gsi: number;
+  gsi: Gsi;
   chip: "pic1" | "pic2";
   /** Of the PIC, and of the IOAPIC. */
   input: number;
-  pin: number;
+  pin: Pin;
 }
 
 export function doublyOpen({ snapshot, pics, intr, cpus, routes }: Scene): DoublyOpen[] {

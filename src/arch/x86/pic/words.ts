@@ -1,5 +1,6 @@
 import { advice, changing } from "../../../abi/advice.ts";
 import { hex, listed } from "../../../abi/bits.ts";
+import type { Gsi, Pin } from "../../../abi/numbers.ts";
 import { evidenceText, type WordsByCode } from "../../../text/words.ts";
 import type { PicInput, Scene } from "../explain/context.ts";
 import { lint0 } from "../lapic/logic.ts";
@@ -29,7 +30,7 @@ export const PIC_LINE_WORDS: WordsByCode<PicInput> = {
 };
 
 /** For a line that has given its edge. */
-export const releaseFirst = (gsi: number | undefined) =>
+export const releaseFirst = (gsi: Gsi | undefined) =>
   advice`release the line (${changing("release", `${gsi}`)}); the next rise is an edge again`;
 
 const INITIALISE =
@@ -106,7 +107,7 @@ export const PIC_WORDS: WordsByCode<PicInput> = {
 };
 
 /** While an initialisation is under way, what is written to the port of the IMR is its next word. */
-function unmask(chip: Holder["chip"], { imr, init_state }: PicState, pin: number): string {
+function unmask(chip: Holder["chip"], { imr, init_state }: PicState, pin: Pin): string {
   const port = chip === "pic1" ? "0x21" : "0xa1";
   const write = `clear ${chip}.imr bit ${pin}: write ${hex(imr & ~(1 << pin))} to port ${port}`;
   return init_state === 0
