@@ -74,13 +74,13 @@ export function findingTable<Vm, Subject>(
 type Said = Pick<StageDraft, "text" | "evidence" | "until" | "note" | "remedy">;
 
 function say<Subject>(words: Words<Subject>, subject: Subject, facts: readonly Evidence[]): Said {
-  const { text, evidence = () => evidenceText(facts), ...others } = words;
-  const all = { text, evidence, ...others };
-  const said = Object.entries(all).map(([part, what]) => [
-    part,
-    typeof what === "function" ? what(subject, facts) : what,
-  ]);
-  return Object.fromEntries(said.filter(([, what]) => what !== undefined));
+  const said: Said & Record<string, unknown> = { text: "", evidence: "" };
+  for (const [part, what] of Object.entries(words)) {
+    const value: unknown = typeof what === "function" ? what(subject, facts) : what;
+    if (value !== undefined) said[part] = value;
+  }
+  if (words.evidence === undefined) said.evidence = evidenceText(facts);
+  return said;
 }
 
 /**

@@ -207,7 +207,7 @@ export function sceneOf(snapshot: Snapshot, options: ExplainOptions, previous?: 
     hasLapics: vm.cpus !== undefined,
   };
   for (const pin of snapshot.chips.ioapic?.redirtbl.keys() ?? []) {
-    pins.push({ ...ioapicPin(vm, pin)!, vm: scene });
+    pins.push(Object.assign(ioapicPin(vm, pin)!, { vm: scene }));
   }
   return scene;
 }
