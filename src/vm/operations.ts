@@ -40,6 +40,8 @@ interface Row<P, R, V = Controllers> {
   /** What it takes and gives, as that travels. */
   params: Guard;
   result: Guard;
+  /** Fields of either that are chips, whose bytes travel as base64. */
+  images?: readonly string[];
   /** Whether a result has one part for each thing that was asked for. */
   answers?(params: P, result: R): boolean;
   /** Chips that it touches, where that matters to their vCPUs. */
@@ -72,6 +74,7 @@ export const OPERATIONS = {
   >({
     params: only({ ids: chipIds }),
     result: object({ images, routing }, { guest }),
+    images: ["images"],
     answers: ({ ids }, { images }) =>
       ids.length === images.length && ids.every((id, index) => images[index]?.id === id),
     run(vm, { ids }) {
@@ -87,6 +90,7 @@ export const OPERATIONS = {
   writeChips: row<{ images: readonly ChipImage[]; expected: readonly ChipImage[] }, object>({
     params: only({ images, expected: images }),
     result: empty,
+    images: ["images", "expected"],
     chips: ({ images, expected }) => [...images, ...expected].map(({ id }) => id),
     run(vm, { images, expected }) {
       writeChips(vm, images, expected);

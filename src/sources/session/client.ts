@@ -93,13 +93,13 @@ export class SessionClient {
     const describes = method === "describe" || method === "peek";
     // Any version's holder can be ended.
     if (!describes && method !== "destroy" && !this.#spoken) await this.call("describe", {});
-    const answer = await this.#request(method, encode(params));
+    const answer = await this.#request(method, encode(method, params));
     if (describes && (answer as { protocol?: unknown } | null)?.protocol !== PROTOCOL) {
       throw otherVersion(this.registration.name);
     }
     this.#spoken ||= describes;
     if (!isResult(method, answer)) throw this.#garbled("nonsense");
-    const result = decode(answer) as ResultOf<M>;
+    const result = decode(method, answer) as ResultOf<M>;
     const { answers } = isOperation(method) ? operation(method) : {};
     if (answers?.(params as never, result as never) === false) {
       throw this.#garbled("something else than was asked for");

@@ -104,7 +104,8 @@ function performer(machine: Machine, info: SessionInfo, onDestroy: () => void): 
       throw new KvmIrqError("bad-input", `these are no parameters of ${method}`);
     }
     if (isOperation(method)) {
-      return encode(carryOut(method, machine, decode(params) as never, identity, lines));
+      const given = carryOut(method, machine, decode(method, params) as never, identity, lines);
+      return encode(method, given);
     }
     if (method === "destroy") {
       onDestroy();

@@ -115,24 +115,24 @@ export function isResult(method: Method, value: unknown): value is object {
   return guard(value);
 }
 
-/** Parameters and results have chips under these names. Their bytes travel as base64. */
-const IMAGES = ["images", "expected"];
-
-function convertImages<From, To>(message: object, convert: (image: From) => To): object {
-  const entries = Object.entries(message);
-  return Object.fromEntries(
-    entries.map(([name, value]) => [name, IMAGES.includes(name) ? (value as From[]).map(convert) : value]),
-  );
-}
-
 /** What a method takes or gives, as it travels. */
-export function encode(message: object): object {
-  return convertImages(message, toWire);
+export function encode(method: Method, message: object): object {
+  return convertImages(method, message, toWire);
 }
 
 /** The inverse of {@link encode}, for what was checked. */
-export function decode(message: object): object {
-  return convertImages(message, fromWire);
+export function decode(method: Method, message: object): object {
+  return convertImages(method, message, fromWire);
+}
+
+function convertImages<From>(method: Method, message: object, convert: (image: From) => unknown): object {
+  const fields = (isOperation(method) && operation(method).images) || [];
+  const lists = Object.entries(message).filter(([name]) => fields.includes(name));
+  return Object.assign(
+    {},
+    message,
+    Object.fromEntries(lists.map(([name, list]) => [name, list.map(convert)])),
+  );
 }
 
 interface WireImage {

@@ -123,6 +123,20 @@ describe("a client", () => {
   });
 
   it.each([
+    ["its description", (client: SessionClient) => client.call("describe", {}), INFO],
+    ["a reading", reading, SEEN],
+    ["statuses", pulsing, { statuses: [1] }],
+  ])("leaves alone what a holder adds to %s, whatever it is called", async (_, call, answer) => {
+    const further = { expected: null, ...answer, ...(answer === SEEN ? {} : { images: [null] }) };
+    await holder((request) =>
+      result(answer !== INFO && request.method === "describe" ? INFO : further)(request),
+    );
+    const client = await SessionClient.open("odd");
+    expect(await call(client)).toMatchObject({ expected: null });
+    client.close();
+  });
+
+  it.each([
     ["has no number of its protocol", (({ protocol: _, ...rest }) => rest)(INFO)],
     ["has another number, and who knows what else", { protocol: PROTOCOL + 1 }],
   ])("says that a holder is of another version when it %s, and asks nothing more of it", async (_, info) => {
