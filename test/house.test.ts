@@ -121,3 +121,35 @@ describe("the house is as its documents say", () => {
 const PATH = /(?<![\w./<>@-])(?:[\w.-]+\/)*(?:[\w.-]+\/(?![\w<*{])|[\w-]+(?:\.\w+)*\.(?:ts|js|cjs|md|S)\b)/g;
 /** What documents take such a path from. */
 const PLACES = ["", "src/"];
+
+/** Turns of phrase that a native engineer would not write, each with what to write instead. */
+const FOREIGN: readonly [pattern: RegExp, instead: string][] = [
+  [/\bgo(?:es)? nowhere\b/, "is not routed"],
+  [/\bhas no place in\b/, "is not allowed in"],
+  [/\bif that is meant\b/, "to confirm"],
+  [/\b(?:has|have) not\b(?! (?:\w+ )?\w*(?:ed|en|t|run)\b)/, "has no"],
+  [/\bmeanwhile\b/, "in that time, has exited"],
+  [/\banew\b/, "again"],
+  [/\bruns no more\b/, "has stopped"],
+  [/\bof late\b/, "recently"],
+  [/\bso long\b/, "this long, for this time"],
+  [/\ba line an? (?:change|field|pin|interrupt)\b/, "one line per"],
+  [/\bnone of KVM's\b|\bis no whole number\b/, "unknown, is not a whole number"],
+];
+
+describe("what users read", () => {
+  const texts = files
+    .filter((file) => /^(?:README|CHANGELOG|docs\/.*)\.md$/.test(file))
+    .map((file) => ({ file, text: readFileSync(`${root}/${file}`, "utf8") }));
+
+  it.each(FOREIGN)("has no %s, but: %s", (pattern) => {
+    const found = [...sources, ...texts].flatMap(({ file, text }) =>
+      text
+        .replace(/\s+\/\/ .*$/gm, "")
+        .split("\n")
+        .filter((line) => pattern.test(line))
+        .map((line) => `${file}: ${line.trim()}`),
+    );
+    expect(found).toEqual([]);
+  });
+});

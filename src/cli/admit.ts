@@ -23,7 +23,7 @@ export async function askToChange(source: Source, { signal }: Pick<Context, "sig
   } = source.identity;
   if (!process.stdin.isTTY || !process.stderr.isTTY || inBackground()) {
     throw new KvmIrqError("needs-confirmation", `this would change the VM of ${label}`, {
-      hint: "add --yes if that is meant",
+      hint: "pass --yes to confirm",
       details: { pid },
     });
   }

@@ -40,7 +40,7 @@ const MEANINGS: Partial<Record<IoctlName, Record<string, string>>> = {
   KVM_SET_LAPIC: { EINVAL: "this vCPU has no in-kernel local APIC, or its id does not fit the APIC's mode" },
   KVM_IRQFD: {
     EBUSY: "the eventfd is bound already",
-    EINVAL: "the GSI or eventfd is not valid, or resampling needs an IOAPIC, which a split irqchip has not",
+    EINVAL: "the GSI or eventfd is not valid, or resampling needs an IOAPIC, and a split irqchip has none",
   },
   KVM_SET_GSI_ROUTING: { EINVAL: "an entry is not valid, or there are too many" },
   KVM_SIGNAL_MSI: { EINVAL: "this VM has no in-kernel local APICs, or the message is not valid" },

@@ -73,7 +73,7 @@ const POLL_MS = 1;
 async function handledBy(source: Source): Promise<number> {
   const { handled, running, ended } = await source.perform("handled", {});
   if (running) return handled;
-  throw new KvmIrqError("unsupported", `the guest of ${source.identity.label} runs no more: ${ended}`, {
-    hint: "make the session anew",
+  throw new KvmIrqError("unsupported", `the guest of ${source.identity.label} has stopped: ${ended}`, {
+    hint: "recreate the session with `kvm-irq create --replace`",
   });
 }

@@ -39,7 +39,7 @@ export async function restoreSnapshot(
   const images = pick(arch.encode(snapshot.chips), words, snapshot);
   for (const { id } of images) {
     if (!info.chips.includes(id)) {
-      throw new KvmIrqError("bad-input", `the snapshot has ${id}, which ${info.label} has not`, {
+      throw new KvmIrqError("bad-input", `${info.label} has no ${id}, which the snapshot contains`, {
         hint:
           parseChipId(id).kind === "lapic"
             ? "make a VM with as many vCPUs (`create --vcpus N`), or choose chips with --chip"

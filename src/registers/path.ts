@@ -129,7 +129,9 @@ function elements(parent: Field, { from, to }: { from: number; to: number }, pat
   const wanted = Number.isFinite(to) ? to - from + 1 : 1;
   if (found.length < wanted) {
     const missing =
-      wanted === 1 ? `there is no ${parent.path}[${from}]` : `${parent.path} has not all of [${from}-${to}]`;
+      wanted === 1
+        ? `there is no ${parent.path}[${from}]`
+        : `${parent.path} does not have all of [${from}-${to}]`;
     throw new KvmIrqError(
       "bad-path",
       `${missing}: it has ${value.length} element${value.length === 1 ? "" : "s"}`,

@@ -142,7 +142,7 @@ function chooseEvents(
   const known = new Set(groups.includes("kvm") ? instance.list("events/kvm") : []);
   const present = wanted.filter((name) => known.has(name));
   if (present.length === 0) {
-    throw new KvmIrqError("trace-unavailable", "this kernel has none of KVM's tracepoints", {
+    throw new KvmIrqError("trace-unavailable", "this kernel has no KVM tracepoints", {
       hint: "load KVM first (`sudo modprobe kvm-intel` or `kvm-amd`); `kvm-irq doctor` says more",
       details: { events: wanted },
     });

@@ -72,7 +72,7 @@ function irqchipImage(irqchip: Uint8Array, kinds: readonly Controller[]): ChipIm
   const numberOf = ({ access }: Controller) => ("irqchip" in access ? access.irqchip : undefined);
   const found = kinds.find((one) => numberOf(one) === number);
   if (found === undefined) {
-    throw new KvmIrqError("bad-input", `chip_id ${number} is none of KVM's chips`, {
+    throw new KvmIrqError("bad-input", `unknown chip_id ${number}`, {
       hint: kinds
         .map((one) => `${numberOf(one)} is ${/\d$/.test(one.title) ? "" : "the "}${one.title}`)
         .join(", "),

@@ -23,7 +23,7 @@ export function checkRouted({ irqchip, routing }: Routed, gsis: Iterable<Gsi>): 
   const routed = gsisOf(routing);
   for (const gsi of gsis) {
     if (routed.has(gsi)) continue;
-    throw new KvmIrqError("bad-gsi", `GSI ${gsi} goes nowhere`, {
+    throw new KvmIrqError("bad-gsi", `GSI ${gsi} is not routed`, {
       hint: irqchip === "split" ? SPLIT_HINT : hintOf(routing),
     });
   }

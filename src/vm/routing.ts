@@ -156,7 +156,10 @@ function refuseConflict(route: Route, others: readonly Route[]): void {
   if (others.length === 0) return;
   const { gsi } = route;
   if ("msi" in route || others.some((other) => "msi" in other)) {
-    throw badRoute(`GSI ${gsi} has an MSI and another way`, "a GSI that sends an MSI goes nowhere else");
+    throw badRoute(
+      `GSI ${gsi} has an MSI and another way`,
+      "a GSI that sends an MSI can have no other route",
+    );
   }
   if (others.some((other) => "chip" in other && other.chip === route.chip)) {
     throw badRoute(`GSI ${gsi} goes to ${route.chip} twice`, "a GSI has at most one pin of each chip");

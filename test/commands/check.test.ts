@@ -60,10 +60,10 @@ const MIXTURES: readonly [line: string, sentence: string][] = [
   ["--snapshot f irqfd bind 4", "f is a file: it can be read, not driven"],
   ["create --guest pic --preset ioapic", "a guest needs a vCPU, and sets up its chips itself"],
   ["create --guest pic --vcpus 0", "a guest needs a vCPU, and sets up its chips itself"],
-  ["create --irqchip split --guest pic", "guest pic needs PICs and an IOAPIC, which a split irqchip has not"],
+  ["create --irqchip split --guest pic", "guest pic needs PICs and an IOAPIC, and a split irqchip has none"],
   [
     "create --irqchip split --preset pic",
-    "preset pic needs PICs and an IOAPIC, which a split irqchip has not",
+    "preset pic needs PICs and an IOAPIC, and a split irqchip has none",
   ],
   ["create --backend model --guest pic", "the software model runs no guest"],
   ["create --backend model --irqchip split", "the software model has no split irqchip"],

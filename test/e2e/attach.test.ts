@@ -108,7 +108,7 @@ describe.skipIf(!haveQemu || !isRoot)(
     ])("is not changed by %j without --yes", (args) => {
       const { status, stdout, stderr } = user.run([...args, "--pid", pid], { input: "pulse 4\n" });
       expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
-      expect(stderr).toMatch(/would change the VM of pid .*\nhint: add --yes/);
+      expect(stderr).toMatch(/would change the VM of pid .*\nhint: pass --yes/);
     });
 
     it("takes scripts that only read without --yes", () => {

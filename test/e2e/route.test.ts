@@ -43,7 +43,7 @@ describe("route", () => {
     const before = user.json(["dump"]).chips;
     const { status, stderr } = user.run(["pulse", "0", "4"]);
     expect(status).toBe(2);
-    expect(stderr).toContain("GSI 4 goes nowhere\nhint: `kvm-irq -s default route show`");
+    expect(stderr).toContain("GSI 4 is not routed\nhint: `kvm-irq -s default route show`");
     expect(user.json(["dump"]).chips).toEqual(before);
   });
 
@@ -77,7 +77,7 @@ describe("route", () => {
     for (const target of [[], ["-s", "default"]]) {
       const { status, stdout, stderr } = user.run([...target, "run", "-"], { input });
       expect({ status, stdout }).toEqual({ status: 6, stdout: "" });
-      expect(stderr).toContain("standard input:2: GSI 30 goes nowhere");
+      expect(stderr).toContain("standard input:2: GSI 30 is not routed");
     }
     user.ok(["route", "set", "default", MSI]);
     expect(user.run(["-s", "default", "run", "-"], { input }).status).toBe(0);

@@ -267,15 +267,15 @@ describe("run", () => {
       return status === 0 ? undefined : /kvmirq:(\d+: .*)\n/.exec(stderr)?.[1];
     };
     expect(mistake("route set default 30=msi:0xfee00000/0x41", "pulse 30", "pulse 4")).toBeUndefined();
-    expect(mistake("pulse 4", "route set 4=ioapic:4", "pulse 4", "pulse 5")).toBe("4: GSI 5 goes nowhere");
-    expect(mistake("route show", "pulse 24")).toBe("2: GSI 24 goes nowhere");
+    expect(mistake("pulse 4", "route set 4=ioapic:4", "pulse 4", "pulse 5")).toBe("4: GSI 5 is not routed");
+    expect(mistake("route show", "pulse 24")).toBe("2: GSI 24 is not routed");
     expect(mistake("route set 30=msi:0xfee00000/0x41", "route reset", "pulse 4", "pulse 30")).toBe(
-      "4: GSI 30 goes nowhere",
+      "4: GSI 30 is not routed",
     );
   });
 
   it.each([
-    ["a GSI that goes nowhere", "pulse 24", "GSI 24 goes nowhere"],
+    ["a GSI that goes nowhere", "pulse 24", "GSI 24 is not routed"],
     ["an unknown command", "puls 4", "unknown command 'puls'"],
     ["an unknown option", "pulse 4 --loud", "unknown option '--loud'"],
     ["a bad value", "pulse 4 --count many", "--count"],
@@ -295,20 +295,20 @@ describe("run", () => {
     ["no message", "msi", "an MSI is --address and --data"],
     ["a message to nowhere", "msi --address 0 --data 1", "0x0 is not the address of an MSI"],
     ["an irqfd of nothing", "irqfd bind", "`irqfd bind` needs a GSI"],
-    ["an irqfd that goes nowhere", "irqfd bind 24", "GSI 24 goes nowhere"],
+    ["an irqfd that goes nowhere", "irqfd bind 24", "GSI 24 is not routed"],
     ["routes where none belong", "route show 4", "`route show` takes no routes"],
     ["a pin that is not there", "route set 4=ioapic:99", "ioapic has no pin 99"],
     ["a layout of no file", "dump --layout x86", "--layout is for the raw bytes of a --snapshot"],
     ["a time for nothing", "pulse 4 --timeout 3s", "--timeout goes with --require handled"],
     ["a wait for no guest", "pulse 4 --require handled", "has no guest"],
     ["an open quote", `expect "pic1.irr=1`, 'a quote (") is not closed'],
-    ["a script in a script", "run other.kvmirq", "`run` has no place in a script"],
-    ["another VM", "create other", "`create` has no place in a script"],
-    ["another target", "-s other dump", "--session has no place in a script"],
-    ["consent", "--yes dump", "--yes has no place in a script"],
-    ["one of several VMs", "--vm-fd 3 --pid 7 dump", "has no place in a script"],
-    ["a command without an end", "watch", "`watch` has no place in a script"],
-    ["help", "pulse --help", "help has no place in a script"],
+    ["a script in a script", "run other.kvmirq", "`run` is not allowed in a script"],
+    ["another VM", "create other", "`create` is not allowed in a script"],
+    ["another target", "-s other dump", "--session is not allowed in a script"],
+    ["consent", "--yes dump", "--yes is not allowed in a script"],
+    ["one of several VMs", "--vm-fd 3 --pid 7 dump", "is not allowed in a script"],
+    ["a command without an end", "watch", "`watch` is not allowed in a script"],
+    ["help", "pulse --help", "help is not allowed in a script"],
     ["the program's own name", "kvm-irq pulse 4", "a line of a script begins with the command"],
   ])("refuses %s in the last line before the first has run", (_, line, message) => {
     const path = script("mistake", "pulse 4", "", line);

@@ -203,7 +203,7 @@ describe("trace --help and what it refuses", () => {
     [["trace", "--from", "x", "-s", "y"], "--session is for recording"],
     [["--snapshot", "x", "trace"], "a snapshot is a moment"],
     [["trace", "--pid", "1", "--vm-fd", "4"], "do not tell VMs of one process apart"],
-    [["trace", "--gsi", "5000"], "goes nowhere"],
+    [["trace", "--gsi", "5000"], "is not routed"],
     [["trace", "--gsi", "x"], "is not a GSI"],
     [["trace", "--vector", "256"], "from 0 to 255"],
     [["trace", "--for", "2"], "a duration needs a unit"],

@@ -46,7 +46,7 @@ describe("a path", () => {
       "there is no ioapic.redirtbl[7]: it has 3 elements",
     );
     expect(() => find("ioapic.redirtbl[0-99].mask")).toThrow(
-      "ioapic.redirtbl has not all of [0-99]: it has 3 elements",
+      "ioapic.redirtbl does not have all of [0-99]: it has 3 elements",
     );
   });
 

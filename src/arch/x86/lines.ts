@@ -20,7 +20,7 @@ export const LINES: Lines = {
     if (from > to) {
       throw new KvmIrqError("bad-gsi", `the range ${word} runs backwards`, { hint: `write ${to}-${from}` });
     }
-    if (to >= MAX_ROUTES) throw new KvmIrqError("bad-gsi", `GSI ${to} goes nowhere`, { hint });
+    if (to >= MAX_ROUTES) throw new KvmIrqError("bad-gsi", `GSI ${to} is not routed`, { hint });
     return Array.from({ length: to - from + 1 }, (_, n) => from + n);
   },
 };

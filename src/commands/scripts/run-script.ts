@@ -117,9 +117,9 @@ async function parseLine(program: Program, words: readonly string[]): Promise<Pa
     });
   }
   const parsed = await program.parse(words);
-  if ("help" in parsed) throw new KvmIrqError("usage", "help has no place in a script");
+  if ("help" in parsed) throw new KvmIrqError("usage", "help is not allowed in a script");
   if (!parsed.scriptable) {
-    throw new KvmIrqError("usage", `\`${parsed.name}\` has no place in a script`, {
+    throw new KvmIrqError("usage", `\`${parsed.name}\` is not allowed in a script`, {
       hint: "a script has one VM, made for it or named by -s before it starts",
     });
   }
@@ -127,7 +127,7 @@ async function parseLine(program: Program, words: readonly string[]): Promise<Pa
   const [option] = Object.keys(targets);
   if (option !== undefined) {
     const flag = option === "vmFd" ? "vm-fd" : option;
-    throw new KvmIrqError("usage", `--${flag} has no place in a script: it is the whole script's`);
+    throw new KvmIrqError("usage", `--${flag} is not allowed in a script: it applies to all of it`);
   }
   return parsed;
 }

@@ -26,7 +26,7 @@ export const diff: CommandSpec = {
       .command("diff")
       .summary("compare two snapshots, or live VMs")
       .description(
-        "Compares two states field by field: a line a field, as it is in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Status 0: nothing differs, 1: something does.",
+        "Compares two states field by field: one line per field, with its value in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Status 0: nothing differs, 1: something does.",
       )
       .argument("<a>", "the first: a snapshot file, - for standard input, a session, or pid:PID")
       .argument("<b>", "the second, likewise")

@@ -162,7 +162,7 @@ function refuseSplit({ irqchip, preset, guest }: Options): void {
         ? `preset ${preset}`
         : undefined;
   if (needs === undefined) return;
-  throw new KvmIrqError("usage", `${needs} needs PICs and an IOAPIC, which a split irqchip has not`, {
+  throw new KvmIrqError("usage", `${needs} needs PICs and an IOAPIC, and a split irqchip has none`, {
     hint: "with --irqchip split, use --preset lapic, and send MSIs, or route GSIs to them",
   });
 }

@@ -56,7 +56,7 @@ export function judge(
   if (seccomp && !may(CAP_SYS_ADMIN)) {
     return refuse(
       `process ${pid} has a seccomp filter, which might kill it for our system calls`,
-      "run as root: with CAP_SYS_ADMIN the filter is suspended meanwhile",
+      "run as root: with CAP_SYS_ADMIN the filter is suspended for that time",
     );
   }
   return { allowed: true };

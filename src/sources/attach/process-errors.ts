@@ -33,7 +33,7 @@ export function explainFailure({ pid, vm_fd, vcpu_fds }: FoundVm, error: unknown
   if (error instanceof UnexpectedCallError) {
     return refused(
       pid,
-      `${error.message}: process ${pid} changes its own code meanwhile`,
+      `${error.message}: process ${pid} is changing its own code`,
       "it defends itself against debuggers; use its VMM's monitor",
       error,
     );
@@ -135,7 +135,7 @@ export function noVm(
 
 /** The error for a process that ended. */
 export function gone(pid: number, cause?: unknown): KvmIrqError {
-  return new KvmIrqError("no-process", `process ${pid} ended meanwhile`, {
+  return new KvmIrqError("no-process", `process ${pid} has exited`, {
     hint: "`kvm-irq list` shows the VMs of this host",
     details: { pid },
     cause,

@@ -150,8 +150,8 @@ export const PIN_FINDING_WORDS: WordsByCode<ScenePin> = {
       evidenceText([...facts, is(`${path}.mask`, entry.mask)], { brief: true }),
     remedy: ({ entry }) =>
       entry.mask
-        ? "unmask the pin before its device is started, or make the device raise it anew"
-        : "none is needed where a VMM repeats a level that is up; else make the device lower its line and raise it anew",
+        ? "unmask the pin before its device is started, or make the device raise it again"
+        : "none is needed where a VMM repeats a level that is up; else make the device lower its line and raise it again",
   },
   "illegal-vector": {
     text: ({ pin, entry }) =>
