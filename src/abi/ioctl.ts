@@ -74,6 +74,18 @@ export const IOCTL = {
 
 export type IoctlName = keyof typeof IOCTL;
 
+/**
+ * An ioctl's number for a structure of another size than the usual one: the size is part of the number, so that a
+ * kernel can have two of one name.
+ *
+ * @param size bytes of the structure; the usual number when not given.
+ */
+export function requestOf(name: IoctlName, size?: number): number {
+  const usual = IOCTL[name];
+  if (size === undefined) return usual;
+  return Math.floor(usual / 2 ** 30) * 2 ** 30 + size * 2 ** 16 + (usual % 2 ** 16);
+}
+
 /** Capability numbers for `KVM_CHECK_EXTENSION`. */
 export const CAP = {
   KVM_CAP_IRQCHIP: 0,

@@ -1,4 +1,4 @@
-import { IOCTL, type IoctlName } from "../abi/ioctl.ts";
+import { type IoctlName, requestOf } from "../abi/ioctl.ts";
 import { close, ioctl, type LibcResult, type NativeBuffer } from "../os/libc.ts";
 import { KvmError } from "./kvm-error.ts";
 
@@ -28,11 +28,12 @@ export class KvmFd {
    * Runs an ioctl.
    *
    * @param argument a number or a structure, as the ioctl wants it.
+   * @param size bytes of the structure, where it is not the usual one.
    * @returns what the kernel returned, 0 or more.
    * @throws KvmError with the errno, when it returned -1.
    */
-  protected ioctl(name: IoctlName, argument: number | NativeBuffer = 0): number {
-    const { value, errno } = this.#call(this.fd, IOCTL[name], argument);
+  protected ioctl(name: IoctlName, argument: number | NativeBuffer = 0, size?: number): number {
+    const { value, errno } = this.#call(this.fd, requestOf(name, size), argument);
     if (value < 0) throw new KvmError(name, errno);
     return value;
   }

@@ -80,12 +80,12 @@ export class Vcpu extends KvmFd {
   /** Runs an ioctl that takes a structure. */
   write(name: IoctlName, state: Uint8Array): void {
     this.#buffer.bytes.set(state);
-    this.ioctl(name, this.#buffer);
+    this.ioctl(name, this.#buffer, state.length);
   }
 
   #read(name: IoctlName, size: number): Uint8Array {
     this.#buffer.bytes.fill(0, 0, size);
-    this.ioctl(name, this.#buffer);
+    this.ioctl(name, this.#buffer, size);
     return new Uint8Array(this.#buffer.bytes.subarray(0, size));
   }
 }

@@ -59,6 +59,13 @@ export function table(columns: readonly Column[], rows: readonly string[][], vie
     .join("\n")}\n`;
 }
 
+/** {@link table}, a line each. */
+export function tableLines(...args: Parameters<typeof table>): string[] {
+  return table(...args)
+    .trimEnd()
+    .split("\n");
+}
+
 /** A paragraph of text, its words wrapped to the view. */
 export function paragraph(text: string, view: View): string {
   const [, ...lines] = table([{ head: "", wraps: true }], [[text]], view).split("\n");

@@ -1,3 +1,4 @@
+import { SIZEOF } from "../../../abi/ioctl.ts";
 import {
   bitSet,
   bitwise,
@@ -71,7 +72,7 @@ export const LAPIC_VECTOR_REGISTERS = { isr: 0x100, tmr: 0x180, irr: 0x200 } as 
 
 export type LapicVectorRegister = keyof typeof LAPIC_VECTOR_REGISTERS;
 
-const SIZE = 1024;
+const SIZE = SIZEOF.kvm_lapic_state;
 const VECTOR_WORDS = 8;
 const STRIDE = 16;
 

@@ -1,6 +1,6 @@
 import { hasBit } from "../../../abi/bits.ts";
 import { hex, vectors } from "../../../text/format.ts";
-import { table } from "../../../text/table.ts";
+import { tableLines } from "../../../text/table.ts";
 import type { Marks } from "../../arch.ts";
 import { type LapicRegister, type LapicState, SVR_ENABLE_BIT } from "./layout.ts";
 
@@ -30,7 +30,7 @@ export function lapicSummary(lapics: readonly LapicState[], { view, mark }: Mark
       mark(vectors(lapic.irr), path("irr")),
     ];
   });
-  return lines(table([{ head: "CHIP" }, ...heads(["SVR", "TPR", "PPR", "ISR", "IRR"])], rows, view));
+  return tableLines([{ head: "CHIP" }, ...heads(["SVR", "TPR", "PPR", "ISR", "IRR"])], rows, view);
 }
 
 /** The local APICs with further registers, a second row each. */
@@ -47,14 +47,10 @@ export function lapicPanel(lapics: readonly LapicState[], marks: Marks): string[
   const columns = heads([...FURTHER.map(([head]) => head), "TMR"]).map(({ head }) =>
     head === "DFR" || head === "ICR" ? { head, expendable: 1 } : { head },
   );
-  const further = table([{ head: "CHIP" }, ...columns], rows, view);
-  return [...lapicSummary(lapics, marks), "", ...lines(further)];
+  const further = tableLines([{ head: "CHIP" }, ...columns], rows, view);
+  return [...lapicSummary(lapics, marks), "", ...further];
 }
 
 function heads(names: readonly string[]): { head: string }[] {
   return names.map((head) => ({ head }));
-}
-
-function lines(text: string): string[] {
-  return text.trimEnd().split("\n");
 }

@@ -1,5 +1,5 @@
 import { hex } from "../../../text/format.ts";
-import { table } from "../../../text/table.ts";
+import { tableLines } from "../../../text/table.ts";
 import type { Marks } from "../../arch.ts";
 import { CASCADE_PIN, type PicField, type PicState } from "./layout.ts";
 
@@ -22,7 +22,7 @@ export function picSummary(pics: readonly (readonly [PicName, PicState])[], { vi
     mark(hex(pic.irq_base), `${name}.irq_base`),
     ...BIT_REGISTERS.map(([, field]) => mark(inputs(pic[field]), `${name}.${field}`)),
   ]);
-  return lines(table(head, rows, view));
+  return tableLines(head, rows, view);
 }
 
 /** One PIC, a row an input. */
@@ -52,7 +52,7 @@ export function picPanel(name: PicName, pic: PicState, marks: Marks): string[] {
   const columns = ["INPUT", "GSI", "VECTOR", "TRIGGER", "LINE", "EDGES", "STATE"];
   return [
     `${view.paint.bold.cyan(name)}  ${registers.join("  ")}`,
-    ...lines(table(columns.map(rightIfNumber), rows, view)),
+    ...tableLines(columns.map(rightIfNumber), rows, view),
   ];
 }
 
@@ -62,8 +62,4 @@ function rightIfNumber(head: string) {
 
 function inputs(bits: number): string {
   return Array.from({ length: 8 }, (_, input) => ((bits >>> input) & 1 ? String(input) : ".")).join("");
-}
-
-function lines(text: string): string[] {
-  return text.trimEnd().split("\n");
 }
