@@ -2,6 +2,7 @@ import { existsSync, readFileSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName } from "../abi/ioctl.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import { type KvmModule, kvmModule } from "./kvm-module.ts";
 
 /** What this host's KVM is like, as far as it can be found out without harm. */
@@ -91,7 +92,7 @@ async function tryMachine(): Promise<HostFacts["trial"]> {
     try {
       machine.setIrqLine(4, 1);
       machine.setIrqLine(4, 0);
-      for (const id of ["pic1", "pic2", "ioapic", "lapic[0]", "vcpu[0]"] as const) machine.readChip(id);
+      for (const id of [...HOST_ARCH.chips(1), "vcpu[0]"]) machine.readChip(id);
     } finally {
       machine.close();
     }

@@ -1,7 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
 import type { Arch } from "../arch/arch.ts";
 import { archNamed } from "../arch/arches.ts";
-import { blankState } from "../arch/codec.ts";
+import { blankState, isPerVcpu } from "../arch/codec.ts";
 import { type ChipId, type Chips, parseChipId, type VcpuState } from "../vm/chip.ts";
 import { type Identity, infoOf, type Reading, type SourceInfo } from "../vm/reading.ts";
 import { makeSnapshot, notSeen, type Snapshot } from "../vm/snapshot.ts";
@@ -38,7 +38,9 @@ export async function readSource(source: Source, words: readonly string[] = []):
     if (run !== undefined) vcpu.run = run;
   }
   // No local APICs, which is not the same as none that were read.
-  if (identity.vcpus === 0 && (words.length === 0 || words.includes("all"))) snapshot.chips["lapic"] = [];
+  if (identity.vcpus === 0 && (words.length === 0 || words.includes("all"))) {
+    for (const { kind } of arch.chipKinds.filter(isPerVcpu)) snapshot.chips[kind] = [];
+  }
   return { ...reading, arch, snapshot };
 }
 

@@ -1,6 +1,7 @@
 import { release } from "node:os";
 import { HOST_ARCH } from "../arch/arches.ts";
-import { type ChipId, type ChipImage, parseChipId } from "./chip.ts";
+import { isPerVcpu } from "../arch/codec.ts";
+import type { ChipId, ChipImage } from "./chip.ts";
 import type { GuestState } from "./guest.ts";
 import type { Irqchip } from "./machine.ts";
 import type { Routing } from "./routing.ts";
@@ -97,7 +98,7 @@ export function ownIdentity(
 ): Identity {
   const { label, source, host, vcpus, irqchip } = vm;
   const chips = HOST_ARCH.chips(vcpus);
-  const kept = irqchip === "full" ? chips : chips.filter((id) => parseChipId(id).kind === "lapic");
+  const kept = irqchip === "full" ? chips : chips.filter((id) => isPerVcpu(HOST_ARCH.controller(id)!));
   return {
     label,
     source,
