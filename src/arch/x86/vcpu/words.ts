@@ -19,7 +19,8 @@ export const VCPU_WORDS: WordsByCode<Arrival> = {
     remedy: "attach to the VM's process (`--pid`), or dump again with a version that reads vCPU state",
   },
   "vcpu-paused": {
-    text: (at) => `${vcpu(at)} is paused: no thread is in KVM_RUN for it`,
+    text: (at) =>
+      `${vcpu(at)} looks paused: for some 20 ms no thread was in KVM_RUN for it, or at work on an exit`,
     until: (at) => `once ${vcpu(at)} is resumed`,
   },
   "vcpu-not-started": {
