@@ -193,12 +193,13 @@ function checkGlobals(
 ): void {
   const given = (option: Option) => program.getOptionValueSource(option.attributeName()) === "cli";
   const refused = (option: Option) => spec.refuses?.some((long) => long === option.long) === true;
-  // Who names a VM once for several commands says --yes to those too that do not ask.
   const useless = program.options.find(
     (option) =>
       given(option) &&
       !refused(option) &&
-      (option.long === "--yes" || option.long === "--snapshot" ? !takesVms(spec) : !takes(spec, option)),
+      // To confirm what is not asked does no harm, and scripts do it to every command.
+      option.long !== "--yes" &&
+      (option.long === "--snapshot" ? !takesVms(spec) : !takes(spec, option)),
   );
   if (useless !== undefined) throw new KvmIrqError("usage", `\`${name}\` takes no ${useless.long}`);
   if (spec.refuses === undefined) checkChoice(globals);

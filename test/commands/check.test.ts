@@ -246,9 +246,9 @@ describe("the program's options of a command", () => {
         const line = option === "--snapshot" ? (READING[name] ?? LINES[name]) : LINES[name];
         const context = `${listed.includes(option) ? words : words.replace(/.* (?=--vm-fd)/, "")} ${line}`;
         const error = await refusal(context.split(" "));
-        // Who names a VM once for several commands says --yes to those too that do not ask.
+        // To confirm what is not asked does no harm.
         const sentence =
-          listed.includes(option) || (option === "--yes" && listed.includes("--pid"))
+          listed.includes(option) || option === "--yes"
             ? undefined
             : (REASONS[name]?.[option] ?? `\`${name}\` takes no ${option}`);
         expect(error?.message, context).toBe(sentence);

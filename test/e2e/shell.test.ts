@@ -65,7 +65,6 @@ describe("the command line", () => {
     [["run", "nowhere", "-o", "report.xml"]],
     [["diff", "-", "-", "-s", "nobody"]],
     [["trace", "--from", "nowhere", "--pid", "4194304"]],
-    [["destroy", "nobody", "--yes"]],
   ])("refuses %j with status 2, one line and a hint", (args) => {
     const { status, stdout, stderr } = user.run(args);
     expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
