@@ -179,7 +179,7 @@ export class Many {
   #hung = "";
 
   #start(): ChildProcess {
-    const many = fileURLToPath(new URL("./many.js", import.meta.url));
+    const many = fileURLToPath(new URL("../../test/attacks/many.js", import.meta.url));
     const program = fileURLToPath(new URL("../../dist/cli.cjs", import.meta.url));
     const child = spawn(process.execPath, [many, program, String(this.#interruptMs)], {
       env: this.#env,

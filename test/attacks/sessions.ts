@@ -226,7 +226,7 @@ const REPLIES: readonly string[] = [
   "ENDLESS",
 ];
 
-const BAD_HOLDER = fileURLToPath(new URL("./bad-holder.js", import.meta.url));
+const BAD_HOLDER = fileURLToPath(new URL("../../test/attacks/bad-holder.js", import.meta.url));
 
 /**
  * A holder that is none, in a process of its own.
