@@ -1,8 +1,7 @@
 import { HOST_THREADS } from "../../arch/arches.ts";
 import { bindLibc, bindRepeatable, I32, I64, type LibcResult, NativeBuffer } from "../../os/libc.ts";
-import { AUDIT_ARCH_X86_64 } from "./seccomp.ts";
 
-const { ARGUMENTS, SYSCALL_INSTRUCTION_SIZE, USER_REGS_SIZE, readRegister } = HOST_THREADS;
+const { ARGUMENTS, AUDIT_ARCH, SYSCALL_INSTRUCTION_SIZE, USER_REGS_SIZE, readRegister } = HOST_THREADS;
 
 /** Requests of <linux/ptrace.h>. */
 export const REQUEST = {
@@ -113,7 +112,7 @@ export function onStage(regs: NativeBuffer, xstateSize: number, run: () => void)
 function playSyscall(regs: DataView, entry: boolean): void {
   const { view } = SYSCALL_INFO;
   view.setUint8(0, entry ? PTRACE_SYSCALL_INFO_ENTRY : 0);
-  view.setUint32(4, AUDIT_ARCH_X86_64, true);
+  view.setUint32(4, AUDIT_ARCH, true);
   view.setBigUint64(8, readRegister(regs, "rip") + SYSCALL_INSTRUCTION_SIZE, true);
   view.setBigUint64(24, entry ? readRegister(regs, "rax") : 0n, true);
   ARGUMENTS.forEach((name, place) => {
@@ -136,7 +135,7 @@ export function hasEntered(regs: DataView): boolean {
   const info = SYSCALL_INFO.view;
   return (
     info.getUint8(0) === PTRACE_SYSCALL_INFO_ENTRY &&
-    info.getUint32(4, true) === AUDIT_ARCH_X86_64 &&
+    info.getUint32(4, true) === AUDIT_ARCH &&
     info.getBigUint64(8, true) === readRegister(regs, "rip") + SYSCALL_INSTRUCTION_SIZE &&
     info.getBigUint64(24, true) === readRegister(regs, "rax") &&
     ARGUMENTS.every((name, place) => info.getBigUint64(32 + place * 8, true) === readRegister(regs, name))

@@ -1,4 +1,5 @@
 import { viewOf } from "../../abi/u64.ts";
+import { HOST_THREADS } from "../../arch/arches.ts";
 
 /**
  * Seccomp filters: programs of classic BPF (`struct sock_filter` of <linux/filter.h>) over a `struct
@@ -9,8 +10,6 @@ import { viewOf } from "../../abi/u64.ts";
 export const SOCK_FILTER_SIZE = 8;
 /** Bytes of `struct seccomp_data`: nr s32, arch u32, instruction_pointer u64, six arguments u64. */
 const SECCOMP_DATA_SIZE = 64;
-/** <linux/audit.h>. */
-export const AUDIT_ARCH_X86_64 = 0xc000_003e;
 
 const SECCOMP_RET_ACTION_FULL = 0xffff_0000;
 const SECCOMP_RET_LOG = 0x7ffc_0000;
@@ -56,7 +55,7 @@ export interface FilteredCall {
 export function filtersAllow(filters: readonly Uint8Array[], call: FilteredCall): boolean {
   const data = new DataView(new ArrayBuffer(SECCOMP_DATA_SIZE));
   data.setInt32(0, call.number, true);
-  data.setUint32(4, AUDIT_ARCH_X86_64, true);
+  data.setUint32(4, HOST_THREADS.AUDIT_ARCH, true);
   data.setBigUint64(8, call.instructionPointer, true);
   call.args.forEach((value, place) => {
     data.setBigUint64(16 + place * 8, BigInt.asUintN(64, value), true);

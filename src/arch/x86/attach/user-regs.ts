@@ -34,10 +34,13 @@ const ORDER = [
 
 export type UserRegister = (typeof ORDER)[number];
 
+/** What a system call's architecture is to seccomp and ptrace: AUDIT_ARCH_X86_64 of <linux/audit.h>. */
+export const AUDIT_ARCH = 0xc000_003e;
+
 /** Bytes of `struct user_regs_struct`. */
 export const USER_REGS_SIZE = ORDER.length * 8;
 
-const OFFSET = Object.fromEntries(ORDER.map((name, place) => [name, place * 8])) as Record<
+const OFFSET = /* @__PURE__ */ Object.fromEntries(ORDER.map((name, place) => [name, place * 8])) as Record<
   UserRegister,
   number
 >;
