@@ -47,7 +47,10 @@ export function fromRaw(bytes: Uint8Array, arch: Arch = HOST_ARCH): ChipImage[] 
   });
   if (bytes.length === 0 || irqchips === undefined) {
     throw new KvmIrqError("bad-input", `${bytes.length} bytes are no whole number of chips`, {
-      hint: "a raw file has up to three struct kvm_irqchip of 520 bytes, then struct kvm_lapic_state of 1024 bytes",
+      hint:
+        each === undefined
+          ? `a raw file of ${arch.name} is one struct kvm_irqchip of 520 bytes; x86's are read without --layout`
+          : "a raw file has up to three struct kvm_irqchip of 520 bytes, then struct kvm_lapic_state of 1024 bytes",
     });
   }
   const parts = (from: number, size: number, count: number) =>

@@ -41,6 +41,12 @@ describe("raw bytes of chips", () => {
     expect(() => fromRaw(new Uint8Array(size))).toThrow(expect.objectContaining({ code: "bad-input" }));
   });
 
+  it("of x86's three chips are refused as ia64's, with what a file of ia64 is", () => {
+    expect(() => fromRaw(new Uint8Array(3 * 520 + 1024), archNamed("ia64"))).toThrow(
+      expect.objectContaining({ hint: expect.stringContaining("of ia64 is one struct kvm_irqchip") }),
+    );
+  });
+
   it("with a chip_id that KVM does not have are refused", () => {
     expect(() => fromRaw(Uint8Array.from({ length: 520 }, (_, index) => (index === 0 ? 3 : 0)))).toThrow(
       "chip_id 3",
