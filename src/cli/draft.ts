@@ -36,7 +36,7 @@ export class Draft {
       const stats = lstatSync(path, { throwIfNoEntry: false });
       if (stats !== undefined && !stats.isFile()) {
         // A pipe opens once it has a reader.
-        this.#fd = interruptibly(() => openSync(path, "w"));
+        this.#fd = interruptibly(path, () => openSync(path, "w"));
         return;
       }
       process.on("exit", this.#onExit);

@@ -36,7 +36,7 @@ const MOST_BYTES = 32 * MIB;
  */
 export function readInput(path: string, most: number = MOST_BYTES): Buffer {
   try {
-    const bytes = interruptibly(() => readWhole(path, most));
+    const bytes = interruptibly(path === "-" ? 0 : path, () => readWhole(path, most));
     const marked = bytes.subarray(0, BYTE_ORDER_MARK.length).equals(BYTE_ORDER_MARK);
     return marked ? bytes.subarray(BYTE_ORDER_MARK.length) : bytes;
   } catch (error) {
@@ -55,7 +55,7 @@ export function openInput(path: string): Readable {
   try {
     if (path === "-") return process.stdin;
     // A pipe opens once it has a writer.
-    const fd = interruptibly(() => openSync(path, "r"));
+    const fd = interruptibly(path, () => openSync(path, "r"));
     return fstatSync(fd).isFIFO()
       ? new Socket({ fd, readable: true, writable: false })
       : createReadStream(path, { fd, highWaterMark: MIB });
