@@ -1,4 +1,13 @@
-import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+} from "node:fs";
 
 /**
  * What /proc says of processes (proc(5)). Whatever can't be read, because the process is gone or is
@@ -174,6 +183,11 @@ export function listPids(): number[] {
 /** The threads of a process, oldest first; `undefined` when it is gone. */
 export function listThreads(pid: ProcessId): number[] | undefined {
   return listNumbers(`/proc/${pid}/task`);
+}
+
+/** Whether a thread is one of a process, and has not ended. */
+export function hasThread(pid: ProcessId, tid: number): boolean {
+  return existsSync(`/proc/${pid}/task/${tid}`);
 }
 
 function hasSeccomp(pid: number): boolean {

@@ -362,7 +362,7 @@ export function rehearseBorrowing(work: (thread: BorrowedThread, tracee: Tracee)
   };
   onStage(regs, REHEARSED_XSTATE, () => {
     const deadline = () => process.hrtime.bigint();
-    const held = new HeldThreads(deadline);
+    const held = new HeldThreads(deadline, () => true);
     const [tracee] = held.stop([new Tracee(process.pid, false)]);
     const thread = new BorrowedThread(tracee!, around, deadline);
     work(thread, tracee!);

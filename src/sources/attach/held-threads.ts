@@ -8,10 +8,16 @@ export class HeldThreads {
   readonly #tracees = new Map<number, Tracee>();
   readonly #stops: ThreadStop[] = [];
   readonly #deadline: () => bigint;
+  readonly #isThere: (tid: number) => boolean;
 
-  /** @param deadline gives the `process.hrtime.bigint()` until which a wait that starts now may last. */
-  constructor(deadline: () => bigint) {
+  /**
+   * @param deadline gives the `process.hrtime.bigint()` until which a wait that starts now may last.
+   * @param isThere whether a thread is still the process's own: asked just before it is traced, by a number that may
+   *   be somebody else's by then.
+   */
+  constructor(deadline: () => bigint, isThere: (tid: number) => boolean) {
     this.#deadline = deadline;
+    this.#isThere = isThere;
   }
 
   /**
@@ -22,7 +28,7 @@ export class HeldThreads {
    */
   stop(tracees: readonly Tracee[]): Tracee[] {
     const there = tracees.filter((tracee) => {
-      const seized = unlessGone(() => tracee.seize());
+      const seized = this.#isThere(tracee.tid) && unlessGone(() => tracee.seize());
       // At once: should the next one be refused, this one is let go with the others.
       if (seized) this.#tracees.set(tracee.tid, tracee);
       return seized;

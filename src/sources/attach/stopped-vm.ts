@@ -3,7 +3,7 @@ import { readChip, writeChip } from "../../kvm/chips.ts";
 import type { IoctlCaller } from "../../kvm/fd.ts";
 import { Vcpu } from "../../kvm/vcpu.ts";
 import { Vm } from "../../kvm/vm.ts";
-import { readKvmFd, readStatus, type ThreadState } from "../../os/proc.ts";
+import { hasThread, readKvmFd, readStatus, type ThreadState } from "../../os/proc.ts";
 import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../../vm/chip.ts";
 import { type Controllers, readChips } from "../../vm/machine.ts";
 import type { ThreadStop } from "../../vm/reading.ts";
@@ -151,7 +151,7 @@ function withHeld<T>(
   ) => Omit<StoppedWork<T>, "stops">,
 ): StoppedWork<T> {
   const deadline = () => process.hrtime.bigint() + BigInt(location.timeoutMs) * 1_000_000n;
-  const held = new HeldThreads(deadline);
+  const held = new HeldThreads(deadline, (tid) => hasThread(location.pid, tid));
   const threads = candidates(location);
   const { alarm } = location;
   const vm = new StoppedVm(location);
@@ -202,7 +202,7 @@ export function fdsInKvmRun(tids: readonly number[], timeoutMs: number, alarm: A
 }
 
 function fdInKvmRun(tid: number, deadline: () => bigint): number | undefined {
-  const held = new HeldThreads(deadline);
+  const held = new HeldThreads(deadline, () => true);
   try {
     const filtered = readStatus(tid)?.seccomp !== 0;
     const [tracee] = held.stop([new Tracee(tid, filtered)]);

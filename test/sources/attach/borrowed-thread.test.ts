@@ -36,7 +36,7 @@ describe.skipIf(!haveBusyVmm)("a borrowed thread (needs /dev/kvm, root and a C c
     alarm.start();
     for (const tid of threads) {
       for (let n = 0; n < BORROWS; n++) {
-        const held = new HeldThreads(deadline);
+        const held = new HeldThreads(deadline, () => true);
         const thread = new BorrowedThread(held.stop([new Tracee(tid, false)])[0]!, around, deadline);
         const vm = new Vm(vmm.vmFd, undefined, (...call) => thread.ioctl(...call));
         const pic1 = vm.getIrqchip(0);
@@ -69,7 +69,7 @@ describe.skipIf(!mayBuildForRoot)("a thread that gets a signal while it is borro
     const signals = () => readFileSync(`/proc/${pid}/status`, "utf8").match(/^S\w+(Pnd|Blk):.*$/gm);
     const before = signals();
     alarm.start();
-    const held = new HeldThreads(deadline);
+    const held = new HeldThreads(deadline, () => true);
     const thread = new BorrowedThread(held.stop([new Tracee(pid, false)])[0]!, around, deadline);
     // Of standard input, which is a pipe: ENOTTY.
     const call = () => expect(thread.ioctl(0, 0x5413, 0)).toMatchObject({ value: -1, errno: 25 });
@@ -105,7 +105,7 @@ describe.skipIf(!mayBuildForRoot)("a thread in a restartable sequence (needs roo
     for (let n = 0; n < TIMES; n++) {
       // So that it has run since.
       await sleep(2);
-      const held = new HeldThreads(deadline);
+      const held = new HeldThreads(deadline, () => true);
       const [tracee] = held.stop([new Tracee(pid, false)]);
       const rip = readRegister(tracee!.regs.view, "rip");
       const thread = new BorrowedThread(tracee!, around, deadline);

@@ -71,7 +71,7 @@ describe.skipIf(!haveBusyVmm)("VMMs with a seccomp filter (needs /dev/kvm, root 
     const found = findGadgets(vmm.pid, mappings)!;
     // As if it had been rewritten right after it was looked at.
     const gadgets = code === undefined ? found : { ...found, syscall: BigInt(vmm.at[code]!) };
-    const held = new HeldThreads(deadline);
+    const held = new HeldThreads(deadline, () => true);
     const alarm = new Alarm(20);
     alarm.start();
     const [tracee] = held.stop([new Tracee(vmm.pid, true)]);

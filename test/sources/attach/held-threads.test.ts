@@ -4,7 +4,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readStatus } from "../../../src/os/proc.ts";
+import { hasThread, readStatus } from "../../../src/os/proc.ts";
 import { Alarm } from "../../../src/sources/attach/alarm.ts";
 import { HeldThreads } from "../../../src/sources/attach/held-threads.ts";
 import { PtraceError, StopTimeoutError } from "../../../src/sources/attach/ptrace.ts";
@@ -43,7 +43,10 @@ describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root an
   });
 
   it("is given up on after the time limit, and let go once it stops", async () => {
-    const held = new HeldThreads(() => process.hrtime.bigint() + 50_000_000n);
+    const held = new HeldThreads(
+      () => process.hrtime.bigint() + 50_000_000n,
+      () => true,
+    );
     const started = performance.now();
     expect(() => held.stop([new Tracee(pid, false)])).toThrow(StopTimeoutError);
     expect(performance.now() - started).toBeGreaterThan(45);
@@ -55,7 +58,10 @@ describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root an
   });
 
   it("that is killed while it is held does not stay a zombie", async () => {
-    const held = new HeldThreads(() => process.hrtime.bigint() + 5_000_000_000n);
+    const held = new HeldThreads(
+      () => process.hrtime.bigint() + 5_000_000_000n,
+      () => true,
+    );
     expect(held.stop([new Tracee(pid, false)])).toHaveLength(1);
     const ended = once(child, "exit");
     process.kill(pid, "SIGKILL");
@@ -66,12 +72,31 @@ describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root an
   });
 });
 
+describe("a thread of another process than the one that is meant", () => {
+  it("is not touched: its number may have been given again", async () => {
+    const child = spawn("sleep", ["60"]);
+    const held = new HeldThreads(
+      () => process.hrtime.bigint() + 1_000_000_000n,
+      (tid) => hasThread(process.pid, tid),
+    );
+    try {
+      expect(held.stop([new Tracee(child.pid!, false)])).toEqual([]);
+      expect(readStatus(child.pid!)?.tracerPid).toBe(0);
+    } finally {
+      child.kill("SIGKILL");
+    }
+  });
+});
+
 describe("threads of which one is refused", () => {
   it("are all let go", async () => {
     const child = spawn("sh", ["-c", "sleep 60 & echo $!; wait"]);
     const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
     const sleeper = Number(line);
-    const held = new HeldThreads(() => process.hrtime.bigint() + 1_000_000_000n);
+    const held = new HeldThreads(
+      () => process.hrtime.bigint() + 1_000_000_000n,
+      () => true,
+    );
     try {
       // Nobody may trace himself.
       expect(() => held.stop([new Tracee(sleeper, false), new Tracee(process.pid, false)])).toThrow(

@@ -77,7 +77,7 @@ describe.skipIf(!haveBusyVmm)(
       const mappings = readMappings(vmm.pid);
       const { code, ...found } = findGadgets(vmm.pid, mappings)!;
       const changed = { ...code[0]!, bytes: Buffer.from("c3c3c3", "hex") };
-      const held = new HeldThreads(deadline);
+      const held = new HeldThreads(deadline, () => true);
       const alarm = new Alarm(20);
       alarm.start();
       const [tracee] = held.stop([new Tracee(vmm.pid, false)]);
