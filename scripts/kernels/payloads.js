@@ -26,7 +26,7 @@ export const PAYLOADS = [
   vitest("contract", "test/vm"),
   vitest("differential", "test/arch/x86/model", { environment: "KVM_IRQ_DIFFERENTIAL_STEPS=2000" }),
   vitest("attach", ATTACH, { environment: "KVM_IRQ_BORROWS=5", limit: 1800 }),
-  vitest("seccomp", "seccomp.test", {
+  vitest("seccomp", "attach/seccomp.test attach/filtered-vmms.test", {
     environment: "KVM_IRQ_SECCOMP_ATTACHES=20",
     limit: 1800,
   }),
