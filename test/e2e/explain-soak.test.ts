@@ -1,5 +1,6 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { describe, expect, it } from "vitest";
-import { Tracee } from "../../src/sources/attach/tracee.ts";
 import { HealthyVmm, haveBusyVmm } from "../support/attach.ts";
 import { HEALTHY_GUESTS, soakExplain } from "../support/explain-soak.ts";
 
@@ -43,12 +44,11 @@ describe.skipIf(!haveBusyVmm)(
         name: "traced",
         async start() {
           const vmm = await HealthyVmm.start("never", 1, 250);
-          const tracee = new Tracee(vmm.pid, false);
-          tracee.seize();
+          const tracer = await trace(vmm.pid);
           return {
             pid: vmm.pid,
             end() {
-              tracee.detach();
+              tracer.kill("SIGKILL");
               return vmm.end();
             },
           };
@@ -65,3 +65,19 @@ describe.skipIf(!haveBusyVmm)(
     }, 60_000);
   },
 );
+
+/**
+ * Traces a process without stopping it, by PTRACE_SEIZE, until it is killed. Node, whose child the process is, takes
+ * a stop of a child that it traces itself for the child's end.
+ */
+async function trace(pid: number): Promise<ChildProcess> {
+  const seize = `
+    const { DataType: { I32, I64 }, load, open } = require("ffi-rs");
+    open({ library: "libc", path: "libc.so.6" });
+    const call = { library: "libc", funcName: "ptrace", retType: I64, paramsType: [I32, I32, I64, I64] };
+    console.log(load({ ...call, paramsValue: [0x4206, ${pid}, 0, 0] }));
+    setInterval(() => {}, 1000);`;
+  const tracer = spawn(process.execPath, ["-e", seize], { stdio: ["ignore", "pipe", "inherit"] });
+  expect(String(await once(tracer.stdout!, "data"))).toBe("0\n");
+  return tracer;
+}
