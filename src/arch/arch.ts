@@ -2,6 +2,7 @@ import type { VmAddress } from "../abi/advice.ts";
 import type { IoctlName } from "../abi/ioctl.ts";
 import type { Gsi, Pin } from "../abi/numbers.ts";
 import type { Chain } from "../lives/chain.ts";
+import type { Joiner } from "../lives/joiner.ts";
 import type { Layout } from "../registers/struct.ts";
 import type { Explanation } from "../rules/explanation.ts";
 import type { Finding } from "../rules/finding.ts";
@@ -232,15 +233,6 @@ export interface EventFilter {
   learn(events: readonly TraceEvent[]): Learned;
   /** Those that belong to the scope, as far as has been learned until now. */
   pick(learned: Learned): readonly TraceEvent[];
-}
-
-/** Joins events, in the order of time, into the lives of interrupts. */
-export interface Joiner {
-  push(event: TraceEvent): void;
-  /** After the last event. */
-  finish(): void;
-  /** Chains in the order in which they began, counted from 1. */
-  numbered(chains: Iterable<Chain>): Chain[];
 }
 
 /** What KVM's tracepoints tell of interrupts. */

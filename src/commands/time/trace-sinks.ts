@@ -1,8 +1,9 @@
 import { KvmIrqError } from "../../abi/error.ts";
-import type { Events, Joiner } from "../../arch/arch.ts";
+import type { Events } from "../../arch/arch.ts";
 import { PICTURES, type PictureFormat } from "../../exports/index.ts";
 import { eventLine, headerLine, summaryLine } from "../../exports/ndjson.ts";
 import type { Chain } from "../../lives/chain.ts";
+import { type Joiner, joinAll } from "../../lives/joiner.ts";
 import type { ChainStatistics } from "../../lives/statistics.ts";
 import { FirstChains, Tally } from "../../lives/tally.ts";
 import { wavesOf } from "../../lives/waves.ts";
@@ -175,7 +176,7 @@ class PictureSink implements Sink {
 
   async end(summary: TraceSummary | null): Promise<void> {
     const [events, { lineOf, detail }] = [this.#events, this.#arch];
-    const chains = chainsOf(this.#arch, events);
+    const chains = joinAll(this.#arch.joiner, events);
     const trace = {
       header: this.#header,
       events,
@@ -186,13 +187,4 @@ class PictureSink implements Sink {
     };
     for (const piece of await PICTURES[this.#format](trace)) this.#write(piece);
   }
-}
-
-/** The lives of a whole trace's interrupts, in the order in which they began. */
-function chainsOf({ joiner }: Events, events: readonly TraceEvent[]): Chain[] {
-  const chains: Chain[] = [];
-  const join = joiner((chain) => chains.push(chain));
-  for (const event of events) join.push(event);
-  join.finish();
-  return join.numbered(chains);
 }

@@ -1,3 +1,4 @@
+import { type Joiner, joinAll } from "../../../lives/joiner.ts";
 import { type ArgValue, numberArg, strandOf, type TraceEvent } from "../../../tracefs/event.ts";
 import { apicOf, gsiOfAck, isIoapicAck, isMasked } from "../events/args.ts";
 import { rowOf, vectorlessModeOf, vectorOf } from "../events/rows.ts";
@@ -15,11 +16,7 @@ import { UnansweredMsis } from "./unanswered-msis.ts";
  * @returns chains in the order in which they began.
  */
 export function chainsOf(events: Iterable<TraceEvent>): Chain[] {
-  const chains: Chain[] = [];
-  const joiner = new ChainJoiner((chain) => chains.push(chain));
-  for (const event of events) joiner.push(event);
-  joiner.finish();
-  return joiner.numbered(chains);
+  return joinAll((onChain: (chain: Chain) => void) => new ChainJoiner(onChain), events);
 }
 
 const PENDING_IN_APIC = "pending in the local APIC already";
@@ -38,7 +35,7 @@ interface Strand {
  * `kvm_set_irq` belongs to that rise of the line, and a vector that a vCPU takes or ends belongs to the
  * oldest interrupt that waits for it.
  */
-export class ChainJoiner {
+export class ChainJoiner implements Joiner<Chain> {
   readonly #chains: OpenChains;
   readonly #unanswered = new UnansweredMsis();
   readonly #strands = new Map<number, Strand>();
@@ -122,7 +119,6 @@ export class ChainJoiner {
     this.#chains.finish();
   }
 
-  /** Chains that were handed on, in the order in which they began, numbered without gaps. */
   numbered(chains: readonly Chain[]): Chain[] {
     return this.#chains.numbered(chains);
   }
