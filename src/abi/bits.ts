@@ -14,9 +14,9 @@ export function bitsOf(register: U64): number[] {
   return bits;
 }
 
-/** A byte-sized number such as a vector, as `0x24`. */
-export function hex(value: number): string {
-  return `0x${value.toString(16).padStart(2, "0")}`;
+/** A number as the manuals write it, a vector as `0x24`, padded to so many digits. */
+export function hex(value: number | bigint, digits = 2): string {
+  return `0x${value.toString(16).padStart(digits, "0")}`;
 }
 
 /** "vCPU 0", "vCPUs 0 and 1", "vCPUs 0, 2 and 5". */

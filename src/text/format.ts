@@ -1,10 +1,11 @@
+import { hex as bitsHex } from "../abi/bits.ts";
 import { printable } from "../abi/printable.ts";
 
 /** Numbers as the manuals write them. */
 
-/** Hexadecimal with `0x`, padded to so many digits. */
+/** Hexadecimal with `0x`, padded to so many digits; of a string what number it is. */
 export function hex(value: number | string, digits = 2): string {
-  return `0x${BigInt(value).toString(16).padStart(digits, "0")}`;
+  return bitsHex(BigInt(value), digits);
 }
 
 /** Vectors in hexadecimal, or a dash for none. */

@@ -18,11 +18,6 @@ export function messageOf(event: TraceEvent): { address: bigint; data: number } 
   return { address: (BigInt(high) << 32n) | BigInt(low), data: wordsArg(event, "data")[0] };
 }
 
-/** A vector as the manuals write it: 0x34. */
-export function vectorText(vector: number): string {
-  return `0x${vector.toString(16).padStart(2, "0")}`;
-}
-
 /**
  * The GSI that a PIC pin has by default.
  *

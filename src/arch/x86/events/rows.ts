@@ -1,14 +1,6 @@
+import { hex } from "../../../abi/bits.ts";
 import { numberArg, type TraceEvent, wordsArg } from "../../../tracefs/event.ts";
-import {
-  apicOf,
-  gsiOfAck,
-  gsiOfPicPin,
-  isIoapicAck,
-  isMasked,
-  messageOf,
-  redirectionOf,
-  vectorText,
-} from "./args.ts";
+import { apicOf, gsiOfAck, gsiOfPicPin, isIoapicAck, isMasked, messageOf, redirectionOf } from "./args.ts";
 import { modeOf, type VectorlessMode } from "./vectorless.ts";
 
 /** What an event is in the life of an interrupt: a line's change, a chip's answer, or a vCPU's act. */
@@ -67,7 +59,7 @@ const redirection = (row: Pick<EventRow, "part" | "gsi" | "filter">): EventRow =
     const { vector, delivery_mode, dest_mode, dest_id, trig_mode, mask } = redirectionOf(event);
     const pin = event.args["pin"] === undefined ? "" : `pin ${event.args["pin"]} `;
     const how = words(trig_mode, mask && "masked", flag(event, "coalesced"));
-    return `${pin}vector ${vectorText(vector)} ${how}, ${delivery_mode} to ${dest_mode} ${dest_id}`;
+    return `${pin}vector ${hex(vector)} ${how}, ${delivery_mode} to ${dest_mode} ${dest_id}`;
   },
 });
 
@@ -114,7 +106,7 @@ const EVENTS = {
     filter: null,
     detail(event) {
       const { address, data } = messageOf(event);
-      return `vector ${vectorText(data & 0xff)} address ${hex(address)} data ${hex(data)}${modeText(event)}`;
+      return `vector ${hex(data & 0xff)} address ${hex(address, 1)} data ${hex(data, 1)}${modeText(event)}`;
     },
   },
   kvm_apic_accept_irq: acceptedBy("accepted"),
@@ -224,7 +216,7 @@ function words(...parts: (string | false)[]): string {
 }
 
 function vectorIn(event: TraceEvent, field: string): string {
-  return `vector ${vectorText(numberArg(event, field))}`;
+  return `vector ${hex(numberArg(event, field))}`;
 }
 
 function modeText(event: TraceEvent): string {
@@ -234,8 +226,4 @@ function modeText(event: TraceEvent): string {
 
 function flag(event: TraceEvent, name: string): string | false {
   return numberArg(event, name) !== 0 && name;
-}
-
-function hex(value: bigint | number): string {
-  return `0x${value.toString(16)}`;
 }

@@ -105,7 +105,7 @@ export const LAPIC_RULES: readonly Rule<Arrival>[] = [
     ({ cpu, deliveryMode }) =>
       !softwareEnabled(cpu) &&
       hasVector(deliveryMode) && [
-        is(of(cpu, "svr"), word(cpu.lapic.svr)),
+        is(of(cpu, "svr"), hex(cpu.lapic.svr, 1)),
         bitClear(of(cpu, "svr"), SVR_ENABLE_BIT),
       ],
   ),
@@ -134,7 +134,6 @@ export const LAPIC_RULES: readonly Rule<Arrival>[] = [
 ];
 
 const of = ({ vcpu }: Cpu, field: string) => `lapic[${vcpu}].${field}`;
-const word = (value: number) => `0x${value.toString(16)}`;
 const globallyOff = ({ vcpu }: Cpu) => bitClear(`vcpus[${vcpu}].apic_base`, APIC_BASE_ENABLE_BIT);
 
 function inService(cpu: Cpu, vector: Vector): Evidence[] {
@@ -148,7 +147,7 @@ function behind({ cpu, vector }: Arrival, by: "tpr" | "isr"): [Evidence[], Evide
   return [inService(cpu, vector), tpr];
 }
 
-const lvtLint0 = (cpu: Cpu) => is(of(cpu, "lvt_lint0"), word(cpu.lapic.lvt_lint0));
+export const lvtLint0 = (cpu: Cpu) => is(of(cpu, "lvt_lint0"), hex(cpu.lapic.lvt_lint0, 1));
 
 /** The LINT0 that lets the PIC's INTR in. KVM offers INTR to the vCPUs in order. */
 export const LINT0_RULES: readonly Rule<Vm>[] = [

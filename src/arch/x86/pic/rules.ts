@@ -6,6 +6,7 @@ import { type Rule, rule } from "../../../rules/rule.ts";
 import type { PicInput, Scene, Vm } from "../explain/context.ts";
 import { destinationOf, hasVector } from "../lapic/destination.ts";
 import { FIRST_LEGAL_VECTOR, intrTarget, softwareEnabled, usesLapics } from "../lapic/logic.ts";
+import { lvtLint0 } from "../lapic/rules.ts";
 import { interruptible } from "../vcpu/rules.ts";
 import type { PicState } from "./layout.ts";
 import {
@@ -234,7 +235,7 @@ export const PIC_FINDINGS: readonly Rule<Scene>[] = [
       if (servedByIoapic(vm, answer)) return undefined;
       return [
         answer.spurious ? bitSet("pic1.irr", CASCADE_PIN) : bitSet(`${answer.chip}.irr`, answer.pin),
-        is(`lapic[${first.vcpu}].lvt_lint0`, `0x${first.lapic.lvt_lint0.toString(16)}`),
+        lvtLint0(first),
       ];
     },
   ),
