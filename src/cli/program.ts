@@ -175,8 +175,16 @@ export function withAddress(error: unknown, globals?: GlobalOptions): unknown {
 /** A usage error that has no hint of its own points to the help. */
 export function withHint(error: unknown, command?: string): unknown {
   if (!(error instanceof KvmIrqError) || error.code !== "usage" || error.hint !== undefined) return error;
-  const hint = `\`kvm-irq ${command === undefined ? "" : `${command} `}--help\` shows how to call it`;
-  return new KvmIrqError("usage", error.message, { hint, details: error.details, cause: error });
+  return new KvmIrqError("usage", error.message, {
+    hint: helpOf(command),
+    details: error.details,
+    cause: error,
+  });
+}
+
+/** Where to read how a command, or the program, is called. */
+function helpOf(command?: string): string {
+  return `\`kvm-irq ${command === undefined ? "" : `${command} `}--help\` shows how to call it`;
 }
 
 /**
@@ -287,7 +295,7 @@ function usageError(error: CommanderError, argv: readonly string[], program: Com
     .split("\n");
   const suggestion = rest.join(" ").replace(/^\(|\)$/g, "");
   const command = program.commands.find((candidate) => argv.includes(candidate.name()));
-  const help = `\`kvm-irq ${command === undefined ? "" : `${command.name()} `}--help\` shows how to call it`;
+  const help = helpOf(command?.name());
   return new KvmIrqError("usage", first!.replace(/\.$/, ""), {
     hint: suggestion === "" ? help : `${suggestion} ${help}`,
   });
