@@ -6,6 +6,12 @@ export function isPerVcpu({ access }: Controller): boolean {
   return "vcpu" in access;
 }
 
+/** The vCPU that a chip or a state belongs to; `undefined` for what all vCPUs share. */
+export function vcpuOf({ controller }: Pick<ArchCodec, "controller">, id: ChipId): number | undefined {
+  const one = controller(id);
+  return one !== undefined && isPerVcpu(one) ? parseChipId(id).vcpu : undefined;
+}
+
 /** An architecture's codec, made of the declarations of its chips and of its vCPUs' state. */
 export function codecOf<C extends Chips, V extends VcpuState>(
   chipKinds: readonly Controller[],

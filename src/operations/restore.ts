@@ -1,7 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { archNamed } from "../arch/arches.ts";
-import type { Chips } from "../vm/chip.ts";
-import { type ChipId, type ChipImage, parseChipId } from "../vm/chip.ts";
+import { vcpuOf } from "../arch/codec.ts";
+import type { ChipId, ChipImage, Chips } from "../vm/chip.ts";
 import type { Snapshot } from "../vm/snapshot.ts";
 import type { Source } from "../vm/source.ts";
 import { badChip } from "./take-snapshot.ts";
@@ -41,7 +41,7 @@ export async function restoreSnapshot(
     if (!info.chips.includes(id)) {
       throw new KvmIrqError("bad-input", `${info.label} has no ${id}, which the snapshot contains`, {
         hint:
-          parseChipId(id).kind === "lapic"
+          vcpuOf(arch, id) !== undefined
             ? "make a VM with as many vCPUs (`create --vcpus N`), or choose chips with --chip"
             : "choose chips with --chip",
       });

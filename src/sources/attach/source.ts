@@ -3,6 +3,7 @@ import { ERRNO } from "../../abi/errno.ts";
 import { KvmIrqError } from "../../abi/error.ts";
 import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
+import { vcpuOf } from "../../arch/codec.ts";
 import { KvmError } from "../../kvm/kvm-error.ts";
 import { sameFile } from "../../os/kcmp.ts";
 import {
@@ -16,7 +17,7 @@ import {
   withMemory,
 } from "../../os/proc.ts";
 import { guardSignals } from "../../os/signal-guard.ts";
-import { type ChipId, type ChipImage, parseChipId } from "../../vm/chip.ts";
+import type { ChipId, ChipImage } from "../../vm/chip.ts";
 import {
   carryOut,
   isAble,
@@ -336,8 +337,8 @@ export class ProcessSource implements Source {
     const { pid, vcpus, vcpu_fds } = this.#vm;
     const wanted = new Set<number>();
     for (const id of ids) {
-      const { kind, vcpu } = parseChipId(id);
-      if (kind !== "lapic" && kind !== "vcpu") continue;
+      const vcpu = vcpuOf(HOST_ARCH, id);
+      if (vcpu === undefined) continue;
       if (vcpus === null) {
         throw new KvmIrqError(
           "unsupported",

@@ -1,10 +1,12 @@
 import type { Gsi } from "../../abi/numbers.ts";
+import { HOST_ARCH } from "../../arch/arches.ts";
+import { vcpuOf } from "../../arch/codec.ts";
 import { readChip, writeChip } from "../../kvm/chips.ts";
 import type { IoctlCaller } from "../../kvm/fd.ts";
 import { Vcpu } from "../../kvm/vcpu.ts";
 import { Vm } from "../../kvm/vm.ts";
 import { hasThread, readKvmFd, readStatus, type ThreadState } from "../../os/proc.ts";
-import { type ChipId, type ChipImage, type InjectionStatus, parseChipId } from "../../vm/chip.ts";
+import type { ChipId, ChipImage, InjectionStatus } from "../../vm/chip.ts";
 import { type Controllers, readChips } from "../../vm/machine.ts";
 import type { ThreadStop } from "../../vm/reading.ts";
 import type { MsiMessage } from "../../vm/routing.ts";
@@ -79,9 +81,9 @@ export function readInTurn(location: VmLocation, ids: readonly ChipId[]): Stoppe
   const images = new Map<ChipId, ChipImage>();
   const stops: ThreadStop[] = [];
   const inRun = new Map<number, number>();
-  const owners = new Set(ids.map(vcpuOf));
+  const owners = new Set(ids.map((id) => vcpuOf(HOST_ARCH, id)));
   const read = (machine: Controllers, vcpus: ReadonlySet<number | undefined>) => {
-    const wanted = ids.filter((id) => vcpus.has(vcpuOf(id)));
+    const wanted = ids.filter((id) => vcpus.has(vcpuOf(HOST_ARCH, id)));
     for (const image of readChips(machine, wanted)) images.set(image.id, image);
   };
   const add = (done: StoppedWork<unknown>) => {
@@ -100,12 +102,6 @@ export function readInTurn(location: VmLocation, ids: readonly ChipId[]): Stoppe
   }
   if (missing.size > 0) add(withStoppedVm(location, [...missing], (machine) => read(machine, missing)));
   return { value: ids.map((id) => images.get(id)!), stops, inRun };
-}
-
-/** The vCPU that a chip belongs to, `undefined` for the VM's own. */
-function vcpuOf(id: ChipId): number | undefined {
-  const { kind, vcpu } = parseChipId(id);
-  return kind === "lapic" || kind === "vcpu" ? vcpu : undefined;
 }
 
 /** Threads that may be in KVM_RUN for one of these vCPUs: first those that sleep there, then those that run. */

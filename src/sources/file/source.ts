@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { KvmIrqError } from "../../abi/error.ts";
 import { archNamed } from "../../arch/arches.ts";
+import { isPerVcpu } from "../../arch/codec.ts";
 import { labelOf, readInput } from "../../os/input.ts";
 import type { ChipId, ChipImage } from "../../vm/chip.ts";
 import { type Operation, unsupported } from "../../vm/operations.ts";
@@ -76,10 +77,11 @@ type Saved = Omit<Identity, "chips" | "label">;
 
 /** No local APICs at all are no vCPUs, rather than nothing known of them. */
 function savedIdentity({ source, host, captured_at, irqchip, chips }: Snapshot): Saved {
+  const perVcpu = archNamed(host.arch).chipKinds.filter(isPerVcpu);
   return {
     source,
     host,
-    ...((chips["lapic"] as unknown[] | undefined)?.length === 0 && { vcpus: 0 }),
+    ...(perVcpu.some(({ kind }) => (chips[kind] as unknown[] | undefined)?.length === 0) && { vcpus: 0 }),
     ...(irqchip === undefined ? {} : { irqchip }),
     capturedAt: captured_at,
   };
