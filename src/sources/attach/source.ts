@@ -65,7 +65,7 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
   try {
     const record = await accessible(pid);
     const vm = chooseVm(pid, vmFd, await vmsOf(record));
-    return new ProcessSource(await withVcpus(vm, record), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
+    return new ProcessSource(await withVcpus(vm, record, held), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
   } catch (error) {
     held.close();
     throw error;
@@ -73,9 +73,9 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
 }
 
 /** Of several VMs whose guests never halt, which vCPU is whose is read from their threads' registers. */
-async function withVcpus(vm: VmProcess, record: ProcessRecord): Promise<VmProcess> {
+async function withVcpus(vm: VmProcess, record: ProcessRecord, { id }: HeldProcess): Promise<VmProcess> {
   if (vm.vcpus !== null) return vm;
-  const stop = (tids: readonly number[]) => fdsInKvmRun(tids, DEFAULT_TIMEOUT_MS, new Alarm(ALARM_MS));
+  const stop = (tids: readonly number[]) => fdsInKvmRun(id, tids, DEFAULT_TIMEOUT_MS, new Alarm(ALARM_MS));
   return (await vmsOf(record, { stop })).find(({ vm_fd }) => vm_fd === vm.vm_fd) ?? vm;
 }
 

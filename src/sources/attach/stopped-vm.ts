@@ -5,7 +5,7 @@ import { readChip, writeChip } from "../../kvm/chips.ts";
 import type { IoctlCaller } from "../../kvm/fd.ts";
 import { Vcpu } from "../../kvm/vcpu.ts";
 import { Vm } from "../../kvm/vm.ts";
-import { hasThread, readKvmFd, readStatus, type ThreadState } from "../../os/proc.ts";
+import { hasThread, type ProcessId, readKvmFd, readStatus, type ThreadState } from "../../os/proc.ts";
 import type { ChipId, ChipImage, InjectionStatus } from "../../vm/chip.ts";
 import { type Controllers, readChips } from "../../vm/machine.ts";
 import type { ThreadStop } from "../../vm/reading.ts";
@@ -183,12 +183,17 @@ function withHeld<T>(
  * The vCPU descriptors that threads are in KVM_RUN with. Each thread is stopped by itself, until its registers are
  * read; those that can't be are left out.
  */
-export function fdsInKvmRun(tids: readonly number[], timeoutMs: number, alarm: Alarm): Map<number, number> {
+export function fdsInKvmRun(
+  pid: ProcessId,
+  tids: readonly number[],
+  timeoutMs: number,
+  alarm: Alarm,
+): Map<number, number> {
   const found = new Map<number, number>();
   alarm.start();
   try {
     for (const tid of tids) {
-      const fd = fdInKvmRun(tid, () => process.hrtime.bigint() + BigInt(timeoutMs) * 1_000_000n);
+      const fd = fdInKvmRun(pid, tid, () => process.hrtime.bigint() + BigInt(timeoutMs) * 1_000_000n);
       if (fd !== undefined) found.set(tid, fd);
     }
   } finally {
@@ -197,8 +202,8 @@ export function fdsInKvmRun(tids: readonly number[], timeoutMs: number, alarm: A
   return found;
 }
 
-function fdInKvmRun(tid: number, deadline: () => bigint): number | undefined {
-  const held = new HeldThreads(deadline, () => true);
+function fdInKvmRun(pid: ProcessId, tid: number, deadline: () => bigint): number | undefined {
+  const held = new HeldThreads(deadline, (one) => hasThread(pid, one));
   try {
     const filtered = readStatus(tid)?.seccomp !== 0;
     const [tracee] = held.stop([new Tracee(tid, filtered)]);
