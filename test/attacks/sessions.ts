@@ -1,12 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { User } from "../support/cli.ts";
-import { until } from "../support/cli.ts";
+import { descriptorsOf, until } from "../support/cli.ts";
 import type { Arena, Attack } from "./attack.ts";
 import { mutateBytes, mutateJson, TERMINAL_TEXTS } from "./mutate.ts";
 import { call, problemsOf } from "./program.ts";
@@ -339,13 +339,7 @@ const pathLengths: Attack = {
 
 /** Whether a process listens on a TCP port, as Node's debugger does. */
 function listensOnTcp(pid: number): boolean {
-  const sockets = readdirSync(`/proc/${pid}/fd`).map((fd) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`);
-    } catch {
-      return "";
-    }
-  });
+  const sockets = descriptorsOf(pid);
   const listening = [
     ...readFileSync(`/proc/${pid}/net/tcp`, "utf8").matchAll(/ 0A .*? (\d+) \d+ [0-9a-f]{16} /g),
   ];

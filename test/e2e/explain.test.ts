@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
-import { readdirSync, readlinkSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { finished, PROGRAM, User, until } from "../support/cli.ts";
+import { finished, isConnected, PROGRAM, User, until } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";
 
 const BACKENDS = [
@@ -213,13 +213,7 @@ describe("explain", () => {
   it("that is interrupted between its two readings ends with 130 and says nothing", async () => {
     const child = user.start(["explain", "4", "--for", "60s"]);
     const ended = finished(child);
-    // Its three streams are sockets, too.
-    const sockets = () =>
-      readdirSync(`/proc/${child.pid}/fd`).filter((fd) => {
-        const link = readlinkSync(`/proc/${child.pid}/fd/${fd}`, { encoding: "utf8" });
-        return link.startsWith("socket:");
-      });
-    await until("it has reached the session", () => sockets().length > 3);
+    await until("it has reached the session", () => isConnected(child));
     child.kill("SIGINT");
     expect(await ended).toEqual({ status: 130, stdout: "", stderr: "" });
   });

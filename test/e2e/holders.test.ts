@@ -19,7 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
 import { isAlive as alive } from "../../src/os/alive.ts";
-import { finished, isConnected, PROGRAM, User, until } from "../support/cli.ts";
+import { descriptorsOf, finished, isConnected, PROGRAM, User, until } from "../support/cli.ts";
 import { has } from "../support/commands.ts";
 import { fakeHolder } from "../support/json-rpc.ts";
 
@@ -55,9 +55,6 @@ function holders(): number[] {
       }
     });
 }
-
-const descriptorsOf = (pid: number) =>
-  readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`));
 
 function stopped(name: string): number {
   const { pid } = user.json(["create", name]);

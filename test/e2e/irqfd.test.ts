@@ -1,6 +1,5 @@
-import { readdirSync, readlinkSync } from "node:fs";
 import { afterAll, beforeEach, describe, expect, it } from "vitest";
-import { User } from "../support/cli.ts";
+import { descriptorsOf, User } from "../support/cli.ts";
 import { haveKvm } from "../support/kvm.ts";
 
 const user = new User({ KVM_IRQ_BACKEND: "kvm" });
@@ -11,8 +10,7 @@ const eventually = (...conditions: string[]) => user.ok(["expect", ...conditions
 
 describe.skipIf(!haveKvm)("irqfd (skipped without /dev/kvm)", () => {
   let pid = 0;
-  const eventfds = () =>
-    readdirSync(`/proc/${pid}/fd`).filter((fd) => link(`/proc/${pid}/fd/${fd}`).includes("[eventfd")).length;
+  const eventfds = () => descriptorsOf(pid).filter((target) => target.includes("[eventfd")).length;
   beforeEach(() => {
     pid = user.json(["create", "--preset", "ioapic", "--replace"]).pid;
   });
@@ -106,11 +104,3 @@ describe("irqfd of the software model", () => {
     expect(stderr).toContain("the software model has no irqfds");
   });
 });
-
-function link(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return "";
-  }
-}

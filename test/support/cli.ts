@@ -114,15 +114,16 @@ export async function until(
 export function isConnected({ pid }: ChildProcess): boolean {
   // Before its exec(2) the child is a copy of this process, with sockets of its own.
   if (!readFileSync(`/proc/${pid}/cmdline`, "utf8").includes(PROGRAM)) return false;
-  const opened = readdirSync(`/proc/${pid}/fd`).map((fd) => linkOf(`/proc/${pid}/fd/${fd}`));
-  return opened.filter((target) => target.startsWith("socket:")).length > 3;
+  return descriptorsOf(pid!).filter((target) => target.startsWith("socket:")).length > 3;
 }
 
-/** What a link points to; nothing for one that is gone meanwhile. */
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return "";
-  }
+/** What the descriptors of a process are, as /proc links to it. Those that it closes just then are left out. */
+export function descriptorsOf(pid: number): string[] {
+  return readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/${pid}/fd/${fd}`)];
+    } catch {
+      return [];
+    }
+  });
 }

@@ -1,19 +1,13 @@
-import { readdirSync, readlinkSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { PageStore, type StoredPage } from "../../src/tracefs/page-store.ts";
+import { descriptorsOf } from "../support/cli.ts";
 
 const SIZE = 16;
 const pageOf = (number: number) => new Uint8Array(SIZE).fill(number);
 /** Files without a name that this process has open. */
 const unnamed = () =>
-  readdirSync("/proc/self/fd").filter((fd) => {
-    try {
-      return /kvm-irq-pages.*\(deleted\)$/.test(readlinkSync(`/proc/self/fd/${fd}`));
-    } catch {
-      return false;
-    }
-  });
+  descriptorsOf(process.pid).filter((target) => /kvm-irq-pages.*\(deleted\)$/.test(target));
 
 test("pages come back as they were, from memory and from the file, in any order", () => {
   const steps = fc.array(fc.oneof(fc.constant("put" as const), fc.nat(50)), { maxLength: 60 });
