@@ -215,12 +215,15 @@ describe.skipIf(!haveTmux)("watch on a terminal (of tmux)", () => {
 
   it("stops for Ctrl-Z with the terminal given back, and goes on with fg", async () => {
     terminal.run(
-      `PS1='$ ' bash --norc --noediting -ic '"${process.execPath}" "${PROGRAM}" watch; stty -a | grep -o -e "-*icanon"; fg; echo "status $?"'`,
+      `PS1='$ ' bash --norc --noediting -ic '"${process.execPath}" "${PROGRAM}" watch; stty -a | grep -o -e "-*icanon"; read -r _; fg; echo "status $?"'`,
       user.env,
       folder,
     );
     await terminal.shows(/\[5 all\]/);
     terminal.type("C-z");
+    // What is typed before it has stopped would be the shell's.
+    await terminal.shows(/icanon/);
+    terminal.type("Enter");
     await terminal.shows(/\[5 all\]/);
     terminal.type("q");
     const screen = await terminal.shows(/status \d+/);
