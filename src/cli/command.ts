@@ -1,20 +1,16 @@
 import type { Command } from "commander";
 import type { VmAddress } from "../abi/advice.ts";
+import type { SourceChoice, WayName } from "../sources/open.ts";
 import type { View } from "../text/view.ts";
-import type { RawLayout } from "../vm/raw.ts";
 import type { SourceInfo } from "../vm/reading.ts";
 import type { Routing } from "../vm/routing.ts";
 import type { Source } from "../vm/source.ts";
 import type { CommandSyntax, Completed } from "./completion/syntax.ts";
 
 /** Options that every command takes, before or after its name. */
-export interface GlobalOptions {
-  session?: string;
-  pid?: number;
+export interface GlobalOptions extends SourceChoice {
   /** Every process that --pid names, where a command takes several; `pid` is the last of them. */
   pids?: number[];
-  vmFd?: number;
-  snapshot?: string;
   json?: true;
   yes?: true;
   debug?: true;
@@ -64,9 +60,8 @@ export interface Program {
   syntax(): Promise<CommandSyntax[]>;
 }
 
-export interface SourceOptions {
-  /** The layout of raw bytes in a file. */
-  layout?: RawLayout | undefined;
+/** What a command knows of its target beyond the options that all take. */
+export interface SourceOptions extends Pick<SourceChoice, "layout"> {
   /** Whether it is going to be changed, when the command line alone did not tell. */
   writes?: boolean;
 }
@@ -99,12 +94,12 @@ export interface CommandSpec {
   declare(program: Command): Command;
   /** Whether it changes its target; a VM of another process is not changed without a question. */
   writes?: true | ((...parsed: never[]) => boolean);
-  /** What it takes of the options that choose a target; all of them when not given. */
-  targets?: "session" | "none";
+  /** The ways to name a target that it takes; all of them when not given. */
+  targets?: readonly WayName[];
   /** Whether it may turn out to change its target though the command line does not tell: it takes --yes. */
   asks?: true;
   /** Options for a target that it refuses itself, with a reason of its own. */
-  refuses?: readonly ("--session" | "--pid" | "--vm-fd" | "--snapshot")[];
+  refuses?: "all" | readonly (keyof SourceChoice)[];
   /** What its arguments can be that commander does not know, for the completion of shells. */
   completes?: Completed;
   /** Whether --pid can be repeated. */

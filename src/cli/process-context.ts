@@ -1,6 +1,6 @@
 import type { VmAddress } from "../abi/advice.ts";
 import { printable } from "../abi/printable.ts";
-import { addressOf, openSource } from "../sources/open.ts";
+import { addressOf, openSource, wayOf } from "../sources/open.ts";
 import type { View } from "../text/view.ts";
 import type { Source } from "../vm/source.ts";
 import type { Context, GlobalOptions, Parsed, Program, SourceOptions } from "./command.ts";
@@ -39,9 +39,8 @@ export class ProcessContext implements Context {
   }
 
   source({ layout, writes = this.#writes }: SourceOptions = {}): Promise<Source> {
-    const { session, pid, vmFd, snapshot } = this.globals;
-    this.#source ??= openSource({ session, pid, vmFd, snapshot, layout }, this.signal);
-    return pid === undefined ? this.#source : this.#enter(this.#source, writes);
+    this.#source ??= openSource({ ...this.globals, layout }, this.signal);
+    return wayOf(this.globals).asksToChange ? this.#enter(this.#source, writes) : this.#source;
   }
 
   /** A process is not ours: its VM is not changed without a word from its owner. */

@@ -1,8 +1,7 @@
-import { Command, CommanderError, type Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
-import { labelOf } from "../os/input.ts";
-import { addressOf, checkChoice } from "../sources/open.ts";
-import { checkSessionName } from "../sources/session/runtime-dir.ts";
+import { addressOf, allWays, checkChoice, wayOf } from "../sources/open.ts";
+import type { WayOption } from "../sources/way.ts";
 import { readOnly } from "../vm/operations.ts";
 import type { CommandSpec, GlobalOptions, Groups, Help, Parsed, Program } from "./command.ts";
 import { wholeNumber } from "./parsers.ts";
@@ -21,25 +20,17 @@ async function buildProgram(
     .usage("[options] <command> [arguments]")
     .version(version, "-V, --version", "show the version")
     .helpOption("-h, --help", "show help (also: `kvm-irq <command> --help`)")
-    .option(
-      "-s, --session <name>",
-      "the target: a session (default: $KVM_IRQ_SESSION, else `default`)",
-      checkSessionName,
-    )
-    .option(
-      "--pid <pid>",
-      "the target: a VM inside this process (QEMU, Firecracker, ...)",
-      wholeNumber(1, 2 ** 22),
-    )
-    .option("--vm-fd <n>", "which VM, for a process with several", wholeNumber(0, 2 ** 20))
-    .option("--yes", "change a VM of --pid without asking")
-    .option("--snapshot <file>", "the target: a saved snapshot or raw bytes, read only")
-    .option("--json", "JSON output on stdout, errors as JSON on stderr")
-    .option("--debug", "print stack traces")
     .addHelpCommand(
       new Command("help").argument("[command]").description("show help for a command").helpGroup(HELP_GROUP),
     )
     .addHelpText("after", EPILOGUE);
+  for (const [, { options }] of allWays()) {
+    for (const option of Object.values(options)) program.addOption(declareOption(option));
+  }
+  program
+    .option("--yes", "change a VM of --pid without asking")
+    .option("--json", "JSON output on stdout, errors as JSON on stderr")
+    .option("--debug", "print stack traces");
   const given = valuesOfSingleOptions(program);
   const specs = await Promise.all(Object.values(commands).map(({ load }) => load()));
   for (const [index, { group }] of Object.values(commands).entries()) {
@@ -54,34 +45,41 @@ async function buildProgram(
   return { program: program.configureHelp(HELP), specs };
 }
 
+function declareOption({ flags, description, choices, range, parse }: WayOption): Option {
+  const option = new Option(flags, description);
+  if (choices !== undefined) option.choices(choices);
+  const parser = range === undefined ? parse : wholeNumber(...range);
+  return parser === undefined ? option : option.argParser(parser);
+}
+
 const HELP = { showGlobalOptions: true, helpWidth: 100 };
 /** The group of `help`, which commander makes. */
 const HELP_GROUP = "This host, this program:";
 
 /** Whether a command has a use for an option of the program's: its help lists no other. */
-function takes(spec: CommandSpec, { long }: Option): boolean {
-  const { targets, writes, asks, refuses } = spec;
-  if (refuses?.some((option) => option === long)) return false;
-  switch (long) {
-    case "--version":
-      return false;
-    case "--session":
-      return targets !== "none";
-    case "--yes":
-      return takesVms(spec) && (asks ?? writes !== undefined);
-    case "--snapshot":
-      return takesVms(spec) && writes !== true;
-    case "--pid":
-    case "--vm-fd":
-      return takesVms(spec);
-    default:
-      return true;
-  }
+function takes(spec: CommandSpec, option: Option): boolean {
+  const { writes, asks } = spec;
+  if (option.long === "--version" || refuses(spec, option)) return false;
+  const ofWays = allWays().filter(([name]) => takesWay(spec, name));
+  if (option.long === "--yes")
+    return ofWays.some(([, way]) => way.asksToChange) && (asks ?? writes !== undefined);
+  if (wayWith(option) === undefined) return true;
+  return ofWays.some(([name, way]) => name === wayWith(option) && !(way.readOnly && writes === true));
 }
 
-/** Whether it works on VMs that the program's options name, sessions or not. */
-function takesVms({ targets, refuses }: CommandSpec): boolean {
-  return targets === undefined && refuses?.includes("--pid") !== true;
+/** Whether it refuses an option with a reason of its own. */
+function refuses({ refuses: refused = [] }: CommandSpec, option: Option): boolean {
+  if (refused === "all") return wayWith(option) !== undefined;
+  return refused.some((name) => name === option.attributeName());
+}
+
+function takesWay({ targets }: CommandSpec, name: string): boolean {
+  return targets?.some((one) => one === name) ?? true;
+}
+
+/** The way to name a target that an option is of. */
+function wayWith(option: Option): string | undefined {
+  return allWays().find(([, { options }]) => Object.hasOwn(options, option.attributeName()))?.[0];
 }
 
 const EPILOGUE = `
@@ -199,19 +197,17 @@ function checkGlobals(
   name: string,
   { spec, globals, writes }: { spec: CommandSpec; globals: GlobalOptions; writes: boolean },
 ): void {
-  const given = (option: Option) => program.getOptionValueSource(option.attributeName()) === "cli";
-  const refused = (option: Option) => spec.refuses?.some((long) => long === option.long) === true;
-  const useless = program.options.find(
-    (option) =>
-      given(option) &&
-      !refused(option) &&
-      // To confirm what is not asked does no harm, and scripts do it to every command.
-      option.long !== "--yes" &&
-      (option.long === "--snapshot" ? !takesVms(spec) : !takes(spec, option)),
-  );
+  const useless = program.options.find((option) => {
+    // To confirm what is not asked does no harm, and scripts do it to every command.
+    if (program.getOptionValueSource(option.attributeName()) !== "cli" || option.long === "--yes")
+      return false;
+    const way = wayWith(option);
+    return !refuses(spec, option) && !(way === undefined ? takes(spec, option) : takesWay(spec, way));
+  });
   if (useless !== undefined) throw new KvmIrqError("usage", `\`${name}\` takes no ${useless.long}`);
   if (spec.refuses === undefined) checkChoice(globals);
-  if (writes && globals.snapshot !== undefined) throw readOnly(labelOf(globals.snapshot));
+  const label = writes ? wayOf(globals).readOnly?.(globals) : undefined;
+  if (label !== undefined) throw readOnly(label);
 }
 
 /** The program with all its commands. */

@@ -1,17 +1,48 @@
 import type { VmAddress } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import type { RawLayout } from "../vm/raw.ts";
 import type { Source } from "../vm/source.ts";
+import { PROCESS } from "./attach/way.ts";
+import { FILE } from "./file/way.ts";
+import { SESSION } from "./session/way.ts";
+import { longOf, type Way } from "./way.ts";
 
-/** What names a target on the command line; at most one of the first three. */
-export interface SourceChoice {
-  session?: string | undefined;
-  pid?: number | undefined;
-  snapshot?: string | undefined;
-  /** The VM among several of one process. */
-  vmFd?: number | undefined;
-  /** The layout of raw bytes in a snapshot file. */
-  layout?: RawLayout | undefined;
+/** Every way to see a VM; the command line, its help and its completion follow. The first is meant when none is named. */
+export const WAYS = { session: SESSION, process: PROCESS, file: FILE };
+
+type Ways = typeof WAYS;
+export type WayName = keyof Ways;
+type Choosing = { [Name in WayName]: Ways[Name] extends Way<infer C> ? (choice: C) => void : never };
+/** What names a target on the command line; of one way. */
+export type SourceChoice = Choosing[WayName] extends (choice: infer All) => void ? All : never;
+
+/** Every way by its name, as those see it who don't care which it is. */
+export function allWays(): [name: string, way: Way<SourceChoice>][] {
+  return Object.entries<Way<SourceChoice>>(WAYS);
+}
+
+/** The options of a way that a choice has values for, and those values. */
+function given({ options }: Way<SourceChoice>, choice: SourceChoice): [long: string, value: unknown][] {
+  const values: Readonly<Record<string, unknown>> = choice;
+  return Object.entries(options).flatMap(([name, option]) =>
+    values[name] === undefined ? [] : [[longOf(option), values[name]]],
+  );
+}
+
+/** The option of a way that names a target. */
+const naming = ({ options }: Way<SourceChoice>) => longOf(Object.values(options)[0]!);
+
+function waysNamed(choice: SourceChoice): Way<SourceChoice>[] {
+  return allWays().flatMap(([, way]) => (given(way, choice)[0]?.[0] === naming(way) ? [way] : []));
+}
+
+/** Whether a choice has any option of a target. */
+export function isNamed(choice: SourceChoice): boolean {
+  return allWays().some(([, way]) => given(way, choice).length > 0);
+}
+
+/** The way that a choice takes, which {@link checkChoice} has seen. */
+export function wayOf(choice: SourceChoice): Way<SourceChoice> {
+  return waysNamed(choice)[0] ?? WAYS.session;
 }
 
 /**
@@ -19,15 +50,14 @@ export interface SourceChoice {
  *
  * @throws KvmIrqError `usage` for two at once, and for options that go with another kind of target.
  */
-export function checkChoice({ session, pid, snapshot, vmFd }: SourceChoice): void {
-  const named = [
-    session !== undefined && "--session",
-    pid !== undefined && "--pid",
-    snapshot !== undefined && "--snapshot",
-  ];
-  const [one, other] = named.filter(Boolean);
+export function checkChoice(choice: SourceChoice): void {
+  const named = waysNamed(choice);
+  const [one, other] = named.map(naming);
   if (other !== undefined) throw new KvmIrqError("usage", `${one} and ${other} name two targets; give one`);
-  if (vmFd !== undefined && pid === undefined) throw new KvmIrqError("usage", "--vm-fd goes with --pid");
+  for (const [, way] of allWays()) {
+    const [stray] = named.includes(way) ? [] : given(way, choice);
+    if (stray !== undefined) throw new KvmIrqError("usage", `${stray[0]} goes with ${naming(way)}`);
+  }
 }
 
 /**
@@ -38,32 +68,17 @@ export function checkChoice({ session, pid, snapshot, vmFd }: SourceChoice): voi
  * @throws KvmIrqError whatever keeps the target from being opened.
  */
 export async function openSource(choice: SourceChoice, signal?: AbortSignal): Promise<Source> {
-  const { session, pid, snapshot, vmFd, layout } = choice;
-  if (snapshot !== undefined) {
-    const { FileSource } = await import("./file/source.ts");
-    return new FileSource(snapshot, layout);
-  }
-  if (pid !== undefined) {
-    const { openProcess } = await import("./attach/source.ts");
-    return openProcess({ pid, vmFd });
-  }
-  const { SessionSource } = await import("./session/source.ts");
-  return SessionSource.open(session ?? defaultSession(), signal);
+  return wayOf(choice).open(choice, signal);
 }
 
 /** How a command line names the same target again, whatever `KVM_IRQ_SESSION` is there. */
 export function addressOf(choice: SourceChoice, env = process.env): VmAddress {
-  const { session, pid, snapshot, vmFd } = choice;
-  if (snapshot !== undefined) return { options: ["--snapshot", snapshot], readOnly: true };
-  if (pid !== undefined) {
-    const which = vmFd === undefined ? [] : ["--vm-fd", `${vmFd}`];
-    return { options: ["--pid", `${pid}`, ...which], confirm: true };
-  }
-  const name = session ?? defaultSession(env);
-  return { options: name === defaultSession({}) && defaultSession(env) === name ? [] : ["-s", name] };
-}
-
-/** The session meant when none is named: `KVM_IRQ_SESSION`, else `default`. */
-export function defaultSession(env = process.env): string {
-  return env["KVM_IRQ_SESSION"] || "default";
+  const way = wayOf(choice);
+  return (
+    way.address?.(choice, env) ?? {
+      options: given(way, choice).flatMap(([long, value]) => (value === true ? [long] : [long, `${value}`])),
+      ...(way.asksToChange && { confirm: true }),
+      ...(way.readOnly && { readOnly: true }),
+    }
+  );
 }

@@ -104,7 +104,7 @@ describe("the command line", () => {
     [["dump"], ["--session", "--pid", "--vm-fd", "--snapshot", "--json", "--debug"]],
     [["trace"], ["--session", "--pid", "--json", "--debug"]],
     [["diff"], ["--json", "--debug"]],
-    [["run"], ["--session", "--pid", "--vm-fd", "--yes", "--snapshot", "--json", "--debug"]],
+    [["run"], ["--session", "--pid", "--vm-fd", "--snapshot", "--yes", "--json", "--debug"]],
   ])("%s lists in its help the program's options that it takes, and no others", (command, options) => {
     const [, globals = ""] = user.ok([...command, "--help"]).split("Global Options:\n");
     const [list = ""] = globals.split("\n\n");

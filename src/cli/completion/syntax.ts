@@ -49,7 +49,7 @@ function describeOption(option: Option): OptionSyntax {
     description: option.description,
     takesValue: option.required || option.optional,
     takesFile: /<file>/.test(option.flags),
-    takesSession: option.long === "--session",
+    takesSession: /<session>/.test(option.flags),
     choices: option.argChoices ?? (/<chip>/.test(option.flags) ? [...HOST_ARCH.chipWords] : []),
   };
 }

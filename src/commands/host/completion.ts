@@ -5,7 +5,7 @@ type Shell = "bash" | "zsh" | "fish";
 
 /** `completion <shell>`: a script that completes commands, options and their choices. */
 export const completion: CommandSpec = {
-  targets: "none",
+  targets: [],
   declare: (program: Command) =>
     program
       .command("completion")

@@ -31,7 +31,7 @@ const TOUR: readonly { say: string; argv: string[] }[] = [
 
 /** `demo`: create, pulse, dump, explain: a tour in ten seconds. */
 export const demo: CommandSpec = {
-  targets: "none",
+  targets: [],
   declare: (program: Command) =>
     program
       .command("demo")

@@ -3,7 +3,7 @@ import { type CommandSpec, type Context, examples, type Outcome } from "../../cl
 
 /** `doctor`: can this host run KVM irqchips, and if not, what to do. */
 export const doctor: CommandSpec = {
-  targets: "none",
+  targets: [],
   declare: (program: Command) =>
     program
       .command("doctor")

@@ -126,7 +126,7 @@ async function parseLine(program: Program, words: readonly string[]): Promise<Pa
   const { json: _, ...targets } = parsed.globals;
   const [option] = Object.keys(targets);
   if (option !== undefined) {
-    const flag = option === "vmFd" ? "vm-fd" : option;
+    const flag = option.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     throw new KvmIrqError("usage", `--${flag} is not allowed in a script: it applies to all of it`);
   }
   return parsed;

@@ -22,6 +22,7 @@ import {
 import { REPORTS, type ReportFormat } from "../../exports/index.ts";
 import { knownOf } from "../../operations/take-snapshot.ts";
 import { scratchIdentity } from "../../sources/local/source.ts";
+import { isNamed } from "../../sources/open.ts";
 import { count } from "../../text/format.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
@@ -78,7 +79,7 @@ export const run: CommandSpec = {
         `
 --json on a line of the script shows that line's result as JSON, whatever the command; with --json of the
 run itself, each line gives an object with its number, command, status and result. The options that choose
-a target, --yes and --debug belong to the run and have no place on a line.
+a target, --yes and --debug belong to the run and are not allowed on a line.
 ${examples(
   ["kvm-irq run level.kvmirq --preset ioapic", "on a VM made for it"],
   ["kvm-irq -s ci run level.kvmirq --keep-going", "on a living session, to the end"],
@@ -96,14 +97,14 @@ ${examples(
       throw new KvmIrqError("usage", `--json and --format ${options.format} are two formats; give one`);
     }
     refuseFrom(path, options, globals);
-    if (namesTarget(globals)) refuseMaking(options);
+    if (isNamed(globals)) refuseMaking(options);
   },
 
   async run(context: Context, path: string, options: Options): Promise<Outcome> {
     const script = openScript(path);
     const { backend = "kvm", preset = "reset", vcpus = 1, from } = options;
     const wanted = { backend, preset, vcpus, ...(from === undefined ? {} : { from }) };
-    const made = namesTarget(context.globals) ? undefined : await chooseStart(context, wanted);
+    const made = isNamed(context.globals) ? undefined : await chooseStart(context, wanted);
     const info =
       made === undefined ? await knownOf(await context.source()) : infoAtStart({ ...made, backend });
     const { commands, writes } = await checkScript(script, context.program, info);
@@ -134,7 +135,7 @@ ${examples(
 /** @throws KvmIrqError `usage` where `--from` says what something else says already. */
 function refuseFrom(path: string, { from }: Options, globals: GlobalOptions): void {
   if (from === undefined) return;
-  if (namesTarget(globals)) {
+  if (isNamed(globals)) {
     throw new KvmIrqError("usage", "--from is for the VM made for the script, and a target is named", {
       hint: advice`${changing("restore", "FILE")} puts a snapshot into a living session`,
     });
@@ -167,10 +168,6 @@ function infoAtStart({ backend, vcpus, start }: ScratchOptions): SourceInfo {
   return { ...identity, routing };
 }
 
-function namesTarget({ session, pid, snapshot }: GlobalOptions): boolean {
-  return session !== undefined || pid !== undefined || snapshot !== undefined;
-}
-
 type Reporting = Pick<Options, "keepGoing" | "output"> & { reporter: Reporter };
 
 async function runOn(
@@ -181,7 +178,7 @@ async function runOn(
 ): Promise<Outcome> {
   const { reporter, keepGoing } = reporting;
   // What was made for the script has no name: there advice is lines of a script.
-  const address = namesTarget(context.globals) ? context.address : {};
+  const address = isNamed(context.globals) ? context.address : {};
   let status = 0;
   /** Why the lines behind are not run. */
   let stopped: string | undefined;

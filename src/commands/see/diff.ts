@@ -11,7 +11,7 @@ import { paths } from "../../cli/parsers.ts";
 import { type Decoded, readSource } from "../../operations/take-snapshot.ts";
 import { diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
 import { sourceNamed } from "../../sources/named.ts";
-import { openSource } from "../../sources/open.ts";
+import { isNamed, openSource } from "../../sources/open.ts";
 
 interface Options {
   ignore?: string[];
@@ -20,7 +20,7 @@ interface Options {
 /** `diff <a> <b>`: what differs between two snapshots, or live targets. */
 export const diff: CommandSpec = {
   completes: ["files", "sessions"],
-  refuses: ["--session", "--pid", "--vm-fd", "--snapshot"],
+  refuses: "all",
   declare: (program: Command) =>
     program
       .command("diff")
@@ -82,8 +82,8 @@ ${examples(
 };
 
 /** The options that choose a target for other commands have no say here. */
-function refuseTargets({ session, pid, vmFd, snapshot }: GlobalOptions): void {
-  if ([session, pid, vmFd, snapshot].every((given) => given === undefined)) return;
+function refuseTargets(globals: GlobalOptions): void {
+  if (!isNamed(globals)) return;
   throw new KvmIrqError("usage", "diff takes its two targets as arguments, not as options", {
     hint: "as in `kvm-irq diff before.json default` or `kvm-irq diff before.json pid:4242`",
   });

@@ -21,7 +21,7 @@ interface Options extends StartOptions {
 
 /** `create [name]`: a VM with an irqchip, kept alive by a holder process. */
 export const create: CommandSpec = {
-  targets: "none",
+  targets: [],
   declare: (program: Command) =>
     program
       .command("create")

@@ -1,8 +1,8 @@
 import type { Command } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { defaultSession } from "../../sources/open.ts";
 import { checkSessionName } from "../../sources/session/runtime-dir.ts";
+import { defaultSession } from "../../sources/session/way.ts";
 
 const collect = (name: string, previous: string[] | undefined) => [
   ...(previous ?? []),
@@ -11,7 +11,7 @@ const collect = (name: string, previous: string[] | undefined) => [
 
 /** `destroy [name...]`: end sessions. */
 export const destroy: CommandSpec = {
-  targets: "session",
+  targets: ["session"],
   completes: ["sessions"],
   declare: (program: Command) =>
     program

@@ -4,7 +4,7 @@ import { programName, type VmProcess } from "../../sources/attach/processes.ts";
 
 /** `list`: sessions, and every other VM on this host. */
 export const list: CommandSpec = {
-  targets: "none",
+  targets: [],
   declare: (program: Command) =>
     program
       .command("list")

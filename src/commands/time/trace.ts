@@ -17,7 +17,8 @@ import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-opti
 /** `trace`: record the kernel's interrupt events, draw them. */
 export const trace: CommandSpec = {
   severalPids: true,
-  refuses: ["--vm-fd", "--snapshot"],
+  targets: ["session", "process"],
+  refuses: ["vmFd", "snapshot"],
   declare: (program: Command) =>
     program
       .command("trace")

@@ -55,11 +55,11 @@ ${examples(
     const { WatchSource } = await import("./watch-source.ts");
     const source = new WatchSource(vm, options.chip ?? [], {
       routing: options.routing,
-      still: context.globals.snapshot !== undefined,
+      still: info.readOnly === true,
       address: context.address,
       ignore: options.ignore ?? [],
     });
-    if (context.globals.snapshot !== undefined) return still(source, arch, info.label);
+    if (info.readOnly) return still(source, arch, info.label);
     const { json } = context.globals;
     const onTerminal = !json && process.stdout.isTTY === true && process.env["TERM"] !== "dumb";
     const background = onTerminal && inBackground();
