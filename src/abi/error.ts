@@ -22,6 +22,7 @@ export const EXIT_STATUS = {
   "kvm-permission": 3,
   "kvm-capability": 3,
   "trace-unavailable": 3,
+  "bpf-unavailable": 3,
   /** The target is not there, or can't be reached by this user. */
   "runtime-dir": 4,
   "no-session": 4,
