@@ -1,5 +1,6 @@
 import { haveQemu, mayBuildForRoot } from "./attach.ts";
 import { has } from "./commands.ts";
+import { noKernelMemory } from "./kernel-memory.ts";
 import { noKvm } from "./kvm.ts";
 import { haveTmux } from "./terminal.ts";
 import { noTracing } from "./tracing.ts";
@@ -7,6 +8,7 @@ import { noTracing } from "./tracing.ts";
 /** What some tests need and this machine may lack. */
 const NEEDS: readonly { tests: string; lacking: string | false | undefined }[] = [
   { tests: "the real KVM", lacking: noKvm },
+  { tests: "kernel memory", lacking: noKernelMemory },
   { tests: "recording KVM's events", lacking: noTracing },
   { tests: "attaching to QEMU", lacking: noKvm ?? (!haveQemu && "there is no qemu-system-x86_64") },
   {
