@@ -26,6 +26,7 @@ export interface RunOptions {
 export class User {
   readonly folder = mkdtempSync(join(tmpdir(), "kvm-irq-test-"));
   readonly env: NodeJS.ProcessEnv;
+  readonly #started: ChildProcess[] = [];
 
   constructor(env: Record<string, string> = {}) {
     const { NO_COLOR: _, FORCE_COLOR: __, KVM_IRQ_SESSION: ___, ...rest } = process.env;
@@ -57,9 +58,11 @@ export class User {
     return JSON.parse(this.ok([...args, "--json"], options)) as T;
   }
 
-  /** Starts the program and leaves it running. */
+  /** Starts the program and leaves it running, at most until {@link dispose}. */
   start(args: readonly string[], env: Record<string, string> = {}): ChildProcess {
-    return spawn(process.execPath, [PROGRAM, ...args], { env: { ...this.env, ...env } });
+    const child = spawn(process.execPath, [PROGRAM, ...args], { env: { ...this.env, ...env } });
+    this.#started.push(child);
+    return child;
   }
 
   /** The program in a child process, awaited. */
@@ -74,8 +77,14 @@ export class User {
       .filter((path) => path !== "kvm-irq");
   }
 
-  /** Ends every session. @returns what was left in the runtime folder although it should not be. */
+  /**
+   * Ends every session, and what a test that failed left running. @returns what was left in the runtime folder
+   * although it should not be.
+   */
   dispose(): string[] {
+    for (const child of this.#started) {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+    }
     this.run(["destroy", "--all"]);
     const left = this.leftovers();
     rmSync(this.folder, { recursive: true, force: true });
@@ -101,7 +110,7 @@ export async function finished(child: ChildProcess): Promise<Result> {
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
-  ms = 10_000,
+  ms = 30_000,
 ): Promise<void> {
   const end = Date.now() + ms;
   while (!(await condition())) {
