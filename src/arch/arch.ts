@@ -59,6 +59,10 @@ export interface ArchData<
   P extends string = string,
 > extends ArchCodec<C, V> {
   readonly name: string;
+  /** The word of `--layout` for its raw bytes. */
+  readonly rawLayout: string;
+  /** There are no VMs of it any more: saved bytes are decoded, and what stops an interrupt is not explained. */
+  readonly onlyDecoded?: boolean;
   /** Its chips, in the order in which they are shown. */
   readonly chipKinds: readonly Controller[];
   /** What of a vCPU, besides its chips, decides whether it takes an interrupt. */

@@ -1,5 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
-import type { Arch } from "./arch.ts";
+import type { Path } from "../registers/path.ts";
+import type { Arch, ArchData } from "./arch.ts";
+import { checkFieldNames } from "./fields.ts";
 import { IA64 } from "./ia64/index.ts";
 import { X86_64 } from "./x86/index.ts";
 
@@ -29,4 +31,23 @@ export function archNamed(name: string): Arch {
     });
   }
   return arch;
+}
+
+/**
+ * The architectures that have what a path names. Which of them a VM is of, it says itself.
+ *
+ * @throws KvmIrqError `bad-path` for a name that none has, in the words of this host's.
+ */
+export function archesNaming(path: Path): Arch[] {
+  const naming = ARCHES.filter((arch) => fieldError(arch, path) === undefined);
+  if (naming.length === 0) throw fieldError(HOST_ARCH, path);
+  return naming;
+}
+
+function fieldError(arch: ArchData, path: Path): unknown {
+  try {
+    return void checkFieldNames(arch, path);
+  } catch (error) {
+    return error;
+  }
 }

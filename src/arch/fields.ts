@@ -1,7 +1,7 @@
 import { type Field, type Fields, list, record } from "../registers/field.ts";
 import { fieldAt } from "../registers/field-at.ts";
 import { certainPart, type Path, parsePath, resolvePath } from "../registers/path.ts";
-import type { ArchData } from "./arch.ts";
+import type { ArchData, Controller } from "./arch.ts";
 import { blankState, isPerVcpu } from "./codec.ts";
 
 /** What paths can be resolved in: every field of an architecture's decoded state, and one of each. */
@@ -19,16 +19,40 @@ function knownOf(arch: ArchData): Known {
     ...arch.chips(1),
     ...(arch.vcpu === undefined ? [] : [`${arch.vcpu.kind}[0]`]),
   ]);
-  const all = arch.vcpu === undefined ? arch.chipKinds : [...arch.chipKinds, arch.vcpu];
   const fields = Object.fromEntries(
-    all.map((one) => {
+    controllersOf(arch).map((one) => {
       const whole = record(0, one.layout.fields);
-      return [one.key ?? one.kind, isPerVcpu(one) ? list(0, 0, 0, whole) : whole];
+      return [keyOf(one), isPerVcpu(one) ? list(0, 0, 0, whole) : whole];
     }),
   );
   const made = { fields, blank: vcpus === undefined ? chips : { ...chips, vcpus } };
   known.set(arch, made);
   return made;
+}
+
+function controllersOf({ chipKinds, vcpu }: ArchData): readonly Controller[] {
+  return vcpu === undefined ? chipKinds : [...chipKinds, vcpu];
+}
+
+const keyOf = ({ key, kind }: Controller) => key ?? kind;
+
+/** What a path leads into: a chip, or the state of vCPUs; `undefined` for a path of another architecture. */
+export function controllerAt(arch: ArchData, { steps: [first] }: Path): Controller | undefined {
+  return controllersOf(arch).find((one) => first !== undefined && "key" in first && keyOf(one) === first.key);
+}
+
+/**
+ * The chip that a path leads into, as `--chip` names it: `ioapic`, `lapic[2]`, or `lapic` for several.
+ *
+ * @throws KvmIrqError `bad-path` where the architecture has no such chip.
+ */
+export function chipOfPath(arch: ArchData, path: Path): string {
+  const one = controllerAt(arch, path);
+  if (one === undefined) checkFieldNames(arch, path);
+  const { kind } = one!;
+  const [, index] = path.steps;
+  if (!isPerVcpu(one!) || index === undefined || "key" in index || index.from !== index.to) return kind;
+  return `${kind}[${index.from}]`;
 }
 
 /**

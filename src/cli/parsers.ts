@@ -1,6 +1,6 @@
 import { InvalidArgumentError, Option } from "commander";
 import { KvmIrqError } from "../abi/error.ts";
-import { HOST_ARCH } from "../arch/arches.ts";
+import { ARCHES, HOST_ARCH } from "../arch/arches.ts";
 import { badChip } from "../operations/take-snapshot.ts";
 import { parsePath } from "../registers/path.ts";
 import { parseDuration } from "../text/duration.ts";
@@ -65,11 +65,19 @@ export function gsi(text: string): number {
   });
 }
 
-/** A word of `--chip`, repeatable and in lists with commas. */
-export function chips(text: string, previous: string[] | undefined): string[] {
+/** `--chip`, repeatable and in lists with commas. What a VM has of them, it says itself. @param what it is for. */
+export function chipOption(what: string): Option {
+  const words = HOST_ARCH.chipWords.flatMap((word) => {
+    const one = HOST_ARCH.controller(`${word}[0]`);
+    return one === undefined ? [word] : [word, `${word}[N]`];
+  });
+  return new Option("--chip <chip>", `${what}: ${words.join(", ")}; repeatable`).argParser(chips);
+}
+
+function chips(text: string, previous: string[] | undefined): string[] {
   const words = text.split(",");
   for (const word of words) {
-    if (HOST_ARCH.chipFilter(word) === undefined) throw badChip(word, HOST_ARCH);
+    if (!ARCHES.some((arch) => arch.chipFilter(word))) throw badChip(word, HOST_ARCH);
   }
   return [...(previous ?? []), ...words];
 }

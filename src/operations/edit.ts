@@ -1,8 +1,9 @@
 import { KvmIrqError } from "../abi/error.ts";
 import { toU64, type U64 } from "../abi/u64.ts";
-import { archNamed, HOST_ARCH } from "../arch/arches.ts";
-import { checkFieldNames } from "../arch/fields.ts";
-import { certainPart, chipOfPath, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
+import type { Arch, ArchData } from "../arch/arch.ts";
+import { archesNaming, archNamed } from "../arch/arches.ts";
+import { chipOfPath, controllerAt } from "../arch/fields.ts";
+import { certainPart, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 import type { Chips } from "../vm/chip.ts";
 import type { SourceInfo } from "../vm/reading.ts";
 import { checkChips } from "../vm/schema.ts";
@@ -17,6 +18,7 @@ export interface Assignment {
 
 /** The chips that an edit touched: before, as asked for, and as read back. */
 export interface Edited {
+  arch: Arch;
   before: Chips;
   wanted: Chips;
   after: Chips;
@@ -38,8 +40,7 @@ export function parseAssignment(text: string): Assignment {
     });
   }
   const path = parsePath(text.slice(0, equals));
-  checkFieldNames(HOST_ARCH, path);
-  if (chipOfPath(path).startsWith("vcpu")) {
+  if (archesNaming(path).every((arch) => controllerAt(arch, path) === arch.vcpu)) {
     throw new KvmIrqError("bad-path", "a vCPU's state can be read, not set");
   }
   return { path, text: text.slice(equals + 1) };
@@ -52,17 +53,17 @@ export function parseAssignment(text: string): Assignment {
  * @throws KvmIrqError `bad-path` for a field that is not there or a value that does not fit it.
  */
 export async function editSource(source: Source, assignments: readonly Assignment[]): Promise<Edited> {
-  const words = chipsOf(assignments);
+  const words = chipsOf(archNamed(source.identity.host.arch), assignments);
   const attempt = async (): Promise<Edited> => {
     const { arch, images, snapshot } = await readSource(source, words);
     const { chips: before } = snapshot;
     const wanted = structuredClone(before);
     change(wanted, assignments);
-    const changed = archNamed(arch.name).encode(wanted);
+    const changed = arch.encode(wanted);
     await source.perform("writeChips", { images: changed, expected: images });
     const { images: written } = await source.read({ chips: images.map(({ id }) => id) });
     const after = arch.decode(written).chips;
-    return { before, wanted, after };
+    return { arch, before, wanted, after };
   };
   for (let tries = 1; ; tries++) {
     try {
@@ -80,13 +81,13 @@ export async function editSource(source: Source, assignments: readonly Assignmen
  */
 export function checkAssignments(info: SourceInfo, assignments: readonly Assignment[]): void {
   const certain = assignments.filter(({ path }) => certainPart(path).steps.length === path.steps.length);
-  const { chips } = blankReading(info, chipsOf(assignments));
+  const { chips } = blankReading(info, chipsOf(archNamed(info.host.arch), assignments));
   for (const { path } of assignments) resolvePath(chips, certainPart(path));
   change(chips, certain);
 }
 
-function chipsOf(assignments: readonly Assignment[]): string[] {
-  return assignments.map(({ path }) => chipOfPath(path));
+function chipsOf(arch: ArchData, assignments: readonly Assignment[]): string[] {
+  return assignments.map(({ path }) => chipOfPath(arch, path));
 }
 
 /** @throws KvmIrqError `bad-path`. */

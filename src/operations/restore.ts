@@ -1,4 +1,5 @@
 import { KvmIrqError } from "../abi/error.ts";
+import type { Arch } from "../arch/arch.ts";
 import { archNamed } from "../arch/arches.ts";
 import { vcpuOf } from "../arch/codec.ts";
 import type { ChipId, ChipImage, Chips } from "../vm/chip.ts";
@@ -8,6 +9,7 @@ import { badChip } from "./take-snapshot.ts";
 
 /** A restore, or what one would do. */
 export interface Restored {
+  arch: Arch;
   /** The chips that were written, or would be. */
   chips: ChipId[];
   before: Chips;
@@ -50,7 +52,7 @@ export async function restoreSnapshot(
   const ids = images.map(({ id }) => id);
   const { images: before } = await source.read({ chips: ids });
   const decode = (list: readonly ChipImage[]) => arch.decode(list).chips;
-  const restored: Restored = { chips: ids, before: decode(before), wanted: decode(images) };
+  const restored: Restored = { arch, chips: ids, before: decode(before), wanted: decode(images) };
   if (dryRun) return restored;
   await source.perform("writeChips", { images, expected: [] });
   return { ...restored, after: decode((await source.read({ chips: ids })).images) };

@@ -143,18 +143,6 @@ function elements(parent: Field, { from, to }: { from: number; to: number }, pat
   return found;
 }
 
-/** Keys of a snapshot whose elements are read under another name: `vcpus[0]` is the image `vcpu[0]`. */
-const CHIP_OF_KEY: Readonly<Record<string, string>> = { lapic: "lapic", vcpus: "vcpu" };
-
-/** The chip that a path leads into, as `--chip` names it: `ioapic`, `lapic[2]`, or `lapic` for several. */
-export function chipOfPath({ steps: [first, second] }: Path): string {
-  const key = first !== undefined && "key" in first ? first.key : "";
-  const chip = CHIP_OF_KEY[key];
-  if (chip === undefined) return key;
-  if (second === undefined || "key" in second || second.from !== second.to) return chip;
-  return `${chip}[${second.from}]`;
-}
-
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,5 +1,7 @@
 import { bitsOf } from "../abi/bits.ts";
-import { HOST_ARCH } from "../arch/arches.ts";
+import { KvmIrqError } from "../abi/error.ts";
+import type { Arch } from "../arch/arch.ts";
+import { archNamed, HOST_ARCH } from "../arch/arches.ts";
 import { isBitwise } from "../arch/fields.ts";
 import { covers, parsePath } from "../registers/path.ts";
 import type { Chips, VcpuState } from "../vm/chip.ts";
@@ -12,6 +14,8 @@ export interface DiffOptions {
 }
 
 interface State {
+  /** Where it was taken; on a host such as this one, when not given. */
+  host?: { arch: string };
   chips: Chips;
   vcpus?: VcpuState[];
   routing?: Routing;
@@ -22,20 +26,33 @@ interface State {
  * bits that were set and cleared, lists of vectors with those that came and went. Where both tell their routing,
  * each GSI that goes elsewhere too: `routing[4]`, its ways as a list.
  *
- * @throws KvmIrqError `bad-path` for something to ignore that is not a path.
+ * @throws KvmIrqError `bad-path` for something to ignore that is not a path; `bad-input` for two architectures.
  * @returns in the order of the fields; empty when they are the same.
  */
 export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions = {}): Difference[] {
   const ignored = ignore.map(parsePath);
+  const arch = archOfBoth(a, b);
   const fields = diffState(fieldsOf(a), fieldsOf(b))
     .filter(isKnownInBoth)
     .map((difference) => ({
       ...difference,
-      ...changes(difference),
+      ...changes(arch, difference),
     }));
-  return [...fields, ...diffRouting(a.routing, b.routing)].filter(
+  return [...fields, ...diffRouting(arch, a.routing, b.routing)].filter(
     ({ path }) => !ignored.some((one) => covers(one, parsePath(path))),
   );
+}
+
+/**
+ * The architecture of two snapshots.
+ *
+ * @param names how a message names them.
+ * @throws KvmIrqError `bad-input` where each has its own, or an unknown one.
+ */
+export function archOfBoth(a: State, b: State, names = ["one snapshot", "the other"]): Arch {
+  const [archA, archB] = [a, b].map(({ host }) => host?.arch ?? HOST_ARCH.name);
+  if (archA === archB) return archNamed(archA!);
+  throw new KvmIrqError("bad-input", `${names[0]} is of ${archA}, ${names[1]} of ${archB}`);
 }
 
 /** Whether a vCPU runs is no difference where one side can't tell. */
@@ -43,9 +60,9 @@ function isKnownInBoth({ path, from, to }: Difference): boolean {
   return !/^vcpus\[\d+\]\.run$/.test(path) || (from !== undefined && to !== undefined);
 }
 
-function diffRouting(a: Routing | undefined, b: Routing | undefined): Difference[] {
+function diffRouting(arch: Arch, a: Routing | undefined, b: Routing | undefined): Difference[] {
   if (a === undefined || b === undefined) return [];
-  const [before, after] = [waysOf(a), waysOf(b)];
+  const [before, after] = [waysOf(arch, a), waysOf(arch, b)];
   return [...new Set([...before.keys(), ...after.keys()])]
     .sort((one, other) => one - other)
     .flatMap((gsi) => {
@@ -55,9 +72,9 @@ function diffRouting(a: Routing | undefined, b: Routing | undefined): Difference
 }
 
 /** Where each GSI goes, in an order that says nothing. */
-function waysOf(routing: Routing): Map<number, object[]> {
+function waysOf(arch: Arch, routing: Routing): Map<number, object[]> {
   const ways = new Map<number, object[]>();
-  for (const { gsi, ...way } of routesOf(HOST_ARCH.routing, routing).toSorted(byChip)) {
+  for (const { gsi, ...way } of routesOf(arch.routing, routing).toSorted(byChip)) {
     ways.set(gsi, [...(ways.get(gsi) ?? []), way]);
   }
   return ways;
@@ -103,9 +120,9 @@ function fieldsOf({ chips, vcpus }: State): object {
   return vcpus === undefined ? chips : { ...chips, vcpus };
 }
 
-function changes({ path, from, to }: Difference): Pick<Difference, "set" | "cleared"> {
+function changes(arch: Arch, { path, from, to }: Difference): Pick<Difference, "set" | "cleared"> {
   if (Array.isArray(from) && Array.isArray(to)) return apart(from, to);
-  if (!isRegister(from) || !isRegister(to) || !isBitwise(HOST_ARCH, path)) return {};
+  if (!isRegister(from) || !isRegister(to) || !isBitwise(arch, path)) return {};
   return apart(bitsOf(from), bitsOf(to));
 }
 

@@ -1,6 +1,7 @@
 import { KvmIrqError } from "../abi/error.ts";
-import { HOST_ARCH } from "../arch/arches.ts";
-import { checkFieldNames, wordsOf } from "../arch/fields.ts";
+import type { ArchData } from "../arch/arch.ts";
+import { archesNaming } from "../arch/arches.ts";
+import { wordsOf } from "../arch/fields.ts";
 import { certainPart, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 
 const OPERATORS = ["=", "!=", "<", ">", "<=", ">=", "&"] as const;
@@ -38,25 +39,25 @@ export function parseCondition(text: string): Condition {
   }
   const [, where, operator, wanted] = match;
   const path = parsePath(where!);
-  checkFieldNames(HOST_ARCH, path);
+  archesNaming(path);
   return { text, path, operator: operator as Operator, wanted: wanted!.trim() };
 }
 
 /**
  * Tests conditions.
  *
- * @param state what the paths start in: chips by name, and `vcpus`.
+ * @param arch whose state it is. @param state what the paths start in: chips by name, and `vcpus`.
  * @throws KvmIrqError `bad-path` for a path that leads nowhere or a value that its field can't have: never
  *   a silent "does not hold".
  */
-export function judge(state: object, conditions: readonly Condition[]): Verdict[] {
+export function judge(arch: ArchData, state: object, conditions: readonly Condition[]): Verdict[] {
   return conditions.flatMap(({ path, operator, wanted }) =>
     resolvePath(state, path).map((field) => ({
       path: field.path,
       operator,
       wanted,
       found: field.value,
-      met: holds(field, operator, wanted),
+      met: holds(arch, field, operator, wanted),
     })),
   );
 }
@@ -67,15 +68,15 @@ export function judge(state: object, conditions: readonly Condition[]): Verdict[
  * @param blank a state with the same fields; what is in them does not matter.
  * @throws KvmIrqError `bad-path`, as {@link judge} does.
  */
-export function checkConditions(blank: object, conditions: readonly Condition[]): void {
+export function checkConditions(arch: ArchData, blank: object, conditions: readonly Condition[]): void {
   for (const condition of conditions) {
     const certain = certainPart(condition.path);
-    if (certain.steps.length === condition.path.steps.length) judge(blank, [condition]);
+    if (certain.steps.length === condition.path.steps.length) judge(arch, blank, [condition]);
     else resolvePath(blank, certain);
   }
 }
 
-function holds(field: Field, operator: Operator, wanted: string): boolean {
+function holds(arch: ArchData, field: Field, operator: Operator, wanted: string): boolean {
   const { value } = field;
   if (Array.isArray(value)) return listHolds(field, value, operator, wanted);
   if (typeof value === "number" || (typeof value === "string" && value.startsWith("0x"))) {
@@ -85,7 +86,7 @@ function holds(field: Field, operator: Operator, wanted: string): boolean {
     refuseOrder(field, operator);
     if (typeof value === "boolean" && !/^(true|false|0|1)$/.test(wanted))
       throw misfit(field, wanted, "true or false");
-    const words = wordsOf(HOST_ARCH, field.path);
+    const words = wordsOf(arch, field.path);
     if (words !== undefined && !words.includes(wanted)) throw misfit(field, wanted, words.join(", "));
     const found = typeof value === "boolean" && /^[01]$/.test(wanted) ? String(Number(value)) : String(value);
     return (found === wanted) === (operator === "=");

@@ -12,7 +12,8 @@ import type { Evidence } from "./evidence.ts";
  */
 export type StageState = "open" | "blocked" | "held" | "pending" | "in service" | "unknown";
 
-export type StageName = "line" | "routing" | "pic" | "ioapic" | "msi" | "local apic" | "vcpu";
+/** "line", "routing", "vcpu", or what the architecture calls a chip on the way: "pic", "local apic". */
+export type StageName = string;
 
 /** One stage of a way, and the register and bit that its state is read from. */
 export interface Stage<Remedy extends Advice = string> {

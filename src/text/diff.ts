@@ -1,15 +1,19 @@
-import { HOST_ARCH } from "../arch/arches.ts";
+import type { Arch } from "../arch/arch.ts";
 import type { Difference } from "../rules/diff.ts";
 import { value } from "./format.ts";
 import { destination } from "./route.ts";
 import type { View } from "./view.ts";
 
 /** Differences, a line each: `pic1.imr: 0xff -> 0xef (cleared bit 4)`. */
-export function renderDifferences(differences: readonly Difference[], { paint }: View): string {
+export function renderDifferences(
+  differences: readonly Difference[],
+  { paint }: View,
+  arch: Pick<Arch, "msi">,
+): string {
   return differences
     .map((difference) => {
       const { path, from, to } = difference;
-      const text = path.startsWith("routing[") ? ways : value;
+      const text = path.startsWith("routing[") ? (routes: unknown) => ways(routes, arch) : value;
       return `${path}: ${paint.red(text(from))} -> ${paint.green(text(to))}${paint.dim(bits(difference))}\n`;
     })
     .join("");
@@ -19,17 +23,18 @@ export function renderDifferences(differences: readonly Difference[], { paint }:
 export function renderChanges(
   { title, changed, kernel }: { title: string; changed: Difference[]; kernel: Difference[] },
   view: View,
+  arch: Pick<Arch, "msi">,
 ): string {
-  const own = changed.length === 0 ? "nothing differs\n" : renderDifferences(changed, view);
+  const own = changed.length === 0 ? "nothing differs\n" : renderDifferences(changed, view, arch);
   const theirs =
     kernel.length === 0
       ? ""
-      : `changed by the backend when it was written:\n${renderDifferences(kernel, view)}`;
+      : `changed by the backend when it was written:\n${renderDifferences(kernel, view, arch)}`;
   return `${title}\n${own}${theirs}`;
 }
 
-function ways(routes: unknown): string {
-  const all = (routes as Parameters<typeof destination>[0][]).map((route) => destination(route, HOST_ARCH));
+function ways(routes: unknown, arch: Pick<Arch, "msi">): string {
+  const all = (routes as Parameters<typeof destination>[0][]).map((route) => destination(route, arch));
   return all.length === 0 ? "nowhere" : all.join(", ");
 }
 

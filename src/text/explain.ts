@@ -12,7 +12,7 @@ import { newsLines } from "./watch-news.ts";
 /** What two readings showed, and how far apart they were. */
 export interface Watched {
   ms: number;
-  observation: Pick<Observation, "risen" | "changes" | "appeared" | "gone">;
+  observation: Pick<Observation, "snapshot" | "risen" | "changes" | "appeared" | "gone">;
 }
 
 const MARK = "=>";

@@ -1,3 +1,4 @@
+import { archNamed } from "../arch/arches.ts";
 import type { Finding, Severity } from "../rules/finding.ts";
 import type { Observation } from "../rules/observe.ts";
 import { renderDifferences } from "./diff.ts";
@@ -5,10 +6,16 @@ import type { View } from "./view.ts";
 
 /** What is new in a reading, a line each: lines that rose, fields that changed, findings that came or went. */
 export function newsLines(
-  { risen, changes, appeared, gone }: Pick<Observation, "risen" | "changes" | "appeared" | "gone">,
+  {
+    snapshot,
+    risen,
+    changes,
+    appeared,
+    gone,
+  }: Pick<Observation, "snapshot" | "risen" | "changes" | "appeared" | "gone">,
   view: View,
 ): string[] {
-  const changed = renderDifferences(changes, view).split("\n").slice(0, -1);
+  const changed = renderDifferences(changes, view, archNamed(snapshot.host.arch)).split("\n").slice(0, -1);
   return [
     ...risen.map((gsi) => view.paint.bold(`GSI ${gsi} rose`)),
     ...changed,

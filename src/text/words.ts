@@ -54,7 +54,7 @@ export function findingTable<Vm, Subject>(
     const facts = test(subject);
     const severity = facts && (typeof finding === "function" ? finding(subject) : finding);
     if (!facts || !severity) return [];
-    const published = as?.finding ?? code;
+    const published = as?.["finding"] ?? code;
     const { text, evidence, remedy = "" } = say(words[published]!, subject, facts);
     return [
       { code: published, severity, subject: nameOf(subject, facts), facts, sentence: text, evidence, remedy },
@@ -63,7 +63,7 @@ export function findingTable<Vm, Subject>(
   return {
     rules,
     words,
-    codes: rules.map(({ code, as }) => as?.finding ?? code),
+    codes: rules.map(({ code, as }) => as?.["finding"] ?? code),
     find(vm) {
       const subjects = subjectsOf(vm);
       return rules.flatMap((rule) => subjects.flatMap((subject) => find(subject, rule)));

@@ -10,10 +10,6 @@ import { type ChipImage, IRQCHIP_HEADER, MOST_VCPUS } from "./chip.ts";
  * chip itself; the chips of each vCPU (`struct kvm_lapic_state`, 1024 bytes) follow, of vCPU 0, 1 and so on.
  */
 
-/** The architectures whose raw bytes can be told apart by a word of the command line. */
-export const RAW_LAYOUTS = { x86: "x86_64", ia64: "ia64" } as const;
-export type RawLayout = keyof typeof RAW_LAYOUTS;
-
 /** The bytes that the ioctl for each chip returns, in order. vCPU images are left out. */
 export function toRaw(images: readonly ChipImage[], arch: Arch = HOST_ARCH): Uint8Array {
   return Buffer.concat(
@@ -49,8 +45,8 @@ export function fromRaw(bytes: Uint8Array, arch: Arch = HOST_ARCH): ChipImage[] 
     throw new KvmIrqError("bad-input", `${bytes.length} bytes are no whole number of chips`, {
       hint:
         each === undefined
-          ? `a raw file of ${arch.name} is one struct kvm_irqchip of 520 bytes; x86's are read without --layout`
-          : "a raw file has up to three struct kvm_irqchip of 520 bytes, then struct kvm_lapic_state of 1024 bytes",
+          ? `a raw file of ${arch.name} is one struct kvm_irqchip of 520 bytes; ${HOST_ARCH.rawLayout}'s are read without --layout`
+          : `a raw file has up to ${kinds.length} struct kvm_irqchip of 520 bytes, then struct ${each.layout.name} of ${each.layout.size} bytes`,
     });
   }
   const parts = (from: number, size: number, count: number) =>
@@ -61,7 +57,7 @@ export function fromRaw(bytes: Uint8Array, arch: Arch = HOST_ARCH): ChipImage[] 
   if (vcpus > MOST_VCPUS) {
     throw new KvmIrqError(
       "bad-input",
-      `${vcpus} local APICs are too many: a VM has at most ${MOST_VCPUS} vCPUs`,
+      `${vcpus} ${each!.title}s are too many: a VM has at most ${MOST_VCPUS} vCPUs`,
     );
   }
   return [

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { chipOfPath, parsePath, resolvePath } from "../../src/registers/path.ts";
+import { parsePath, resolvePath } from "../../src/registers/path.ts";
 
 const state = () => ({
   pic1: { imr: 0xff, irr: 0 },
@@ -80,14 +80,5 @@ describe("a path", () => {
     const root = state();
     for (const field of resolvePath(root, parsePath("ioapic.redirtbl[*].mask"))) field.set(false);
     expect(root.ioapic.redirtbl.map(({ mask }) => mask)).toEqual([false, false, false]);
-  });
-
-  it.each([
-    ["pic1.imr", "pic1"],
-    ["lapic[2].svr", "lapic[2]"],
-    ["lapic[*].svr", "lapic"],
-    ["lapic[0-1].svr", "lapic"],
-  ])("%s asks for chip %s", (text, chip) => {
-    expect(chipOfPath(parsePath(text))).toBe(chip);
   });
 });

@@ -30,7 +30,7 @@ describe("docs/findings.md", () => {
       code,
       [...stages!.matchAll(/`([a-z-]+)`/g)].map(([, alias]) => alias).sort(),
     ]);
-    const aliases = new Map<string, Set<string>>();
+    const aliases = new Map<string, Set<string | undefined>>();
     for (const { rules } of [...Object.values(HOPS), ...FINDING_TABLES]) {
       for (const { code, as } of rules as readonly Pick<Rule<never>, "code" | "as">[]) {
         if (as) aliases.set(code, new Set([...(aliases.get(code) ?? []), ...Object.values(as)]));

@@ -1,5 +1,6 @@
 import { Chalk } from "chalk";
 import { describe, expect, it } from "vitest";
+import { HOST_ARCH } from "../../src/arch/arches.ts";
 import { explainAll, explainGsi } from "../../src/arch/x86/explain/explain.ts";
 import { findings } from "../../src/arch/x86/explain/findings.ts";
 import { renderDifferences } from "../../src/text/diff.ts";
@@ -62,7 +63,11 @@ describe.each(SCENARIOS)("shown: $name", (scenario) => {
 
 describe("differences", () => {
   const shown = (from: unknown, to: unknown, set?: number[], cleared?: number[]) =>
-    renderDifferences([{ path: "x", from, to, ...(set && { set }), ...(cleared && { cleared }) }], wide);
+    renderDifferences(
+      [{ path: "x", from, to, ...(set && { set }), ...(cleared && { cleared }) }],
+      wide,
+      HOST_ARCH,
+    );
 
   it("name the bits of registers and the vectors of lists", () => {
     expect(shown(0xff, 0xef, [], [4])).toBe("x: 0xff -> 0xef (cleared bit 4)\n");

@@ -16,5 +16,7 @@ export const IA64 = {
   name: "ia64",
   chipKinds: CHIPS,
   maxVcpus: 0,
+  onlyDecoded: true,
+  rawLayout: "ia64",
   ...codecOf(CHIPS),
 };

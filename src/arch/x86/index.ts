@@ -39,6 +39,7 @@ const VCPU_STATE: Controller = {
 /** x86-64: two 8259 PICs, an IOAPIC of 24 pins, and a local APIC for each vCPU. */
 export const X86_64: Arch<Chips, VcpuState, Msi, PresetName> = {
   name: "x86_64",
+  rawLayout: "x86",
   chipKinds: CHIPS,
   vcpu: VCPU_STATE,
   maxVcpus: 255,

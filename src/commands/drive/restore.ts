@@ -1,6 +1,6 @@
 import type { Command } from "commander";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { chips as chipWords } from "../../cli/parsers.ts";
+import { chipOption } from "../../cli/parsers.ts";
 import { restoreSnapshot } from "../../operations/restore.ts";
 import { selectChips } from "../../operations/take-snapshot.ts";
 import { readInput } from "../../os/input.ts";
@@ -26,7 +26,7 @@ export const restore: CommandSpec = {
         "Writes the chips of a snapshot, all or none, then reads them back. What the kernel changes on its own (it injects again what the IOAPIC's IRR holds) is reported.",
       )
       .argument("<file>", "a snapshot from `dump --json`, or - for standard input")
-      .option("--chip <chip>", "restore this chip alone; repeatable", chipWords)
+      .addOption(chipOption("restore only these"))
       .option("--dry-run", "show what would change, and write nothing")
       .addHelpText(
         "after",
@@ -45,7 +45,7 @@ export const restore: CommandSpec = {
     const label = file === "-" ? "standard input" : file;
     const snapshot = parseSnapshot(readInput(file).toString("utf8"), label);
     const source = await context.source();
-    const { chips, before, wanted, after } = await restoreSnapshot(source, snapshot, {
+    const { arch, chips, before, wanted, after } = await restoreSnapshot(source, snapshot, {
       words: chip ?? [],
       dryRun,
     });
@@ -55,7 +55,7 @@ export const restore: CommandSpec = {
     return {
       json: { chips, dry_run: dryRun, changed, changed_by_kernel: kernel },
       text: async (view) =>
-        (await import("../../text/diff.ts")).renderChanges({ title, changed, kernel }, view),
+        (await import("../../text/diff.ts")).renderChanges({ title, changed, kernel }, view, arch),
     };
   },
 };

@@ -1,7 +1,7 @@
 import { Argument, type Command } from "commander";
 import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
-import { HOST_ARCH } from "../../arch/arches.ts";
+import { archNamed, HOST_ARCH } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { knownOf } from "../../operations/take-snapshot.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
@@ -45,11 +45,12 @@ export const route: CommandSpec = {
     const wanted = wantedRouting(action, words);
     const source = await context.source();
     if (wanted !== undefined) await source.perform("setRouting", { routing: wanted });
-    const { routing, label } = await knownOf(source);
+    const { host, routing, label } = await knownOf(source);
     if (routing === undefined) throw unknownRouting(label);
+    const arch = archNamed(host.arch);
     return {
-      json: { default: routing === "default", routes: routesOf(HOST_ARCH.routing, routing) },
-      text: async (view) => (await import("../../text/route.ts")).renderRouting(routing, HOST_ARCH, view),
+      json: { default: routing === "default", routes: routesOf(arch.routing, routing) },
+      text: async (view) => (await import("../../text/route.ts")).renderRouting(routing, arch, view),
     };
   },
 };

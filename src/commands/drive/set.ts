@@ -34,13 +34,13 @@ export const set: CommandSpec = {
   fits: checkAssignments,
 
   async run(context: Context, assignments: Assignment[]): Promise<Outcome> {
-    const { before, wanted, after } = await editSource(await context.source(), assignments);
+    const { arch, before, wanted, after } = await editSource(await context.source(), assignments);
     const changed = diffState(before, wanted);
     const kernel = diffState(wanted, after);
     return {
       json: { changed, changed_by_kernel: kernel },
       text: async (view) =>
-        (await import("../../text/diff.ts")).renderChanges({ title: "set", changed, kernel }, view),
+        (await import("../../text/diff.ts")).renderChanges({ title: "set", changed, kernel }, view, arch),
     };
   },
 };

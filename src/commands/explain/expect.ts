@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
+import type { ArchData } from "../../arch/arch.ts";
+import { archNamed } from "../../arch/arches.ts";
+import { chipOfPath } from "../../arch/fields.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration } from "../../cli/parsers.ts";
 import { blankReading, readSource } from "../../operations/take-snapshot.ts";
-import { chipOfPath } from "../../registers/path.ts";
 import { type Condition, checkConditions, judge, parseCondition, type Verdict } from "../../rules/expect.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
@@ -42,8 +44,9 @@ export const expect: CommandSpec = {
       ),
 
   fits(info: SourceInfo, conditions: Condition[]) {
-    const { chips, vcpus = [] } = blankReading(info, chipsOf(conditions));
-    checkConditions({ ...chips, vcpus }, conditions);
+    const arch = archNamed(info.host.arch);
+    const { chips, vcpus = [] } = blankReading(info, chipsOf(arch, conditions));
+    checkConditions(arch, { ...chips, vcpus }, conditions);
   },
 
   async run(context: Context, conditions: Condition[], { timeout }: { timeout: number }): Promise<Outcome> {
@@ -59,8 +62,8 @@ export const expect: CommandSpec = {
   },
 };
 
-function chipsOf(conditions: readonly Condition[]): string[] {
-  return [...new Set(conditions.map(({ path }) => chipOfPath(path)))];
+function chipsOf(arch: ArchData, conditions: readonly Condition[]): string[] {
+  return [...new Set(conditions.map(({ path }) => chipOfPath(arch, path)))];
 }
 
 async function awaitConditions(
@@ -69,11 +72,12 @@ async function awaitConditions(
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Verdict[]> {
-  const words = chipsOf(conditions);
+  const arch = archNamed(source.identity.host.arch);
+  const words = chipsOf(arch, conditions);
   const deadline = performance.now() + timeoutMs;
   for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(pause * 2, LONGEST_PAUSE_MS)) {
     const { snapshot } = await readSource(source, words);
-    const verdicts = judge({ ...snapshot.chips, vcpus: snapshot.vcpus ?? [] }, conditions);
+    const verdicts = judge(arch, { ...snapshot.chips, vcpus: snapshot.vcpus ?? [] }, conditions);
     const left = deadline - performance.now();
     if (left <= 0 || signal.aborted || verdicts.every(({ met }) => met)) return verdicts;
     await sleep(Math.min(pause, left), undefined, { signal }).catch(() => {});

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Command } from "commander";
 import { advice, reading } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
-import type { Arch, ExplainOptions } from "../../arch/arch.ts";
-import { HOST_ARCH } from "../../arch/arches.ts";
+import type { ExplainOptions } from "../../arch/arch.ts";
+import { ARCHES, archNamed } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { duration, gsi, routingOption } from "../../cli/parsers.ts";
 import { type Looked, takeReading } from "../../operations/look-again.ts";
@@ -66,8 +66,8 @@ ${examples(
 
   async run(context: Context, gsi: number | undefined, options: Options): Promise<Outcome> {
     const wishes = { ...options, address: context.address };
-    const arch: Arch = HOST_ARCH;
-    const { explain, explainAll } = await arch.diagnosis();
+    const { host } = (await context.source()).identity;
+    const { explain, explainAll } = await archNamed(host.arch).diagnosis();
     const blocked = (snapshot: Snapshot) =>
       gsi !== undefined && explain(snapshot, gsi, wishes).verdict === "blocked";
     const looked = await look(context, wishes, blocked);
@@ -88,10 +88,11 @@ function refuseWaiting(options: Options, isFile: boolean): void {
 
 /** @throws KvmIrqError `unsupported` for a VM of another architecture. */
 function checkArch({ host, label }: Identity): void {
-  if (host.arch === HOST_ARCH.name) return;
+  if (!archNamed(host.arch).onlyDecoded) return;
+  const known = ARCHES.filter(({ onlyDecoded }) => !onlyDecoded).map(({ name }) => name);
   throw new KvmIrqError(
     "unsupported",
-    `${label} is of ${host.arch}; explain knows the ways of ${HOST_ARCH.name}`,
+    `${label} is of ${host.arch}; explain knows the ways of ${known.join(", ")}`,
     { hint: advice`${reading("dump")} shows what it has` },
   );
 }

@@ -9,7 +9,7 @@ import {
 } from "../../cli/command.ts";
 import { paths } from "../../cli/parsers.ts";
 import { type Decoded, readSource } from "../../operations/take-snapshot.ts";
-import { diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
+import { archOfBoth, diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
 import { sourceNamed } from "../../sources/named.ts";
 import { isNamed, openSource } from "../../sources/open.ts";
 
@@ -75,7 +75,9 @@ ${examples(
       json: { same: differences.length === 0, a: nameOf(before), b: nameOf(after), differences },
       text: async (view) => {
         const { renderDifferences } = await import("../../text/diff.ts");
-        return differences.length === 0 ? "nothing differs\n" : renderDifferences(differences, view);
+        return differences.length === 0
+          ? "nothing differs\n"
+          : renderDifferences(differences, view, before.arch);
       },
     };
   },
@@ -114,10 +116,7 @@ const PARTS = { vcpus: "the state of vCPUs", routing: "a routing" } as const;
 
 /** @throws KvmIrqError `bad-input` when they don't have the same chips. */
 function checkComparable(a: Decoded, b: Decoded, ignore: readonly string[]): void {
-  const [archA, archB] = [a.arch.name, b.arch.name];
-  if (archA !== archB) {
-    throw new KvmIrqError("bad-input", `${a.identity.label} is of ${archA}, ${b.identity.label} of ${archB}`);
-  }
+  archOfBoth(a.snapshot, b.snapshot, [a.identity.label, b.identity.label]);
   const { onlyA, onlyB } = unmatchedChips(a.snapshot, b.snapshot, { ignore });
   const unmatched = [...onlyA, ...onlyB];
   if (unmatched.length === 0) return;

@@ -1,5 +1,6 @@
 import { type Command, Option } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
+import { ARCHES } from "../../arch/arches.ts";
 import {
   type CommandSpec,
   type Context,
@@ -8,9 +9,9 @@ import {
   type Outcome,
 } from "../../cli/command.ts";
 import { chooseFormat, toFile } from "../../cli/outcome.ts";
-import { chips, outputOption } from "../../cli/parsers.ts";
+import { chipOption, outputOption } from "../../cli/parsers.ts";
 import { type Decoded, readSource, selectChips } from "../../operations/take-snapshot.ts";
-import { RAW_LAYOUTS, type RawLayout, toRaw } from "../../vm/raw.ts";
+import { toRaw } from "../../vm/raw.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
 
 type Format = "table" | "json" | "raw";
@@ -18,7 +19,7 @@ type Format = "table" | "json" | "raw";
 interface Options {
   chip?: string[];
   format?: Format;
-  layout?: RawLayout;
+  layout?: string;
   output?: string;
 }
 
@@ -32,7 +33,7 @@ export const dump: CommandSpec = {
       .description(
         "Reads the interrupt controllers and shows them decoded. `--format json` is a snapshot, which `restore`, `diff` and `--snapshot` take; `--format raw` has the bytes that the ioctls return.",
       )
-      .option("--chip <chip>", "pic1, pic2, pic, ioapic, lapic, lapic[N], vcpu or all; repeatable", chips)
+      .addOption(chipOption("only these"))
       .addOption(
         new Option("--format <format>", "how to show it; --json is json (default: table)").choices([
           "table",
@@ -42,7 +43,7 @@ export const dump: CommandSpec = {
       )
       .addOption(
         new Option("--layout <layout>", "how the raw bytes of --snapshot are laid out").choices(
-          Object.keys(RAW_LAYOUTS),
+          ARCHES.map(({ rawLayout }) => rawLayout),
         ),
       )
       .addOption(outputOption("write to a file (atomically)"))
@@ -53,7 +54,7 @@ export const dump: CommandSpec = {
           ["kvm-irq dump --chip ioapic --chip pic", "these chips"],
           ["kvm-irq dump --json | jq .chips.pic1.imr", "one register"],
           ["kvm-irq dump --format raw --chip ioapic -o ioapic.bin", "struct kvm_irqchip, 520 bytes"],
-          ["kvm-irq dump --snapshot old.bin --layout ia64", "saved bytes of another time"],
+          ["kvm-irq dump --snapshot old.bin --layout ia64", "raw bytes from an old ia64 host"],
         ),
       ),
 

@@ -2,6 +2,7 @@ import { type Command, Option } from "commander";
 import { type ErrorCode, KvmIrqError } from "../../abi/error.ts";
 import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
+import { isPerVcpu } from "../../arch/codec.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
 import { longerThan, wholeNumber } from "../../cli/parsers.ts";
 import { chooseStart, fromOption, type StartOptions } from "../../cli/start-state.ts";
@@ -30,7 +31,12 @@ export const create: CommandSpec = {
         "Makes a VM with an irqchip and vCPUs that do not run, unless --guest asks for it. A holder process keeps it until `destroy`, so that later commands, each a process of its own, find the same VM.",
       )
       .argument("[name]", "the session's name", checkSessionName, "default")
-      .option("--vcpus <n>", "vCPUs, each with a local APIC", wholeNumber(0, HOST_ARCH.maxVcpus), 1)
+      .option(
+        "--vcpus <n>",
+        `vCPUs, each with a ${HOST_ARCH.chipKinds.find(isPerVcpu)!.title}`,
+        wholeNumber(0, HOST_ARCH.maxVcpus),
+        1,
+      )
       .addOption(
         new Option("--preset <state>", "the state to start from")
           .choices(Object.keys(HOST_ARCH.presets.words))

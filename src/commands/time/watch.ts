@@ -2,7 +2,7 @@ import { type Command, InvalidArgumentError, Option } from "commander";
 import type { Arch, Panels } from "../../arch/arch.ts";
 import { archNamed } from "../../arch/arches.ts";
 import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { chips, duration, paths, routingOption } from "../../cli/parsers.ts";
+import { chipOption, duration, paths, routingOption } from "../../cli/parsers.ts";
 import { knownOf } from "../../operations/take-snapshot.ts";
 import { inBackground } from "../../os/proc.ts";
 import type { RoutingName } from "../../vm/routing.ts";
@@ -33,7 +33,7 @@ export const watch: CommandSpec = {
           .argParser(interval)
           .default(500, "500ms"),
       )
-      .option("--chip <chip>", "read only these: pic1, pic2, pic, ioapic, lapic, lapic[N]; repeatable", chips)
+      .addOption(chipOption("read only these"))
       .option("--ignore <path>", "changes of no interest, as lapic[*].esr; repeatable", paths)
       .addOption(routingOption())
       .addHelpText(

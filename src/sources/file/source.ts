@@ -1,11 +1,11 @@
 import { statSync } from "node:fs";
 import { KvmIrqError } from "../../abi/error.ts";
-import { archNamed } from "../../arch/arches.ts";
+import { ARCHES, archNamed, HOST_ARCH } from "../../arch/arches.ts";
 import { isPerVcpu } from "../../arch/codec.ts";
 import { labelOf, readInput } from "../../os/input.ts";
 import type { ChipId, ChipImage } from "../../vm/chip.ts";
 import { type Operation, unsupported } from "../../vm/operations.ts";
-import { fromRaw, RAW_LAYOUTS, type RawLayout } from "../../vm/raw.ts";
+import { fromRaw } from "../../vm/raw.ts";
 import type { Identity, Reading, Wanted } from "../../vm/reading.ts";
 import type { Routing } from "../../vm/routing.ts";
 import type { Snapshot } from "../../vm/snapshot.ts";
@@ -21,10 +21,10 @@ export class FileSource implements Source {
 
   /**
    * @param path a file's path, or `-` for standard input.
-   * @param layout the layout of raw bytes; without it they are x86's.
+   * @param layout the layout of raw bytes; without it they are of a host such as this one.
    * @throws KvmIrqError `no-file`, `bad-input`.
    */
-  constructor(path: string, layout?: RawLayout) {
+  constructor(path: string, layout?: string) {
     const label = labelOf(path);
     const bytes = readInput(path);
     const snapshot =
@@ -88,10 +88,10 @@ function savedIdentity({ source, host, captured_at, irqchip, chips }: Snapshot):
 }
 
 /** Raw bytes have no time of their own; what comes through a pipe has that of its arrival. */
-function rawIdentity(path: string, name: string, layout: RawLayout | undefined): Saved {
+function rawIdentity(path: string, name: string, layout: string = HOST_ARCH.rawLayout): Saved {
   return {
     source: { kind: "file", name },
-    host: { kernel: "unknown", arch: RAW_LAYOUTS[layout ?? "x86"] },
+    host: { kernel: "unknown", arch: ARCHES.find(({ rawLayout }) => rawLayout === layout)!.name },
     capturedAt: (path === "-" ? new Date() : statSync(path).mtime).toISOString(),
   };
 }

@@ -1,9 +1,8 @@
 import { labelOf } from "../../os/input.ts";
-import type { RawLayout } from "../../vm/raw.ts";
 import type { Way } from "../way.ts";
 
 /** `--snapshot`: a saved VM. `layout` is that of raw bytes. */
-export const FILE: Way<{ snapshot?: string | undefined; layout?: RawLayout | undefined }> = {
+export const FILE: Way<{ snapshot?: string | undefined; layout?: string | undefined }> = {
   options: {
     snapshot: {
       flags: "--snapshot <file>",

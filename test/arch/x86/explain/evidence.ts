@@ -2,6 +2,7 @@ import type { ExplainOptions } from "../../../../src/arch/arch.ts";
 import { vmOf } from "../../../../src/arch/x86/explain/context.ts";
 import { waysOf } from "../../../../src/arch/x86/explain/explain.ts";
 import { findingDrafts } from "../../../../src/arch/x86/explain/findings.ts";
+import { X86_64 } from "../../../../src/arch/x86/index.ts";
 import { routesOf } from "../../../../src/arch/x86/routing.ts";
 import type { Snapshot } from "../../../../src/arch/x86/state.ts";
 import { parsePath, resolvePath } from "../../../../src/registers/path.ts";
@@ -11,7 +12,7 @@ import { judge } from "../../../../src/rules/expect.ts";
 /** Whether evidence is true of a state, as `expect` tells. */
 export function isTrue(state: object, { path, operator, value }: Evidence): boolean {
   const holds = (as: "=" | "!=" | "&", wanted: unknown) =>
-    judge(state, [{ text: path, path: parsePath(path), operator: as, wanted: String(wanted) }]).every(
+    judge(X86_64, state, [{ text: path, path: parsePath(path), operator: as, wanted: String(wanted) }]).every(
       ({ met }) => met,
     );
   switch (operator) {
