@@ -21,6 +21,7 @@ const [ZERO, NINE] = [48, 57];
  * line most likely were in one before, and are then not parsed again. Events of the same fields share one `args`.
  */
 export class LineScanner {
+  readonly #rests = new Memo((piece: string) => this.#parts(piece), copyOf);
   readonly #whos = new Memo((piece: string) => parsed(`{${piece}}`, whoIn), copyOf);
   readonly #whats = new Memo((piece: string) => parsed(`{${piece}`, whatIn), copyOf);
   /** Where {@link LineScanner.#number} stopped. */
@@ -34,18 +35,25 @@ export class LineScanner {
     const cpu = this.#number(line, this.#at + CPU.length);
     const start = this.#at;
     if (time === -1 || cpu === -1 || !line.startsWith(WHO, start)) return undefined;
-    // Inside a text there is no quotation mark without a backslash, so that this ends who it was.
-    const end = line.indexOf(WHAT, start);
-    if (end === -1 || line.length - start > LONGEST_PIECE) return undefined;
-    const [whoPiece, whatPiece] = [line.slice(start + 1, end), line.slice(end + 1)];
-    const who = this.#whos.of(whoPiece, whoPiece);
-    const what = this.#whats.of(whatPiece, whatPiece);
-    if (who === NONE || what === NONE) return undefined;
-    const { pid, comm, process, context } = who;
-    const { event, args } = what;
+    if (line.length - start > LONGEST_PIECE) return undefined;
+    const rest = line.slice(start + 1);
+    const read = this.#rests.of(rest, rest);
+    if (read === NONE) return undefined;
+    const { pid, comm, process, context, event, args } = read;
     return context === undefined
       ? { time, cpu, pid, comm, process, event, args }
       : { time, cpu, pid, comm, process, context, event, args };
+  }
+
+  /** Who and what, which are fewer than what both together make. */
+  #parts(rest: string): (Who & What) | typeof NONE {
+    // Inside a text there is no quotation mark without a backslash, so that this ends who it was.
+    const end = rest.indexOf(WHAT);
+    if (end === -1) return NONE;
+    const [whoPiece, whatPiece] = [rest.slice(0, end), rest.slice(end + 1)];
+    const who = this.#whos.of(whoPiece, whoPiece);
+    const what = this.#whats.of(whatPiece, whatPiece);
+    return who === NONE || what === NONE ? NONE : { ...who, ...what };
   }
 
   /** A number as JSON has it, of digits alone; -1 for another. */

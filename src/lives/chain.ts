@@ -49,7 +49,9 @@ export function stepReached({ steps }: Pick<Chain, "steps">): Step {
 
 /** When a chain's first step was. */
 export function beginOf({ steps }: Pick<Chain, "steps">): number {
-  return Math.min(...Object.values(steps));
+  let begin = Number.POSITIVE_INFINITY;
+  for (const step of STEPS) if (steps[step]! < begin) begin = steps[step]!;
+  return begin;
 }
 
 const ROUTES = ["pic", "ioapic", "msi", "local", "none"] as const satisfies Route[];

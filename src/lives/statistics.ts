@@ -116,7 +116,9 @@ const WAY = STEPS.filter((step) => step !== "lowered");
 
 /** From a chain's first step to its last, `lowered` aside. */
 function durationOf(chain: Chain): number {
-  return Math.max(...WAY.map((step) => chain.steps[step] ?? 0)) - beginOf(chain);
+  let end = 0;
+  for (const step of WAY) if (chain.steps[step]! > end) end = chain.steps[step]!;
+  return end - beginOf(chain);
 }
 
 /**

@@ -56,6 +56,8 @@ export class Tally {
 export class FirstChains {
   readonly #most: number;
   #kept: Chain[] = [];
+  /** Those that began later are none of the first. */
+  #last = Number.POSITIVE_INFINITY;
   /** How many there were in all. */
   count = 0;
 
@@ -65,6 +67,7 @@ export class FirstChains {
 
   add(chain: Chain): void {
     this.count++;
+    if (chain.id > this.#last) return;
     this.#kept.push(chain);
     // They come in the order of their ends, so that one which began first may come last.
     if (this.#kept.length >= 2 * this.#most) this.#cut();
@@ -72,7 +75,9 @@ export class FirstChains {
 
   #cut(): void {
     this.#kept.sort((one, other) => one.id - other.id);
-    this.#kept.length = Math.min(this.#kept.length, this.#most);
+    if (this.#kept.length < this.#most) return;
+    this.#kept.length = this.#most;
+    this.#last = this.#kept.at(-1)!.id;
   }
 
   get kept(): readonly Chain[] {

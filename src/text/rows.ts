@@ -1,6 +1,8 @@
 import { crop } from "./fit.ts";
 import type { View } from "./view.ts";
 
+const GAP = "  ";
+
 /** A column whose width is known before its cells are: what is longer pushes on. The last one needs none. */
 export interface FixedColumn<T> {
   head: string;
@@ -22,7 +24,7 @@ export class Rows<T> {
   }
 
   heading(): string {
-    return this.#view.paint.bold(this.#line(({ head }) => head));
+    return this.#view.paint.bold(this.#line((column) => column.head));
   }
 
   /** A row, cut to the terminal, without a newline. */
@@ -31,14 +33,16 @@ export class Rows<T> {
   }
 
   #line(cell: (column: FixedColumn<T>) => string): string {
+    const columns = this.#columns;
+    const last = columns.length - 1;
     let line = "";
-    let before = "";
-    for (const column of this.#columns) {
-      const text = cell(column);
-      const room = " ".repeat(Math.max(column.width - text.length, 0));
-      line += before + (column.right ? room + text : text + room);
-      before = "  ";
-    }
-    return crop(line.trimEnd(), this.#view.columns);
+    for (let index = 0; index < last; index++) line += padded(columns[index]!, cell(columns[index]!)) + GAP;
+    const end = padded(columns[last]!, cell(columns[last]!)).trimEnd();
+    // A string put together of many is laid out in memory when its letters are looked at: here mostly never.
+    return crop(end === "" ? line.trimEnd() : line + end, this.#view.columns);
   }
+}
+
+function padded({ width, right }: Pick<FixedColumn<never>, "width" | "right">, text: string): string {
+  return right ? text.padStart(width) : text.padEnd(width);
 }

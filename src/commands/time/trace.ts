@@ -104,23 +104,20 @@ const BATCH = 64 * 1024;
 /** Joins pieces of output into larger ones. */
 class Batches {
   readonly #write: (piece: string) => void;
-  #pieces: string[] = [];
-  #length = 0;
+  #pieces = "";
 
   constructor(write: (piece: string) => void) {
     this.#write = write;
   }
 
   write(piece: string): void {
-    this.#pieces.push(piece);
-    this.#length += piece.length;
-    if (this.#length > BATCH) this.flush();
+    this.#pieces += piece;
+    if (this.#pieces.length > BATCH) this.flush();
   }
 
   flush(): void {
-    if (this.#length > 0) this.#write(this.#pieces.join(""));
-    this.#pieces = [];
-    this.#length = 0;
+    if (this.#pieces !== "") this.#write(this.#pieces);
+    this.#pieces = "";
   }
 }
 

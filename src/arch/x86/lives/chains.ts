@@ -3,7 +3,7 @@ import { type ArgValue, numberArg, strandOf, type TraceEvent } from "../../../tr
 import { apicOf, gsiOfAck, isIoapicAck, isMasked } from "../events/args.ts";
 import { rowOf, vectorlessModeOf, vectorOf } from "../events/rows.ts";
 import { whyNothing } from "../events/vectorless.ts";
-import type { Chain, Life } from "./life.ts";
+import type { Chain, Known, Life } from "./life.ts";
 import { forgetOldest, Lines } from "./lines.ts";
 import { OpenChains } from "./open-chains.ts";
 import { maySendMsi, newRaise, type Raise, refusalOf } from "./raise.ts";
@@ -140,17 +140,15 @@ export class ChainJoiner implements Joiner<Chain> {
     if (raise.accepted.length > 0 || raise.wasUp) return;
     const { vector = null, delivery_mode = null } = raise.msi ?? {};
     const known = { vector: delivery_mode === null ? vector : null, delivery_mode };
-    const chain = this.#begin(raise, { ...known, route: "none" });
+    const chain = this.#begin(raise, "none", { raised: raise.event.time }, known);
     this.#chains.end(chain, raise.coalesced ? "coalesced" : "unfinished", refusalOf(raise));
     if (raise.gsi === null) this.#unanswered.add(raise.event, chain);
   }
 
   /** Begins a chain that came of a rise. */
-  #begin(raise: Raise, known: Pick<Chain, "route"> & Partial<Chain>): Life {
-    const { process, time } = raise.event;
-    const steps = { raised: time, ...known.steps };
-    const chain = this.#chains.begin({ process, gsi: raise.gsi, ...known, steps });
-    if (raise.gsi !== null) this.#lines.tieToRise(chain, raise.event);
+  #begin({ event, gsi }: Raise, route: Chain["route"], steps: Chain["steps"], known: Known): Life {
+    const chain = this.#chains.begin({ process: event.process, gsi, route, steps }, known);
+    if (gsi !== null) this.#lines.tieToRise(chain, event);
     return chain;
   }
 
@@ -176,7 +174,8 @@ export class ChainJoiner implements Joiner<Chain> {
       raise.coalesced = true;
     } else {
       const trigger = isSet(event, "elcr", pin) ? "level" : "edge";
-      raise.accepted.push(this.#begin(raise, { route: "pic", trigger, steps: { accepted: event.time } }));
+      const steps = { raised: raise.event.time, accepted: event.time };
+      raise.accepted.push(this.#begin(raise, "pic", steps, { trigger }));
     }
   }
 
@@ -210,21 +209,17 @@ export class ChainJoiner implements Joiner<Chain> {
     const vector = vectorOf(event)!;
     const delivery_mode = vectorlessModeOf(event);
     const hasVector = delivery_mode === null;
-    const pending = hasVector ? this.#chains.pending(event.process, vector, apicOf(event)) : undefined;
-    const known = {
-      vector: hasVector ? vector : null,
-      delivery_mode,
-      apic: apicOf(event),
-      trigger: numberArg(event, "tm") === 0 ? ("edge" as const) : ("level" as const),
-      steps: { accepted: event.time },
-    };
+    const apic = apicOf(event);
+    const pending = hasVector ? this.#chains.pending(event.process, vector, apic) : undefined;
+    const trigger = numberArg(event, "tm") === 0 ? "edge" : "level";
+    const known: Known = { vector: hasVector ? vector : null, delivery_mode, apic, trigger };
     let chain: Life;
     if (raise !== undefined && raise.msi?.vector === vector) {
-      chain = this.#begin(raise, { ...known, route: "msi" });
+      chain = this.#begin(raise, "msi", { raised: raise.event.time, accepted: event.time }, known);
       raise.accepted.push(chain);
       if (!hasVector) this.#endVectorless(chain);
     } else if (raise !== undefined && raise.msi === undefined && !raise.ioapicAnswered) {
-      chain = this.#begin(raise, { ...known, route: "ioapic" });
+      chain = this.#begin(raise, "ioapic", { raised: raise.event.time, accepted: event.time }, known);
       raise.accepted.push(chain);
       raise.unclaimed.push({ chain, vector });
     } else {
@@ -244,19 +239,10 @@ export class ChainJoiner implements Joiner<Chain> {
   }
 
   /** A vector without a rise: a level line that is still up at the EOI, the APIC's own timer, an IPI. */
-  #acceptAlone(
-    event: TraceEvent,
-    known: Partial<Chain> & Pick<Chain, "steps">,
-    ended: Life | undefined,
-  ): Life {
+  #acceptAlone({ process, time }: TraceEvent, known: Known, ended: Life | undefined): Life {
     const again = ended?.vector === known.vector && ended?.trigger === "level";
-    const chain = this.#chains.begin({
-      process: event.process,
-      ...known,
-      route: again ? "ioapic" : "local",
-      gsi: again ? ended.gsi : null,
-      again,
-    });
+    const [route, gsi] = again ? (["ioapic", ended.gsi] as const) : (["local", null] as const);
+    const chain = this.#chains.begin({ process, gsi, route, steps: { accepted: time } }, { ...known, again });
     if (again) this.#lines.follow(ended, chain);
     return chain;
   }
@@ -277,7 +263,7 @@ export class ChainJoiner implements Joiner<Chain> {
     const chain =
       this.#waitingFor(vector, event) ??
       this.#chains.unmerge({ process, vector, apic: this.#apicOfThread.get(event.pid) ?? null }) ??
-      this.#chains.begin({ process, route: "local", steps: {} });
+      this.#chains.begin({ process, gsi: null, route: "local", steps: {} });
     chain.steps.injected = time;
     chain.vector = vector;
     chain.process = process;
@@ -343,11 +329,8 @@ export class ChainJoiner implements Joiner<Chain> {
 
   #presentAgain(chain: Life, time: number): void {
     const { process, gsi } = chain;
-    const steps = { accepted: time };
-    this.#lines.follow(
-      chain,
-      this.#chains.begin({ process, gsi, route: "pic", trigger: "level", steps, again: true }),
-    );
+    const beginning = { process, gsi, route: "pic", steps: { accepted: time } } as const;
+    this.#lines.follow(chain, this.#chains.begin(beginning, { trigger: "level", again: true }));
   }
 }
 

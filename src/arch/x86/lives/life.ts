@@ -7,6 +7,10 @@ export type Chain = AnyChain<VectorlessMode>;
 /** A line as it is told from others: a number where it fits into one, since that is faster. */
 export type Line = number | string;
 
+/** What each chain begins with, and what else may be known of it by then. */
+export type Beginning = Pick<Chain, "process" | "gsi" | "route" | "steps">;
+export type Known = Partial<Pick<Chain, "vector" | "delivery_mode" | "apic" | "trigger" | "again">>;
+
 /** A chain while it is being joined; what only the joiner knows of it stays out of what others see. */
 export class Life implements Chain {
   id: number;
@@ -26,17 +30,17 @@ export class Life implements Chain {
   #state: "open" | "over" | "gone" = "open";
   #bucket: Set<Life> | undefined;
 
-  constructor(id: number, chain: Pick<Chain, "process" | "route" | "steps"> & Partial<Chain>) {
+  constructor(id: number, { process, gsi, route, steps }: Beginning, known: Known) {
     this.id = id;
-    this.process = chain.process;
-    this.gsi = chain.gsi ?? null;
-    this.vector = chain.vector ?? null;
-    this.delivery_mode = chain.delivery_mode ?? null;
-    this.apic = chain.apic ?? null;
-    this.route = chain.route;
-    this.trigger = chain.trigger ?? null;
-    this.steps = chain.steps;
-    this.again = chain.again ?? false;
+    this.process = process;
+    this.gsi = gsi;
+    this.vector = known.vector ?? null;
+    this.delivery_mode = known.delivery_mode ?? null;
+    this.apic = known.apic ?? null;
+    this.route = route;
+    this.trigger = known.trigger ?? null;
+    this.steps = steps;
+    this.again = known.again ?? false;
   }
 
   /** The line whose fall will be its own. */

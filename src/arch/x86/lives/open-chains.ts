@@ -1,6 +1,5 @@
 import { type Step, stepReached } from "../../../lives/chain.ts";
-import type { Chain } from "./life.ts";
-import { Life } from "./life.ts";
+import { type Beginning, type Chain, type Known, Life } from "./life.ts";
 
 /** So many interrupts later nothing that comes changes an interrupt that is over. */
 export const SETTLED_AFTER = 10_000;
@@ -42,8 +41,8 @@ export class OpenChains {
   }
 
   /** Begins a chain. */
-  begin(chain: Pick<Chain, "process" | "route" | "steps"> & Partial<Chain>): Life {
-    const begun = new Life(++this.#begun, chain);
+  begin(beginning: Beginning, known: Known = {}): Life {
+    const begun = new Life(++this.#begun, beginning, known);
     this.#reopen(begun);
     if (this.#open.size > MOST_OPEN) this.#leaveOldest();
     return begun;
