@@ -10,6 +10,7 @@ import type { View } from "../text/view.ts";
 import type { TraceEvent, TraceSummary } from "../tracefs/event.ts";
 import type { RecordOptions } from "../tracefs/record.ts";
 import type { ChipId, ChipImage, Chips, VcpuState } from "../vm/chip.ts";
+import type { FactKind } from "../vm/facts.ts";
 import type { GuestProgram } from "../vm/guest.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { MsiMessage, NamedRouting, PinRoute, RoutingRules } from "../vm/routing.ts";
@@ -69,6 +70,8 @@ export interface ArchData<
   readonly vcpu?: Controller;
   /** The most vCPUs that the chips can address. */
   readonly maxVcpus: number;
+  /** What can be known of a VM beside its chips, by name, in the order in which it is shown. */
+  readonly facts: Readonly<Record<string, FactKind>>;
   readonly lines: Lines;
   readonly routing: RoutingRules;
   readonly msi: MsiFormat<M>;

@@ -25,6 +25,7 @@ export async function readSource(source: Source, words: readonly string[] = []):
   const { identity, images, runs } = reading;
   const { capturedAt, irqchip } = identity;
   const { routing, guest } = infoOf(reading);
+  const { facts, unknown = {} } = reading;
   const arch = archNamed(identity.host.arch);
   const snapshot = {
     ...makeSnapshot(arch, images, identity.source, identity.host),
@@ -32,6 +33,8 @@ export async function readSource(source: Source, words: readonly string[] = []):
     ...(irqchip === undefined ? {} : { irqchip }),
     ...(routing === undefined ? {} : { routing }),
     ...(guest === undefined ? {} : { guest }),
+    ...facts,
+    ...(Object.keys(unknown).length === 0 ? {} : { unknown }),
   };
   for (const vcpu of snapshot.vcpus ?? []) {
     const run = runs.get(vcpu.vcpu);
@@ -48,7 +51,11 @@ export async function readSource(source: Source, words: readonly string[] = []):
 async function readSelected(source: Source, words: readonly string[]): Promise<Reading> {
   const { chips } = source.identity;
   try {
-    return await source.read({ chips: selectChips(words, source.identity) });
+    const { facts } = archNamed(source.identity.host.arch);
+    return await source.read({
+      chips: selectChips(words, source.identity),
+      facts: words.length === 0 ? Object.keys(facts) : [],
+    });
   } catch (error) {
     if (source.identity.chips.length === chips.length) throw error;
     return readSelected(source, words);

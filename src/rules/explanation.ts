@@ -55,7 +55,7 @@ export type Verdict = "open" | "held" | "blocked" | "unknown";
 
 /** One of the ways that a GSI can take to a vCPU. */
 export interface Way {
-  via: "pic" | "ioapic" | "msi";
+  via: "pic" | "ioapic" | "msi" | "hv_sint" | "xen_evtchn";
   verdict: Verdict;
   stages: Stage[];
   outcome: Outcome;

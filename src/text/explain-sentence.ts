@@ -12,7 +12,13 @@ import {
 type Way = Omit<FinishedWay, "stages"> & { stages: readonly Stage<Advice>[] };
 
 /** How a sentence names a way. */
-export const VIA = { pic: "the PIC", ioapic: "the IOAPIC", msi: "an MSI" } as const;
+export const VIA = {
+  pic: "the PIC",
+  ioapic: "the IOAPIC",
+  msi: "an MSI",
+  hv_sint: "Hyper-V's SynIC",
+  xen_evtchn: "a Xen event channel",
+} as const;
 const TOLD_FIRST: readonly Verdict[] = ["open", "held", "unknown", "blocked"];
 
 /**

@@ -1,6 +1,6 @@
 import type { Pin } from "../abi/numbers.ts";
 import type { Arch } from "../arch/arch.ts";
-import { type MsiRoute, type PinRoute, type Routing, routesOf } from "../vm/routing.ts";
+import { type PinRoute, type Route, type Routing, routesOf } from "../vm/routing.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";
 
@@ -27,10 +27,16 @@ export function gsisOf(routes: readonly PinRoute[]): (chip: string, pin: Pin) =>
       .join(" ") || "-";
 }
 
+/** A route without the GSI that it begins with. */
+type Way = Route extends infer R ? (R extends Route ? Omit<R, "gsi"> : never) : never;
+
 /** Where one way of a GSI goes: `ioapic pin 4`, `MSI: ...`. */
-export function destination(
-  route: Omit<PinRoute, "gsi"> | Omit<MsiRoute, "gsi">,
-  { msi }: Pick<Arch, "msi">,
-): string {
-  return "msi" in route ? `MSI: ${msi.describe(route.msi)}` : `${route.chip} pin ${route.pin}`;
+export function destination(route: Way, { msi }: Pick<Arch, "msi">): string {
+  if ("msi" in route) return `MSI: ${msi.describe(route.msi)}`;
+  if ("hv_sint" in route) return `Hyper-V SINT ${route.hv_sint.sint} of vCPU ${route.hv_sint.vcpu}`;
+  if ("xen_evtchn" in route) {
+    const { vcpu, port, priority } = route.xen_evtchn;
+    return `Xen event channel ${port} (vCPU ${vcpu}, priority ${priority})`;
+  }
+  return `${route.chip} pin ${route.pin}`;
 }

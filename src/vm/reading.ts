@@ -2,6 +2,7 @@ import { release } from "node:os";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { isPerVcpu } from "../arch/codec.ts";
 import type { ChipId, ChipImage } from "./chip.ts";
+import type { Fact, Facts, Unknown } from "./facts.ts";
 import type { GuestState } from "./guest.ts";
 import type { Irqchip } from "./machine.ts";
 import type { Routing } from "./routing.ts";
@@ -41,16 +42,12 @@ export interface SourceInfo extends Identity {
   guest?: GuestState;
 }
 
-/** A value, and how it came to be known. */
-export interface Fact<T> {
-  value: T;
-  from: "ioctl" | "kernel memory" | "session" | "file" | "assumed";
-}
-
 /** What a reading is to have. */
 export interface Wanted {
   /** Chips and vCPUs, in this order. Without any, nobody is stopped. */
   chips: readonly ChipId[];
+  /** Facts, by the names that the architecture has for them; none when not given. What can't be told stays away. */
+  facts?: readonly string[];
 }
 
 /** One look at a VM, taken in one call. */
@@ -64,6 +61,10 @@ export interface Reading {
   guest?: Fact<GuestState>;
   /** Which vCPUs run and which do not (`run` of a snapshot's vCPUs), as far as that is known. */
   runs: ReadonlyMap<number, boolean>;
+  /** The facts that were asked for, as far as they are known. Those of the architecture are among them. */
+  facts?: Facts;
+  /** Why others of them are not. */
+  unknown?: Unknown;
   /** Whether chips are of one moment, or each of its own. */
   consistency: "atomic" | "per chip" | "unsynchronised";
   /** The threads of another process that it stopped, and for how long. */

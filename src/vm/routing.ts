@@ -11,6 +11,8 @@ import type { Gsi, Pin } from "../abi/numbers.ts";
 export interface MsiMessage {
   address: number;
   data: number;
+  /** The high 32 bits of the address; absent where they are 0. Only routes that were read have any. */
+  address_hi?: number;
 }
 
 /** A GSI's way to an input of one of the chips. A GSI may have one for each chip. */
@@ -28,7 +30,19 @@ export interface MsiRoute {
   msi: MsiMessage;
 }
 
-export type Route = PinRoute | MsiRoute;
+/** `KVM_IRQ_ROUTING_HV_SINT`: a rise is a message of Hyper-V's synthetic interrupt controller. Read, never set. */
+export interface SintRoute {
+  gsi: Gsi;
+  hv_sint: { vcpu: number; sint: number };
+}
+
+/** `KVM_IRQ_ROUTING_XEN_EVTCHN`: a rise is an event of a Xen guest. Read, never set. */
+export interface XenRoute {
+  gsi: Gsi;
+  xen_evtchn: { vcpu: number; port: number; priority: number };
+}
+
+export type Route = PinRoute | MsiRoute | SintRoute | XenRoute;
 
 /** Where a VM's GSIs go: as KVM_CREATE_IRQCHIP sets it up, or a table. */
 export type Routing = "default" | readonly Route[];
@@ -67,6 +81,17 @@ export function routesOf({ tables }: RoutingRules, routing: NamedRouting): reado
   return typeof routing === "string" ? (tables[routing]?.routes ?? []) : routing;
 }
 
+/** What tells a routing: one that was set, or the table as it was read. */
+interface WithRouting {
+  routing?: Routing | undefined;
+  routes?: { value: readonly Route[] } | undefined;
+}
+
+/** The routing of a snapshot, as far as that tells it. */
+export function knownRouting({ routing, routes }: WithRouting): Routing | undefined {
+  return routing ?? routes?.value;
+}
+
 /**
  * The routings that a VM may have: the one that was given, else the snapshot's own. Where neither is there it is
  * not known, since no ioctl reads a routing back: KVM's default, or what a VMM has made of it. Nothing may rest on
@@ -74,17 +99,17 @@ export function routesOf({ tables }: RoutingRules, routing: NamedRouting): reado
  */
 export function possibleRoutings(
   { likely }: RoutingRules,
-  snapshot: { routing?: Routing | undefined },
+  snapshot: WithRouting,
   given: NamedRouting | undefined,
 ): readonly [NamedRouting, ...NamedRouting[]] {
-  const known = given ?? snapshot.routing;
+  const known = given ?? knownRouting(snapshot);
   return known === undefined ? likely : [known];
 }
 
 /** What is said of a routing that is not known; nothing of one that is. */
 export function routingAssumption(
   rules: RoutingRules,
-  snapshot: { routing?: Routing | undefined },
+  snapshot: WithRouting,
   given: NamedRouting | undefined,
 ): string | undefined {
   return possibleRoutings(rules, snapshot, given).length === 1 ? undefined : rules.assumption;
@@ -106,7 +131,8 @@ export function commonPins(
 
 /** What tells one route from another. */
 export function routeName(route: Route): string {
-  return "chip" in route ? `${route.gsi} ${route.chip} ${route.pin}` : `${route.gsi} MSI`;
+  if ("chip" in route) return `${route.gsi} ${route.chip} ${route.pin}`;
+  return `${route.gsi} ${"msi" in route ? "MSI" : "hv_sint" in route ? "SINT" : "event channel"}`;
 }
 
 /** Where GSIs go, as far as that is pins. */
@@ -147,6 +173,7 @@ function checkRoute(rules: RoutingRules, route: Route): void {
     rules.checkMsi(route.msi);
     return;
   }
+  if (!("chip" in route)) throw unsettable(route);
   const pins = rules.inputs[route.chip]?.pins ?? 0;
   if (Number.isInteger(route.pin) && route.pin >= 0 && route.pin < pins) return;
   throw badRoute(`${route.chip} has no pin ${route.pin}`, `its pins are 0 to ${pins - 1}`);
@@ -155,7 +182,7 @@ function checkRoute(rules: RoutingRules, route: Route): void {
 function refuseConflict(route: Route, others: readonly Route[]): void {
   if (others.length === 0) return;
   const { gsi } = route;
-  if ("msi" in route || others.some((other) => "msi" in other)) {
+  if (!("chip" in route) || others.some((other) => "msi" in other)) {
     throw badRoute(
       `GSI ${gsi} has an MSI and another way`,
       "a GSI that sends an MSI can have no other route",
@@ -182,16 +209,24 @@ export function encodeRouting(rules: RoutingRules, routes: readonly Route[]): Ui
   view.setUint32(0, routes.length, true);
   routes.forEach((route, index) => {
     const entry = SIZEOF.kvm_irq_routing + index * SIZEOF.kvm_irq_routing_entry;
+    const [type, union] = unionOf(rules, route);
     view.setUint32(entry, route.gsi, true);
-    view.setUint32(entry + 4, "msi" in route ? ROUTING_TYPE.msi : ROUTING_TYPE.irqchip, true);
-    const union = entry + ENTRY_HEADER;
-    if ("msi" in route) {
-      view.setUint32(union, route.msi.address, true);
-      view.setUint32(union + 8, route.msi.data, true);
-    } else {
-      view.setUint32(union, rules.inputs[route.chip]!.irqchip, true);
-      view.setUint32(union + 4, route.pin, true);
-    }
+    view.setUint32(entry + 4, type, true);
+    for (const [n, word] of union.entries()) view.setUint32(entry + ENTRY_HEADER + 4 * n, word, true);
   });
   return bytes;
+}
+
+/** An entry's type, and the words of its union. */
+function unionOf({ inputs }: RoutingRules, route: Route): [type: number, union: number[]] {
+  if ("chip" in route) return [ROUTING_TYPE.irqchip, [inputs[route.chip]!.irqchip, route.pin]];
+  if ("msi" in route) {
+    const { address, address_hi = 0, data } = route.msi;
+    return [ROUTING_TYPE.msi, [address, address_hi, data]];
+  }
+  throw unsettable(route);
+}
+
+function unsettable({ gsi }: Route): KvmIrqError {
+  return badRoute(`the route of GSI ${gsi} can't be set`, "routes that are set go to pins and MSIs");
 }

@@ -2,8 +2,9 @@ import * as v from "valibot";
 import type { Controller } from "../arch/arch.ts";
 import { ARCHES, archNamed } from "../arch/arches.ts";
 import { isPerVcpu } from "../arch/codec.ts";
-import { fieldSchemas, lengthOf, unsigned } from "../registers/schema.ts";
+import { fieldSchemas, lengthOf, u64Schema, unsigned } from "../registers/schema.ts";
 import { MOST_VCPUS } from "./chip.ts";
+import { type FactKind, ORIGINS, type Shape } from "./facts.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
 import { MAX_ROUTES } from "./routing.ts";
 import { KERNEL_IRQCHIPS, SNAPSHOT_FORMAT, SNAPSHOT_VERSION, type Snapshot } from "./snapshot.ts";
@@ -46,17 +47,48 @@ const vcpu = v.strictObject({
   run: v.exactOptional(v.boolean()),
 });
 
+const chipName = v.picklist([...new Set(ARCHES.flatMap(({ routing }) => Object.keys(routing.inputs)))]);
 const route = v.union([
-  v.strictObject({
-    gsi: u32,
-    chip: v.picklist([...new Set(ARCHES.flatMap(({ routing }) => Object.keys(routing.inputs)))]),
-    pin: u8,
-  }),
+  v.strictObject({ gsi: u32, chip: chipName, pin: u8 }),
   v.strictObject({ gsi: u32, msi: v.strictObject({ address: u32, data: u32 }) }),
 ]);
 
 const chipsSchema = v.strictObject(
   Object.fromEntries([...KINDS].map(([kind, alike]) => [kind, v.exactOptional(chipSchema(alike))])),
+);
+
+const WORDS: Record<Extract<Shape, string>, v.GenericSchema> = {
+  flag: v.boolean(),
+  text: v.pipe(v.string(), v.maxLength(256)),
+  chip: chipName,
+  u8,
+  u16: unsigned(16),
+  u32,
+  u64: u64Schema,
+  integer: v.pipe(v.number(), v.integer()),
+  null: v.null(),
+};
+
+function shapeSchema(shape: Shape): v.GenericSchema {
+  if (typeof shape === "string") return WORDS[shape];
+  if ("list" in shape) return v.pipe(v.array(shapeSchema(shape.list)), v.maxLength(shape.most));
+  if ("either" in shape) return v.union(shape.either.map(shapeSchema));
+  if (!("has" in shape)) return v.picklist(shape);
+  const all = (shapes: Readonly<Record<string, Shape>>, wrap: (one: v.GenericSchema) => v.GenericSchema) =>
+    Object.fromEntries(Object.entries(shapes).map(([name, one]) => [name, wrap(shapeSchema(one))]));
+  return v.strictObject({
+    ...all(shape.has, (one) => one),
+    ...all(shape.may ?? {}, (one) => v.exactOptional(one)),
+  });
+}
+
+/** Facts by name, of all architectures. */
+const FACTS: Record<string, FactKind> = Object.assign({}, ...ARCHES.map(({ facts }) => facts));
+const factSchemas = Object.fromEntries(
+  Object.entries(FACTS).map(([name, { shape }]) => [
+    name,
+    v.exactOptional(v.strictObject({ value: shapeSchema(shape), from: v.picklist(ORIGINS) })),
+  ]),
 );
 
 export const snapshotSchema = v.strictObject({
@@ -77,6 +109,8 @@ export const snapshotSchema = v.strictObject({
   ),
   irqchip: v.exactOptional(v.picklist(KERNEL_IRQCHIPS)),
   routing: v.exactOptional(v.union([v.literal("default"), v.array(route)])),
+  ...factSchemas,
+  unknown: v.exactOptional(v.record(v.picklist(Object.keys(FACTS)), WORDS.text)),
 });
 
 /** A place in the input that does not fit, as a path (`chips.pic1.irr`) and a sentence. */

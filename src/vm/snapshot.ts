@@ -1,4 +1,5 @@
 import type { ChipImage, Chips, VcpuState } from "./chip.ts";
+import type { Facts, Unknown } from "./facts.ts";
 import type { GuestState } from "./guest.ts";
 import type { Routing } from "./routing.ts";
 
@@ -27,8 +28,11 @@ export interface SnapshotHost {
   [further: string]: unknown;
 }
 
-/** What `dump --json` prints and `restore` takes. `vcpus` is there to read and is never restored. */
-export interface Snapshot<C extends Chips = Chips, V extends VcpuState = VcpuState> {
+/**
+ * What `dump --json` prints and `restore` takes. `vcpus` is there to read and is never restored, and so are the facts: those
+ * of {@link Facts}, and beside them the architecture's own.
+ */
+export interface Snapshot<C extends Chips = Chips, V extends VcpuState = VcpuState> extends Facts {
   format: typeof SNAPSHOT_FORMAT;
   version: typeof SNAPSHOT_VERSION;
   captured_at: string;
@@ -42,6 +46,13 @@ export interface Snapshot<C extends Chips = Chips, V extends VcpuState = VcpuSta
   routing?: Routing;
   /** A guest of ours on vCPU 0, and what it has handled. Never restored. */
   guest?: GuestState;
+  /** Why facts are not there that were asked for. */
+  unknown?: Unknown;
+}
+
+/** The facts of a reading or a snapshot of an architecture, by their names. */
+export function factsOf(facts: readonly string[], of: object): Facts {
+  return Object.fromEntries(Object.entries(of).filter(([name]) => facts.includes(name)));
 }
 
 /** What of the VM of another process can't be shown, and why; `undefined` when that is nothing. */

@@ -47,6 +47,7 @@ function lineCommand({ routing }: Machine, { gsi, level }: Step & { do: "line" }
 function routeWords(routes: readonly Route[]): string[] {
   const ways = new Map<number, string[]>();
   for (const route of routes) {
+    if (!("msi" in route || "chip" in route)) throw new Error(`no word sets the route of GSI ${route.gsi}`);
     const way = "msi" in route ? `msi:${route.msi.address}/${route.msi.data}` : `${route.chip}:${route.pin}`;
     ways.set(route.gsi, [...(ways.get(route.gsi) ?? []), way]);
   }

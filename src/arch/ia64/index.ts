@@ -18,5 +18,6 @@ export const IA64 = {
   maxVcpus: 0,
   onlyDecoded: true,
   rawLayout: "ia64",
+  facts: {},
   ...codecOf(CHIPS),
 };

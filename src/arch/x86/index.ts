@@ -1,5 +1,6 @@
 import type { Arch, Controller } from "../arch.ts";
 import { codecOf } from "../codec.ts";
+import { X86_FACTS } from "./facts.ts";
 import { IOAPIC } from "./ioapic/layout.ts";
 import { LAPIC } from "./lapic/layout.ts";
 import { LINES } from "./lines.ts";
@@ -43,6 +44,7 @@ export const X86_64: Arch<Chips, VcpuState, Msi, PresetName> = {
   chipKinds: CHIPS,
   vcpu: VCPU_STATE,
   maxVcpus: 255,
+  facts: X86_FACTS,
   ...codecOf<Chips, VcpuState>(CHIPS, VCPU_STATE),
   lines: LINES,
   routing: ROUTING,

@@ -3,7 +3,6 @@ import type { Gsi, Pin } from "../../abi/numbers.ts";
 import type {
   PinRoute as AnyPinRoute,
   Route as AnyRoute,
-  MsiRoute,
   NamedRouting,
   RoutingRules,
 } from "../../vm/routing.ts";
@@ -90,7 +89,7 @@ export const ROUTING: RoutingRules = {
 
 /** A way to an input of a PC's chips. */
 export type PinRoute = AnyPinRoute & { chip: keyof typeof INPUTS };
-export type Route = PinRoute | MsiRoute;
+export type Route = PinRoute | Exclude<AnyRoute, AnyPinRoute>;
 
 /** `routesOf` and its like with the tables and chips of a PC, whose routes have been checked. */
 export const routesOf = (routing: NamedRouting) => table.routesOf(ROUTING, routing) as readonly Route[];

@@ -1,4 +1,5 @@
 import type { Snapshot as AnySnapshot } from "../../vm/snapshot.ts";
+import type { Facts } from "./facts.ts";
 import type { IoapicState } from "./ioapic/layout.ts";
 import type { LapicState } from "./lapic/layout.ts";
 import type { PicState } from "./pic/layout.ts";
@@ -13,4 +14,4 @@ export type Chips = {
 };
 
 /** A snapshot of an x86 VM. */
-export type Snapshot = AnySnapshot<Chips, VcpuState>;
+export type Snapshot = AnySnapshot<Chips, VcpuState> & Facts;

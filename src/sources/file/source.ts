@@ -4,11 +4,12 @@ import { ARCHES, archNamed, HOST_ARCH } from "../../arch/arches.ts";
 import { isPerVcpu } from "../../arch/codec.ts";
 import { labelOf, readInput } from "../../os/input.ts";
 import type { ChipId, ChipImage } from "../../vm/chip.ts";
+import type { Facts, Unknown } from "../../vm/facts.ts";
 import { type Operation, unsupported } from "../../vm/operations.ts";
 import { fromRaw } from "../../vm/raw.ts";
 import type { Identity, Reading, Wanted } from "../../vm/reading.ts";
 import type { Routing } from "../../vm/routing.ts";
-import type { Snapshot } from "../../vm/snapshot.ts";
+import { factsOf, type Snapshot } from "../../vm/snapshot.ts";
 import type { Source } from "../../vm/source.ts";
 import { parseSnapshot } from "./parse-snapshot.ts";
 
@@ -18,6 +19,8 @@ export class FileSource implements Source {
   readonly #images: ReadonlyMap<ChipId, ChipImage>;
   readonly #routing: Routing | undefined;
   readonly #runs: ReadonlyMap<number, boolean>;
+  readonly #facts: Facts;
+  readonly #unknown: Unknown;
 
   /**
    * @param path a file's path, or `-` for standard input.
@@ -37,6 +40,9 @@ export class FileSource implements Source {
     this.#runs = new Map(
       snapshot?.vcpus?.flatMap(({ vcpu, run }) => (run === undefined ? [] : [[vcpu, run]])),
     );
+    const facts = Object.keys(archNamed(saved.host.arch).facts);
+    this.#facts = factsOf(facts, snapshot ?? {});
+    this.#unknown = snapshot?.unknown ?? {};
     this.identity = {
       ...saved,
       chips: [...this.#images.keys()],
@@ -49,7 +55,7 @@ export class FileSource implements Source {
     return false;
   }
 
-  async read({ chips }: Wanted): Promise<Reading> {
+  async read({ chips, facts = [] }: Wanted): Promise<Reading> {
     const { label, source } = this.identity;
     const images = chips.map((id) => {
       const image = this.#images.get(id);
@@ -61,6 +67,8 @@ export class FileSource implements Source {
       images,
       ...(this.#routing && { routing: { value: this.#routing, from: "file" } }),
       runs: this.#runs,
+      facts: factsOf(facts, this.#facts),
+      unknown: Object.fromEntries(Object.entries(this.#unknown).filter(([name]) => facts.includes(name))),
       consistency: source.kind === "process" ? "per chip" : "atomic",
       stops: [],
     };

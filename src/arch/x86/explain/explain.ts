@@ -1,6 +1,6 @@
 import { spell, type VmAddress } from "../../../abi/advice.ts";
 import type { Gsi } from "../../../abi/numbers.ts";
-import { missing } from "../../../rules/evidence.ts";
+import { is, missing } from "../../../rules/evidence.ts";
 import {
   bestVerdict,
   type Explanation,
@@ -13,7 +13,7 @@ import {
 } from "../../../rules/explanation.ts";
 import { type Rule, rule } from "../../../rules/rule.ts";
 import { sentenceOf, unknownSentence } from "../../../text/explain-sentence.ts";
-import { type HopTable, stageOf, type WordsByCode } from "../../../text/words.ts";
+import { evidenceText, type HopTable, stageOf, type WordsByCode } from "../../../text/words.ts";
 import {
   type MsiRoute,
   type NamedRouting,
@@ -82,6 +82,8 @@ const ROUTING_WORDS: WordsByCode<Taken> = {
 
 function inputOf(route: Route): string {
   if ("msi" in route) return "an MSI";
+  if ("hv_sint" in route) return `SINT ${route.hv_sint.sint} of vCPU ${route.hv_sint.vcpu}`;
+  if ("xen_evtchn" in route) return `Xen event channel ${route.xen_evtchn.port}`;
   return `${route.chip === "ioapic" ? "IOAPIC" : route.chip} pin ${route.pin}`;
 }
 
@@ -103,6 +105,18 @@ const MISSING_WORDS: WordsByCode<Taken & { route: PinRoute }> = {
   },
 };
 
+/** Ways that lead out of what is known here. */
+const OTHER_RULES: readonly Rule<Taken>[] = [
+  rule("route-not-followed", "unknown", "KVM api.rst, KVM_SET_GSI_ROUTING", () => []),
+];
+
+const OTHER_WORDS: WordsByCode<Taken> = {
+  "route-not-followed": {
+    text: ({ route }) => `kvm-irq does not follow what reaches ${inputOf(route)}`,
+    evidence: ({ route }) => evidenceText([is(`routes[${route.gsi}]`, inputOf(route))]),
+  },
+};
+
 /** The hops of all ways. */
 export const HOPS = {
   picLine: { name: "line", rules: PIC_LINE_RULES, words: PIC_LINE_WORDS } as HopTable<PicInput>,
@@ -114,6 +128,7 @@ export const HOPS = {
   >,
   pic: { name: "pic", rules: PIC_RULES, words: PIC_WORDS } as HopTable<PicInput>,
   ioapic: { name: "ioapic", rules: IOAPIC_RULES, words: IOAPIC_WORDS } as HopTable<IoapicPin>,
+  other: { name: "msi", rules: OTHER_RULES, words: OTHER_WORDS } as HopTable<Taken>,
   msi: { name: "msi", rules: MSI_RULES, words: MESSAGE_WORDS } as HopTable<Sent>,
   lapic: { name: "local apic", rules: LAPIC_RULES, words: LAPIC_WORDS } as HopTable<Arrival>,
   lint0: { name: "local apic", rules: LINT0_RULES, words: LINT0_WORDS } as HopTable<Vm>,
@@ -201,6 +216,7 @@ export function waysOf(vm: Vm, gsi: Gsi, routing: NamedRouting): WayDraft[] {
   const pic = routes.filter((route) => "chip" in route).find(({ chip }) => chip !== "ioapic");
   return routes.map((route) => {
     if ("msi" in route) return msiWay({ vm, route, routing });
+    if (!("chip" in route)) return otherWay({ vm, route, routing });
     return route.chip === "ioapic" ? ioapicWay({ vm, route, routing }, pic) : picWay({ vm, route, routing });
   });
 }
@@ -247,6 +263,13 @@ function ioapicWay(taken: Taken & { route: PinRoute }, pic: PinRoute | undefined
   }
   const sending = [stageOf(HOPS.ioapicLine, pin), routed, stageOf(HOPS.ioapic, pin)];
   return messageWay("ioapic", taken, pin, sending);
+}
+
+/** To the synthetic interrupt controller of a Hyper-V or Xen guest, which is not followed. */
+function otherWay(taken: Taken & { route: Exclude<Route, PinRoute | MsiRoute> }): WayDraft {
+  const via = "hv_sint" in taken.route ? "hv_sint" : "xen_evtchn";
+  const stages = [stageOf(HOPS.routing, taken), stageOf(HOPS.other, taken)];
+  return way(via, taken.route, stages, { ...NOWHERE, vector: null, delivery_mode: "unknown" });
 }
 
 /** A GSI that sends an MSI has no line: each rise is a message. */

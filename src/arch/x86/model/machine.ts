@@ -104,6 +104,7 @@ export class ModelMachine implements Machine {
 
   #drive(way: Route, level: 0 | 1): number {
     if ("msi" in way) return level === 1 ? this.#bus.send(decodeMsi(way.msi)).status : -1;
+    if (!("chip" in way)) return -1;
     if (way.chip === "ioapic") return this.#ioapic.setPin(way.pin, level);
     return this.#pics.setInput(way.chip === "pic1" ? way.pin : PIC_PINS + way.pin, level);
   }
