@@ -2,16 +2,17 @@
  * The BPF program that reads kernel memory, and the assembler for it: Documentation/bpf/standardization/
  * instruction-set.rst, <linux/bpf.h>.
  *
- * It goes through a list of reads in a map and puts what it reads behind them. Its loop has a bound that every
- * verifier since 5.14 sees through, so it may have to be run again; all it knows is in the map.
+ * It goes through a list of reads in a map and puts what it reads behind them, a step for each element of another map:
+ * `bpf_for_each_map_elem` (5.13) calls a function for each, which a verifier looks through once, where a plain loop
+ * costs it 50 ms. All that the program knows is in the map, so it can be run again to go on.
  */
 
 /** The map: a header, the reads, then what was read. In bytes. */
-export const AREA = 1 << 20;
+export const AREA = 1 << 18;
 /** The most bytes of one read. */
-export const MOST_BYTES = 0xffff;
-/** How many reads, or entries of a list, one run does. */
-const STEPS = 128;
+export const MOST_BYTES = 0x3fff;
+/** How many reads, or entries of a list, one run does: the elements of the second map. */
+export const STEPS = 4096;
 
 /**
  * The header. Each is the place of a field, in bytes: the next read and the end of them, where the next bytes go,
@@ -39,26 +40,30 @@ export const READ = {
 } as const;
 /** In `error`: the list goes on, but its limit was reached, or the map is full. */
 export const MORE = 1;
-/** What a run returns: all reads are done, or there is no room for the next one's bytes; or it is to be run again. */
-const DONE = 0;
-export const AGAIN = 1;
 
 /** `enum bpf_func_id`. */
 const GET_CURRENT_TASK = 35;
 const PROBE_READ_KERNEL = 113;
+const FOR_EACH_MAP_ELEM = 164;
+/** What a step returns: whether it was the last one. */
+const GO_ON = 0;
+const STOP = 1;
 
 /** Widths of a load or store: `BPF_W` and `BPF_DW`. */
 const U32 = 0x00;
 const U64 = 0x18;
 type Width = typeof U32 | typeof U64;
 /** `BPF_JMP | BPF_K`, and `BPF_X` for a register. */
-const JUMP = { always: 0x05, eq: 0x15, gt: 0x25, ge: 0x35, ne: 0x55, lt: 0xa5 } as const;
-const [R0, R1, R2, R3, R6, R7, R8, R9, R10] = [0, 1, 2, 3, 6, 7, 8, 9, 10] as const;
+const JUMP = { always: 0x05, eq: 0x15, gt: 0x25, ge: 0x35, ne: 0x55 } as const;
+/** What an immediate of 64 bits stands for: a map, its one value's address, a function. */
+const PSEUDO = { map: 1, mapValue: 2, function: 4 } as const;
+const [R0, R1, R2, R3, R4, R6, R8, R9, R10] = [0, 1, 2, 3, 4, 6, 8, 9, 10] as const;
 
 class Assembler {
   readonly #words: [code: number, dst: number, src: number, offset: number, imm: number][] = [];
   readonly #labels = new Map<string, number>();
   readonly #jumps = new Map<number, string>();
+  readonly #references = new Map<number, string>();
 
   label(name: string): void {
     this.#labels.set(name, this.#words.length);
@@ -101,39 +106,66 @@ class Assembler {
   exit(): void {
     this.#emit(0x95);
   }
-  /** `BPF_LD_IMM64` of `BPF_PSEUDO_MAP_VALUE`: the address of an array map's one value. */
-  mapValue(dst: number, map: number): void {
-    this.#emit(0x18, dst, 2, 0, map);
+  /** `BPF_LD_IMM64`. */
+  refer(dst: number, to: keyof typeof PSEUDO, imm: number): void {
+    this.#emit(0x18, dst, PSEUDO[to], 0, imm);
     this.#emit(0);
+  }
+  /** The address of the function that begins at a label further down. */
+  referTo(dst: number, label: string): void {
+    this.#references.set(this.#words.length, label);
+    this.refer(dst, "function", 0);
+  }
+  /** Which instruction a label is at. */
+  placeOf(label: string): number {
+    return this.#labels.get(label)!;
   }
 
   bytes(): Buffer {
     const bytes = Buffer.alloc(8 * this.#words.length);
     for (const [index, [code, dst, src, offset, imm]] of this.#words.entries()) {
       const label = this.#jumps.get(index);
-      const jump = label === undefined ? offset : this.#labels.get(label)! - index - 1;
+      const jump = label === undefined ? offset : this.placeOf(label) - index - 1;
+      const reference = this.#references.get(index);
       bytes.writeUInt8(code, 8 * index);
       bytes.writeUInt8(dst | (src << 4), 8 * index + 1);
       bytes.writeInt16LE(jump, 8 * index + 2);
-      bytes.writeInt32LE(imm, 8 * index + 4);
+      bytes.writeInt32LE(reference === undefined ? imm : this.placeOf(reference) - index - 1, 8 * index + 4);
     }
     return bytes;
   }
 }
 
-/** The program's bytes. @param map the descriptor of its map, which has one value of {@link AREA} bytes. */
-export function readerProgram(map: number): Buffer {
+/**
+ * The program.
+ *
+ * @param map the descriptor of its map, which has one value of {@link AREA} bytes. @param steps that of a map with
+ *   {@link STEPS} elements. @returns its bytes, and which instruction its function begins at.
+ */
+export function readerProgram(map: number, steps: number): { code: Buffer; step: number } {
   const asm = new Assembler();
   asm.call(GET_CURRENT_TASK);
-  asm.mapValue(R6, map);
+  asm.refer(R6, "mapValue", map);
   asm.store(U64, R6, HEADER.task, R0);
-  asm.set(R7, 0);
+  asm.refer(R1, "map", steps);
+  asm.referTo(R2, "step");
+  asm.set(R3, 0);
+  asm.set(R4, 0);
+  // It returns how many steps there were.
+  asm.call(FOR_EACH_MAP_ELEM);
+  asm.exit();
   asm.label("step");
+  asm.refer(R6, "mapValue", map);
+  step(asm);
+  return { code: asm.bytes(), step: asm.placeOf("step") };
+}
+
+/** One read, or one entry of a list. */
+function step(asm: Assembler): void {
   asm.load(U32, R8, R6, HEADER.pc);
   asm.load(U32, R1, R6, HEADER.end);
-  asm.set(R0, DONE);
-  asm.jumpRegister("ge", "exit", R8, R1);
-  asm.jump("gt", "exit", R8, AREA - READ.size);
+  asm.jumpRegister("ge", "stop", R8, R1);
+  asm.jump("gt", "stop", R8, AREA - READ.size);
   asm.copy(R9, R6);
   asm.addRegister(R9, R8);
   findBase(asm);
@@ -141,19 +173,18 @@ export function readerProgram(map: number): Buffer {
   asm.jump("ne", "list", R1, 0);
   asm.load(U32, R1, R6, HEADER.fill);
   asm.store(U32, R9, READ.at, R1);
-  probe(asm, "exit");
+  probe(asm, "stop");
+  asm.label("done");
   asm.store(U32, R9, READ.error, R0);
-  asm.label("next");
   asm.add(R8, READ.size);
   asm.store(U32, R6, HEADER.pc, R8);
-  asm.label("again");
-  asm.add(R7, 1);
-  asm.jump("lt", "step", R7, STEPS);
-  asm.set(R0, AGAIN);
-  asm.label("exit");
+  asm.label("go on");
+  asm.set(R0, GO_ON);
+  asm.exit();
+  asm.label("stop");
+  asm.set(R0, STOP);
   asm.exit();
   followList(asm);
-  return asm.bytes();
 }
 
 /** R3 = where the read at R9 begins. */
@@ -161,11 +192,11 @@ function findBase(asm: Assembler): void {
   asm.load(U64, R3, R9, READ.base);
   asm.load(U32, R1, R9, READ.from);
   asm.jump("eq", "based", R1, 0);
-  asm.jump("gt", "exit", R1, AREA - 4);
+  asm.jump("gt", "stop", R1, AREA - 4);
   asm.copy(R2, R6);
   asm.addRegister(R2, R1);
   asm.load(U32, R1, R2, 0);
-  asm.jump("gt", "exit", R1, AREA - 8);
+  asm.jump("gt", "stop", R1, AREA - 8);
   asm.copy(R2, R6);
   asm.addRegister(R2, R1);
   asm.load(U64, R3, R2, 0);
@@ -207,23 +238,38 @@ function followList(asm: Assembler): void {
   asm.add(R1, READ.cursor);
   asm.set(R2, 8);
   asm.call(PROBE_READ_KERNEL);
-  asm.jump("ne", "listed", R0, 0);
+  asm.jump("ne", "done", R0, 0);
   asm.load(U64, R3, R9, READ.cursor);
-  asm.jump("eq", "listed", R3, 0);
+  asm.jump("eq", "done", R3, 0);
   asm.load(U64, R1, R10, -8);
-  asm.jumpRegister("eq", "listed", R3, R1);
-  asm.set(R0, MORE);
+  asm.jumpRegister("eq", "done", R3, R1);
   asm.load(U32, R1, R9, READ.count);
   asm.load(U32, R2, R9, READ.limit);
-  asm.jumpRegister("ge", "listed", R1, R2);
+  asm.jumpRegister("ge", "more", R1, R2);
   asm.load(U64, R1, R9, READ.delta);
   asm.addRegister(R3, R1);
-  probe(asm, "list-full");
-  asm.jump("eq", "again", R0, 0);
-  asm.label("listed");
-  asm.store(U32, R9, READ.error, R0);
-  asm.jump("always", "next");
-  asm.label("list-full");
+  probe(asm, "more");
+  asm.jump("eq", "go on", R0, 0);
+  asm.jump("always", "done");
+  asm.label("more");
   asm.set(R0, MORE);
-  asm.jump("always", "listed");
+  asm.jump("always", "done");
 }
+
+/** The types of the program's two functions, which it takes to call one for each element: `int read()`, `int step()`. */
+export function readerTypes(): Buffer {
+  const strings = Buffer.from("\0int\0read\0step\0");
+  const [int, read, step] = [1, 5, 10];
+  const types = [
+    [int, 1 << 24, 4, (1 << 24) | 32], // INT, signed
+    [0, 13 << 24, 1], // FUNC_PROTO that returns type 1
+    [read, (12 << 24) | 1, 2], // FUNC of type 2, BTF_FUNC_GLOBAL
+    [step, 12 << 24, 2], // FUNC of type 2, BTF_FUNC_STATIC
+  ].flat();
+  const size = 4 * types.length;
+  const header = [0x0001eb9f, 24, 0, size, size, strings.length];
+  return Buffer.concat([Buffer.from(Uint32Array.from([...header, ...types]).buffer), strings]);
+}
+/** Which of them the functions are. */
+export const READ_TYPE = 3;
+export const STEP_TYPE = 4;

@@ -1,7 +1,18 @@
 import { readFileSync } from "node:fs";
 import { ERRNO, errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
-import { AGAIN, AREA, HEADER, MORE, MOST_BYTES, READ, readerProgram } from "./bpf-program.ts";
+import {
+  AREA,
+  HEADER,
+  MORE,
+  MOST_BYTES,
+  READ,
+  READ_TYPE,
+  readerProgram,
+  readerTypes,
+  STEP_TYPE,
+  STEPS,
+} from "./bpf-program.ts";
 import { bindLibc, bindRepeatable, close, I32, I64, NativeBuffer } from "./libc.ts";
 
 /** bpf(2) by the machine's own number: <asm/unistd_64.h>, <asm-generic/unistd.h>. */
@@ -10,6 +21,7 @@ const NR_BPF = process.arch === "arm64" ? 280 : 321;
 const MAP_CREATE = 0;
 const PROG_LOAD = 5;
 const PROG_TEST_RUN = 10;
+const BTF_LOAD = 18;
 /** `BPF_MAP_TYPE_ARRAY` and `BPF_PROG_TYPE_SYSCALL`, which 5.14 brought. */
 const ARRAY = 2;
 const SYSCALL = 31;
@@ -19,7 +31,7 @@ const F_SLEEPABLE = 1 << 4;
 const LICENSE = "Dual MIT/GPL";
 const NAME = "kvm_irq_read";
 /** The attributes' structure, as far as it is used: what is behind is zero to the kernel. */
-const ATTR_SIZE = 80;
+const ATTR_SIZE = 112;
 const LOG_SIZE = 1 << 16;
 
 /** Of <sys/mman.h>. */
@@ -79,7 +91,7 @@ export class Batch {
   /**
    * Adds a read.
    *
-   * @param offset what is added to the base, in bytes. @param length in bytes, up to 65535.
+   * @param offset what is added to the base, in bytes. @param length in bytes, up to 16383.
    */
   read(base: Base, offset: number, length: number): KernelRead {
     return this.#add(new KernelRead(base, offset, length));
@@ -130,7 +142,7 @@ export class KernelMemory {
 
   /** @throws KvmIrqError `bpf-unavailable` where this kernel or this user can't. */
   constructor() {
-    this.#map = createMap();
+    this.#map = createMap(AREA, 1, F_MMAPABLE);
     try {
       this.#program = loadProgram(this.#map);
     } catch (error) {
@@ -178,7 +190,7 @@ export class KernelMemory {
     const end = HEADER.size + reads.length * READ.size;
     this.#write(reads, end);
     memcpy(this.#area, this.#copy.address, end);
-    while (this.#runOnce() === AGAIN);
+    while (this.#runOnce() === STEPS);
     memcpy(this.#copy.address, this.#area, end);
     const { view, bytes } = this.#copy;
     const fill = view.getUint32(HEADER.fill, true);
@@ -215,6 +227,7 @@ export class KernelMemory {
     }
   }
 
+  /** @returns how many steps were done; with fewer than all it can't go on. */
   #runOnce(): number {
     const { value, errno } = runSyscall(NR_BPF, PROG_TEST_RUN, this.#run.address, ATTR_SIZE);
     if (value !== 0) throw refused("running the program", errno);
@@ -236,9 +249,9 @@ function wasCut({ list, more, bytes, length }: KernelRead): boolean {
   return list !== undefined && more && (bytes?.length ?? 0) < list.limit * length;
 }
 
-function createMap(): number {
+function createMap(size: number, count: number, flags: number): number {
   const attr = new NativeBuffer(ATTR_SIZE);
-  for (const [index, word] of [ARRAY, 4, AREA, 1, F_MMAPABLE].entries())
+  for (const [index, word] of [ARRAY, 4, size, count, flags].entries())
     attr.view.setUint32(4 * index, word, true);
   attr.bytes.write(NAME, 28);
   const { value, errno } = syscall(NR_BPF, MAP_CREATE, attr.address, ATTR_SIZE);
@@ -246,22 +259,58 @@ function createMap(): number {
   return value;
 }
 
+function loadTypes(): number {
+  const types = nativeCopy(readerTypes());
+  const attr = new NativeBuffer(ATTR_SIZE);
+  attr.view.setBigUint64(0, BigInt(types.address), true);
+  attr.view.setUint32(16, types.bytes.length, true);
+  const { value, errno } = syscall(NR_BPF, BTF_LOAD, attr.address, ATTR_SIZE);
+  if (value < 0) throw refused("loading the program's types", errno);
+  return value;
+}
+
 function loadProgram(map: number): number {
-  const code = readerProgram(map);
-  const [program, license, attr] = [code.length, LICENSE.length + 1, ATTR_SIZE].map(
-    (size) => new NativeBuffer(size),
-  ) as [NativeBuffer, NativeBuffer, NativeBuffer];
-  code.copy(program.bytes);
-  license.bytes.write(LICENSE);
-  attr.view.setUint32(0, SYSCALL, true);
-  attr.view.setUint32(4, code.length / 8, true);
-  attr.view.setBigUint64(8, BigInt(program.address), true);
-  attr.view.setBigUint64(16, BigInt(license.address), true);
-  attr.view.setUint32(44, F_SLEEPABLE, true);
+  // The program keeps what it uses.
+  const steps = createMap(8, STEPS, 0);
+  try {
+    const types = loadTypes();
+    try {
+      return load(map, steps, types);
+    } finally {
+      close(types);
+    }
+  } finally {
+    close(steps);
+  }
+}
+
+function load(map: number, steps: number, types: number): number {
+  const { code, step } = readerProgram(map, steps);
+  const program = nativeCopy(code);
+  const license = nativeCopy(Buffer.from(`${LICENSE}\0`));
+  // Where each function begins, and its type.
+  const functions = nativeCopy(Buffer.from(Uint32Array.of(0, READ_TYPE, step, STEP_TYPE).buffer));
+  const attr = new NativeBuffer(ATTR_SIZE);
+  const { view } = attr;
+  view.setUint32(0, SYSCALL, true);
+  view.setUint32(4, code.length / 8, true);
+  view.setBigUint64(8, BigInt(program.address), true);
+  view.setBigUint64(16, BigInt(license.address), true);
+  view.setUint32(44, F_SLEEPABLE, true);
   attr.bytes.write(NAME, 48);
+  view.setUint32(72, types, true);
+  view.setUint32(76, 8, true);
+  view.setBigUint64(80, BigInt(functions.address), true);
+  view.setUint32(88, 2, true);
   const { value, errno } = syscall(NR_BPF, PROG_LOAD, attr.address, ATTR_SIZE);
   if (value >= 0) return value;
   throw refused("loading the program", errno, verifierLog(attr));
+}
+
+function nativeCopy(bytes: Buffer): NativeBuffer {
+  const copy = new NativeBuffer(bytes.length);
+  bytes.copy(copy.bytes);
+  return copy;
 }
 
 /** What the kernel says against the program: the last line of the log, without addresses. */
@@ -303,6 +352,12 @@ function reason(errno: number, log: string | undefined): [why: string, hint: str
       "run as root on the host, or with CAP_BPF and CAP_PERFMON; or use --via ptrace",
     ];
   }
+  if (readSetting("/proc/sys/net/core/bpf_jit_enable") === "0") {
+    return [
+      "this kernel's BPF compiler is off",
+      "set net.core.bpf_jit_enable=1 with sysctl, or use --via ptrace",
+    ];
+  }
   if (errno === ERRNO.ENOSYS) return ["this kernel has no bpf(2)", "use --via ptrace"];
   if (errno === ERRNO.EMFILE || errno === ERRNO.ENFILE || errno === ERRNO.ENOMEM) {
     return [`out of memory or descriptors (${errnoName(errno)})`, "close something, and run it again"];
@@ -316,9 +371,13 @@ function reason(errno: number, log: string | undefined): [why: string, hint: str
 
 /** Whether the kernel keeps its memory from root too: kernel_lockdown(7). Nothing is known where it can't be read. */
 function isLockedDown(): boolean {
+  return readSetting("/sys/kernel/security/lockdown")?.includes("[confidentiality]") === true;
+}
+
+function readSetting(path: string): string | undefined {
   try {
-    return readFileSync("/sys/kernel/security/lockdown", "utf8").includes("[confidentiality]");
+    return readFileSync(path, "utf8").trim();
   } catch {
-    return false;
+    return undefined;
   }
 }
