@@ -103,6 +103,14 @@ export function withMemory(pid: ProcessId): ThreadId {
   return tid === undefined ? pid : `${pid}/task/${tid}`;
 }
 
+/**
+ * When a process or thread was started, in hundredths of a second since this host's boot, or where the time namespace
+ * has it; `undefined` when it is gone.
+ */
+export function readStartTime(pid: ThreadId): number | undefined {
+  return readStat(`/proc/${pid}/stat`)?.startTime;
+}
+
 /** What `/proc/self/ns/NAME` links to: `pid:[4026531836]` in the first pid namespace. */
 export function readNamespace(name: string): string | undefined {
   return readLink(`/proc/self/ns/${name}`);
@@ -307,8 +315,9 @@ function readStat(path: string) {
   // The command name, in parentheses, may itself hold spaces and parentheses.
   const [, comm, state, numbers] = /^\d+ \((.*)\) (\w) (.*)/s.exec(readText(path) ?? "") ?? [];
   if (comm === undefined || state === undefined || numbers === undefined) return undefined;
-  const [, group, , , foreground, flags] = numbers.split(" ").map(Number);
-  return { comm, state, group, foreground, flags: flags! };
+  const fields = numbers.split(" ").map(Number);
+  const [, group, , , foreground, flags] = fields;
+  return { comm, state, group, foreground, flags: flags!, startTime: fields[18] };
 }
 
 function listNumbers(folder: string): number[] | undefined {
