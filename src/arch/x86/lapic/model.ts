@@ -129,9 +129,14 @@ export class Lapic {
     return this.#hasVector("irr", vector) || this.#hasVector("isr", vector);
   }
 
+  /** The CPU runs: KVM, which looks for an interrupt to give it, computes PPR again, software-disabled or not. */
+  run(): void {
+    this.#updatePpr();
+  }
+
   /** INTA: takes the highest vector of IRR into service if its class is above PPR's. */
   acknowledge(): number | undefined {
-    this.#updatePpr();
+    this.run();
     const vector = this.#highest("irr");
     if (vector === undefined || (vector & PRIORITY_CLASS) <= this.#get("ppr")) return undefined;
     this.#setVector("irr", vector, false);
@@ -142,7 +147,7 @@ export class Lapic {
   }
 
   /**
-   * EOI: ends the highest vector in service. A CPU that runs has PPR computed again, with nothing in service too.
+   * EOI: ends the highest vector in service. PPR is computed again, with nothing in service too.
    *
    * @returns the vector, and whether it is broadcast to the IOAPIC: TMR has it, and SVR's directed EOI is
    *   off. `undefined` when none was in service.
@@ -151,7 +156,7 @@ export class Lapic {
     const vector = this.#highest("isr");
     if (vector !== undefined) this.#setVector("isr", vector, false);
     this.#taken = undefined;
-    this.#updatePpr();
+    this.run();
     if (vector === undefined) return undefined;
     const directed = (this.#get("svr") & SVR_DIRECTED_EOI) !== 0;
     return { vector, broadcast: this.#hasVector("tmr", vector) && !directed };

@@ -133,7 +133,9 @@ export class ModelMachine implements Machine {
    */
   acknowledge(vcpu = 0): number | undefined {
     const { lapic } = vcpuAt(this.#vcpus, vcpu);
-    return lapic.takesExtint && this.#pics.intr ? this.#pics.acknowledge() : lapic.acknowledge();
+    if (!lapic.takesExtint || !this.#pics.intr) return lapic.acknowledge();
+    lapic.run();
+    return this.#pics.acknowledge();
   }
 
   /**
@@ -151,9 +153,14 @@ export class ModelMachine implements Machine {
     return ended.vector;
   }
 
-  /** A write to a PIC's OCW2: the end of an interrupt that came through it. A slave's needs both chips'. */
-  eoiPic(pic: "pic1" | "pic2", eoi: PicEoi = { command: "non-specific" }): void {
+  /**
+   * A write to a PIC's OCW2: the end of an interrupt that came through it. A slave's needs both chips'.
+   *
+   * @param vcpu which one writes. It runs for that, which its local APIC shows; a VM without vCPUs has none that could.
+   */
+  eoiPic(pic: "pic1" | "pic2", eoi: PicEoi = { command: "non-specific" }, vcpu = 0): void {
     this.#pics.eoi(pic, eoi);
+    this.#vcpus[vcpu]?.lapic.run();
   }
 
   /** The model's vCPUs never run. */
