@@ -11,7 +11,7 @@ import {
   readStatus,
 } from "../../os/proc.ts";
 import { HOLDER_PROGRAM } from "../session/protocol.ts";
-import { judge, type Permission, type TracingRules, tracingRules } from "./permission.ts";
+import { judge, type Permission, tracingRules } from "./permission.ts";
 import type { StopThreads, VcpuFd } from "./vm-owners.ts";
 
 /** A VM inside a process of this host. */
@@ -65,7 +65,7 @@ export async function findHostVms(): Promise<HostVms> {
     const fds = readKvmFds(pid);
     if (fds === undefined) unseen += isUnseen(pid) ? 1 : 0;
     const record = fds?.vms.length ? readProcess(pid, fds) : undefined;
-    if (record !== undefined) vms.push(...(await vmsOf(record, { users, rules })));
+    if (record !== undefined) vms.push(...(await vmsOf(record, { users, attachable: judge(record, rules) })));
   }
   return { vms, unseen };
 }
@@ -85,15 +85,15 @@ export async function findVmsOf(pid: number): Promise<VmProcess[]> {
 /**
  * The VMs of a process that was read.
  *
- * @param stop where threads of it may be stopped to tell apart the vCPUs of several VMs.
+ * @param attachable what was judged of it, if it was. @param stop where threads of it may be stopped to tell apart the vCPUs of several VMs.
  */
 export async function vmsOf(
   record: ProcessRecord,
   {
     users = readUsers(),
-    rules = tracingRules(),
+    attachable = judge(record),
     stop,
-  }: { users?: ReadonlyMap<number, string>; rules?: TracingRules; stop?: StopThreads } = {},
+  }: { users?: ReadonlyMap<number, string>; attachable?: Permission; stop?: StopThreads } = {},
 ): Promise<VmProcess[]> {
   const { pid, status, args, fds } = record;
   if (fds === undefined) return [];
@@ -102,7 +102,6 @@ export async function vmsOf(
   const user = users.get(uid);
   const vms = await distinctVms(pid, fds.vms);
   const vcpus = await vcpusOf(pid, vms, fds.vcpus, stop);
-  const attachable = judge(record, rules);
   return vms.map((vm_fd) => ({
     pid,
     command: status.comm,

@@ -32,7 +32,7 @@ import type { Source } from "../../vm/source.ts";
 import { findGadgets, type Gadgets, isEnding, readMappings } from "./address-space.ts";
 import { Alarm } from "./alarm.ts";
 import { ChangedProcessError } from "./borrowed-thread.ts";
-import { judge, letsGoSoon } from "./permission.ts";
+import { judge, letsGoSoon, type Permission } from "./permission.ts";
 import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
 import { debugVmOf, elsewhere, processNamed, programName, type VmProcess, vmsOf } from "./processes.ts";
 import { PtraceError } from "./ptrace.ts";
@@ -63,8 +63,8 @@ const DEFAULT_TIMEOUT_MS = 1000;
 export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Promise<ProcessSource> {
   const held = holdProcess(pid);
   try {
-    const record = await accessible(pid);
-    const vm = chooseVm(pid, vmFd, await vmsOf(record));
+    const { record, attachable } = await accessible(pid);
+    const vm = chooseVm(pid, vmFd, await vmsOf(record, { attachable }));
     return new ProcessSource(await withVcpus(vm, record, held), held, timeoutMs ?? DEFAULT_TIMEOUT_MS);
   } catch (error) {
     held.close();
@@ -76,7 +76,9 @@ export async function openProcess({ pid, vmFd, timeoutMs }: ProcessOptions): Pro
 async function withVcpus(vm: VmProcess, record: ProcessRecord, { id }: HeldProcess): Promise<VmProcess> {
   if (vm.vcpus !== null) return vm;
   const stop = (tids: readonly number[]) => fdsInKvmRun(id, tids, DEFAULT_TIMEOUT_MS, new Alarm(ALARM_MS));
-  return (await vmsOf(record, { stop })).find(({ vm_fd }) => vm_fd === vm.vm_fd) ?? vm;
+  return (
+    (await vmsOf(record, { attachable: vm.attachable, stop })).find(({ vm_fd }) => vm_fd === vm.vm_fd) ?? vm
+  );
 }
 
 function holdProcess(pid: number): HeldProcess {
@@ -94,20 +96,20 @@ const PATIENCE_MS = 5_000;
 const PAUSE_MS = 3;
 
 /** A process that may be attached to. Another of us that is attached just now is waited for. */
-async function accessible(pid: number): Promise<ProcessRecord> {
+async function accessible(pid: number): Promise<{ record: ProcessRecord; attachable: Permission }> {
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
     const record = readProcess(pid);
     processNamed(pid, record?.status);
     if (record === undefined) throw gone(pid);
     if (record.isKernelThread) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
-    const permission = judge(record);
-    if (permission.allowed) {
+    const attachable = judge(record);
+    if (attachable.allowed) {
       if (record.fds === undefined) throw refused(pid, `process ${pid} can't be looked into`, "run as root");
-      return record;
+      return { record, attachable };
     }
-    if (permission.busy !== true || performance.now() > deadline) {
-      throw refused(pid, permission.reason, permission.hint);
+    if (attachable.busy !== true || performance.now() > deadline) {
+      throw refused(pid, attachable.reason, attachable.hint);
     }
     await sleep(PAUSE_MS);
   }
