@@ -1,7 +1,7 @@
 import { printable } from "../abi/printable.ts";
 import type { Chain } from "../lives/chain.ts";
 import type { Wave } from "../lives/waves.ts";
-import type { TraceEvent, TraceHeader, TraceSummary } from "../tracefs/event.ts";
+import type { TraceEvent, TraceHeader, TraceSink, TraceSummary } from "../tracefs/event.ts";
 import type { ReportedTest } from "./reported-test.ts";
 
 /** Formats of the world that the program writes: a file and a row here for each, loaded when it is asked for. */
@@ -18,17 +18,27 @@ export interface WholeTrace {
   detail: (event: TraceEvent) => string;
 }
 
-/** Pictures of a trace, each piece by piece. */
-export const PICTURES = {
-  vcd: async ({ header, waves, summary }) => (await import("./vcd.ts")).vcd(header, waves, summary),
-  perfetto: async ({ events, chains, waves, detail }) =>
-    (await import("./perfetto.ts")).perfetto(events, chains, waves, detail),
-  svg: async ({ header: { kernel, started_at }, waves }) => {
-    const { svg } = await import("./svg.ts");
-    return [svg(printable(`Linux ${kernel}, ${started_at}`), waves), "\n"];
+/** How a format is written: event by event, or from the whole trace, piece by piece; that has to fit into memory. */
+export type TraceFormat =
+  | { stream(write: (piece: string) => void): Promise<TraceSink> }
+  | { whole(trace: WholeTrace): Promise<Iterable<string>> };
+
+export const TRACES = {
+  ndjson: { stream: async (write) => (await import("./ndjson.ts")).ndjsonSink(write) },
+  vcd: {
+    whole: async ({ header, waves, summary }) => (await import("./vcd.ts")).vcd(header, waves, summary),
   },
-} satisfies Record<string, (trace: WholeTrace) => Promise<Iterable<string>>>;
-export type PictureFormat = keyof typeof PICTURES;
+  perfetto: {
+    whole: async ({ events, chains, waves, detail }) =>
+      (await import("./perfetto.ts")).perfetto(events, chains, waves, detail),
+  },
+  svg: {
+    async whole({ header: { kernel, started_at }, waves }) {
+      const { svg } = await import("./svg.ts");
+      return [svg(printable(`Linux ${kernel}, ${started_at}`), waves), "\n"];
+    },
+  },
+} satisfies Record<string, TraceFormat>;
 
 /** The steps of a script as a report. */
 export interface StepsReport {

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { advice, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import { Memo } from "../abi/memo.ts";
-import type { Args, TraceEvent, TraceHeader, TraceSummary } from "../tracefs/event.ts";
+import type { Args, TraceEvent, TraceHeader, TraceSink, TraceSummary } from "../tracefs/event.ts";
 import { isCount, isWhat, isWho, LineScanner } from "./line-scanner.ts";
 
 /** What the first line of a saved trace says it is. */
@@ -37,6 +37,17 @@ const ARGS = new Memo<Args, string>(JSON.stringify);
 /** The last line. */
 export function summaryLine(summary: TraceSummary): string {
   return `${JSON.stringify({ summary })}\n`;
+}
+
+/** A line an event. */
+export function ndjsonSink(write: (piece: string) => void): TraceSink {
+  return {
+    begin: (header) => write(headerLine(header)),
+    push: (event) => write(eventLine(event)),
+    end: (summary) => {
+      if (summary !== null) write(summaryLine(summary));
+    },
+  };
 }
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));

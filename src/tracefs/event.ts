@@ -85,3 +85,11 @@ const CONTEXT_CODES = { hardirq: 1, softirq: 2, nmi: 3 } as const;
 export function strandOf({ pid, cpu, context }: TraceEvent): number {
   return (pid === 0 ? -1 - cpu : pid) * 4 + (context === undefined ? 0 : CONTEXT_CODES[context]);
 }
+
+/** Takes a trace as it comes. */
+export interface TraceSink {
+  begin(header: TraceHeader): void;
+  push(event: TraceEvent): void;
+  /** @param summary `null` when the trace was cut off before its end. */
+  end(summary: TraceSummary | null): void | Promise<void>;
+}

@@ -1,7 +1,7 @@
-import { PICTURES, type PictureFormat } from "../../exports/index.ts";
+import { TRACES } from "../../exports/index.ts";
 
 /** The words of `--format`. */
-export const TRACE_FORMATS = ["table", "ndjson", ...(Object.keys(PICTURES) as PictureFormat[])] as const;
+export const TRACE_FORMATS = ["table", ...(Object.keys(TRACES) as (keyof typeof TRACES)[])] as const;
 /** What a trace can be turned into. */
 export type TraceFormat = (typeof TRACE_FORMATS)[number];
 

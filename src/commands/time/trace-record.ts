@@ -7,12 +7,11 @@ import { findVmsOf, processNamed } from "../../sources/attach/processes.ts";
 import { hasNoVmOfItsOwn, otherHolders } from "../../sources/attach/vm-owners.ts";
 import { time } from "../../text/duration.ts";
 import { count } from "../../text/format.ts";
-import type { TraceHeader, TraceSummary } from "../../tracefs/event.ts";
+import type { TraceHeader, TraceSink, TraceSummary } from "../../tracefs/event.ts";
 import type { RecordOptions } from "../../tracefs/record.ts";
 import type { Source } from "../../vm/source.ts";
 import { type ChildCommand, startCommand } from "./child-command.ts";
 import type { TraceOptions } from "./trace-options.ts";
-import type { Sink } from "./trace-sinks.ts";
 
 /** Whose events to record: those of some processes, or everybody's. */
 interface Subject {
@@ -36,7 +35,7 @@ const SETTLE_MS = 50;
  *   started. The sink is then not to be used.
  */
 export async function recordInto(
-  sink: Sink,
+  sink: TraceSink,
   events: Events,
   options: TraceOptions,
   {

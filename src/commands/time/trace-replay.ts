@@ -3,8 +3,7 @@ import { KvmIrqError } from "../../abi/error.ts";
 import type { EventFilter, Events, Learned, Scope } from "../../arch/arch.ts";
 import { TraceParser } from "../../exports/ndjson.ts";
 import { openInput, unreadable } from "../../os/input.ts";
-import type { TraceEvent } from "../../tracefs/event.ts";
-import type { Sink } from "./trace-sinks.ts";
+import type { TraceEvent, TraceSink } from "../../tracefs/event.ts";
 
 /** How many events are read before those before them are shown. */
 const LOOK_AHEAD = 8192;
@@ -20,7 +19,7 @@ export function openSaved(
   path: string,
   events: Events,
   signal: AbortSignal,
-): (sink: Sink, scope: Scope, onBatch: () => Promise<void>) => Promise<number> {
+): (sink: TraceSink, scope: Scope, onBatch: () => Promise<void>) => Promise<number> {
   const chunks = openInput(path);
   addAbortSignal(signal, chunks);
   return async (sink, scope, onBatch) => {
@@ -43,14 +42,14 @@ export function openSaved(
 /** Puts events into a sink once those that come a little later were seen: they may tell what an event is about. */
 class Replay {
   readonly parser: TraceParser;
-  readonly #sink: Sink;
+  readonly #sink: TraceSink;
   readonly #filter: EventFilter;
   #read: TraceEvent[] = [];
   #learned: Learned | undefined;
   #begun = false;
   #isDirect = false;
 
-  constructor(sink: Sink, filter: EventFilter) {
+  constructor(sink: TraceSink, filter: EventFilter) {
     this.#sink = sink;
     this.#filter = filter;
     this.parser = new TraceParser((event) => (this.#isDirect ? sink.push(event) : this.#read.push(event)));

@@ -1,7 +1,6 @@
 import { KvmIrqError } from "../../abi/error.ts";
 import type { Events } from "../../arch/arch.ts";
-import { PICTURES, type PictureFormat } from "../../exports/index.ts";
-import { eventLine, headerLine, summaryLine } from "../../exports/ndjson.ts";
+import { type TraceFormat as Form, TRACES, type WholeTrace } from "../../exports/index.ts";
 import type { Chain } from "../../lives/chain.ts";
 import { type Joiner, joinAll } from "../../lives/joiner.ts";
 import type { ChainStatistics } from "../../lives/statistics.ts";
@@ -13,48 +12,30 @@ import { eventRows } from "../../text/trace.ts";
 import { renderChains } from "../../text/trace-chains.ts";
 import { renderStatistics } from "../../text/trace-statistics.ts";
 import type { View } from "../../text/view.ts";
-import type { TraceEvent, TraceHeader, TraceSummary } from "../../tracefs/event.ts";
+import type { TraceEvent, TraceHeader, TraceSink, TraceSummary } from "../../tracefs/event.ts";
 import type { TraceFormat } from "./trace-options.ts";
-
-/** Takes a trace as it comes, and writes it in some form. */
-export interface Sink {
-  begin(header: TraceHeader): void;
-  push(event: TraceEvent): void;
-  /** @param summary `null` when the trace was cut off before its end. */
-  end(summary: TraceSummary | null): void | Promise<void>;
-}
 
 type Write = (piece: string) => void;
 
 /** The sink for a format; with `statsOnly` that of a table is what the trace comes to, that of NDJSON the same as JSON. */
-export function sinkFor(
+export async function sinkFor(
   format: TraceFormat,
   statsOnly: boolean,
   view: View,
   events: Events,
   write: Write,
-): Sink {
-  if (format === "ndjson") return statsOnly ? new JsonStatisticsSink(events, write) : ndjsonSink(write);
+): Promise<TraceSink> {
   if (format === "table") return new TableSink(view, statsOnly, events, write);
-  return new PictureSink(format, events, write);
-}
-
-/** A line an event. */
-function ndjsonSink(write: Write): Sink {
-  return {
-    begin: (header) => write(headerLine(header)),
-    push: (event) => write(eventLine(event)),
-    end: (summary) => {
-      if (summary !== null) write(summaryLine(summary));
-    },
-  };
+  if (statsOnly) return new JsonStatisticsSink(events, write);
+  const form: Form = TRACES[format];
+  return "stream" in form ? form.stream(write) : new PictureSink(form.whole, events, write);
 }
 
 /** The most interrupts whose lives are listed, and the most unfinished ones in JSON. */
 const MOST_LISTED = 10_000;
 
 /** Events as they come, then the interrupts, and what they come to. */
-class TableSink implements Sink {
+class TableSink implements TraceSink {
   readonly #view: View;
   readonly #statsOnly: boolean;
   readonly #write: Write;
@@ -107,7 +88,7 @@ interface TraceStatistics {
   unfinished: Chain[];
 }
 
-class JsonStatisticsSink implements Sink {
+class JsonStatisticsSink implements TraceSink {
   readonly #write: Write;
   readonly #tally = new Tally();
   readonly #unfinished = new FirstChains(MOST_LISTED);
@@ -143,7 +124,7 @@ class JsonStatisticsSink implements Sink {
   }
 }
 
-/** Pictures are made from the whole trace, which takes some 700 bytes an event. */
+/** A picture is made from the whole trace, which takes some 700 bytes an event. */
 const MOST_DRAWN = 500_000;
 
 function tooManyToDraw(): KvmIrqError {
@@ -152,15 +133,15 @@ function tooManyToDraw(): KvmIrqError {
   });
 }
 
-class PictureSink implements Sink {
-  readonly #format: PictureFormat;
+class PictureSink implements TraceSink {
+  readonly #draw: (trace: WholeTrace) => Promise<Iterable<string>>;
   readonly #arch: Events;
   readonly #write: Write;
   readonly #events: TraceEvent[] = [];
   #header!: TraceHeader;
 
-  constructor(format: PictureFormat, arch: Events, write: Write) {
-    this.#format = format;
+  constructor(draw: (trace: WholeTrace) => Promise<Iterable<string>>, arch: Events, write: Write) {
+    this.#draw = draw;
     this.#arch = arch;
     this.#write = write;
   }
@@ -185,6 +166,6 @@ class PictureSink implements Sink {
       waves: wavesOf(events, chains, lineOf),
       detail,
     };
-    for (const piece of await PICTURES[this.#format](trace)) this.#write(piece);
+    for (const piece of await this.#draw(trace)) this.#write(piece);
   }
 }

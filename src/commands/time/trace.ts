@@ -71,7 +71,7 @@ export const trace: CommandSpec = {
     const view =
       draft === undefined ? await context.view() : (await import("../../text/view.ts")).plainView();
     const out = new Batches((piece) => (draft ?? context).write(piece));
-    const sink = sinkFor(format, statsOnly, view, events, (piece) => out.write(piece));
+    const sink = await sinkFor(format, statsOnly, view, events, (piece) => out.write(piece));
     const onBatch = async () => {
       out.flush();
       if (draft === undefined) await stdoutTaken();
