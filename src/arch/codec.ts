@@ -19,9 +19,15 @@ export function codecOf<C extends Chips, V extends VcpuState>(
 ): ArchCodec<C, V> {
   const all = vcpu === undefined ? chipKinds : [...chipKinds, vcpu];
   const byKind = new Map(all.map((one) => [one.kind, one]));
+  /** What was asked for once is asked for again, also while a thread is stopped. */
+  const byId = new Map<ChipId, Controller>();
   const controller = (id: ChipId) => {
+    const known = byId.get(id);
+    if (known !== undefined) return known;
     const found = byKind.get(parseChipId(id).kind);
-    return found !== undefined && isPerVcpu(found) === id.endsWith("]") ? found : undefined;
+    if (found === undefined || isPerVcpu(found) !== id.endsWith("]")) return undefined;
+    byId.set(id, found);
+    return found;
   };
   const image = (kind: string, { layout }: Controller, state: VcpuState): ChipImage => ({
     id: `${kind}[${state.vcpu}]`,

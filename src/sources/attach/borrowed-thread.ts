@@ -3,8 +3,9 @@ import type { LibcResult } from "../../os/libc.ts";
 import { NativeBuffer } from "../../os/libc.ts";
 import type { ProcessId } from "../../os/proc.ts";
 import { arePagesThere, type Gadgets, hasStackRoom, type Mapping, SYSCALL } from "./address-space.ts";
+import { ARGUMENT_ROOM, type BorrowedCall } from "./borrowed-call.ts";
 import { HeldThreads } from "./held-threads.ts";
-import { onStage } from "./ptrace.ts";
+import { onStage, runSteps, STEPS } from "./ptrace.ts";
 import { RemoteMemory } from "./remote-memory.ts";
 import { Tracee } from "./tracee.ts";
 
@@ -38,8 +39,6 @@ export interface Surroundings {
 /** The process no longer has the code or the descriptors that were found there. It may run another program now. */
 export class ChangedProcessError extends Error {}
 
-/** Bytes of the largest structure that an ioctl of ours takes: `struct kvm_lapic_state`. */
-const ARGUMENT_ROOM = 1024;
 /** The most that is written below the stack pointer: argument, frame, the largest extended state. */
 const SAVED_ROOM = 32 * 1024;
 /** What most CPUs need of it: up to AVX-512. */
@@ -53,6 +52,8 @@ const MOST_ERRNO = 4095n;
 
 /** What single steps fill, shared by all threads: each uses it up before the next one starts. */
 const STAGING = new NativeBuffer(SAVED_ROOM);
+/** Code as it is found in a process, and from the middle on as it is to be. */
+const CODE = new NativeBuffer(128);
 /** The registers with which a thread makes a call of ours. */
 const CALL = new NativeBuffer(USER_REGS_SIZE);
 /** What threads keep, and those after them: a stop is no time to get memory from the kernel. */
@@ -118,13 +119,9 @@ export class BorrowedThread {
    */
   ioctl(fd: number, request: number, argument: number | NativeBuffer): LibcResult {
     if (!this.#borrowed) this.#borrow();
-    if (typeof argument === "number") return this.#syscall(NR.ioctl, fd, request, argument);
-    const memory = this.#memory!;
-    const size = argument.bytes.length;
-    memory.write(this.#argument, argument, size);
-    const outcome = this.#syscall(NR.ioctl, fd, request, this.#argument);
-    memory.read(this.#argument, argument, size);
-    return outcome;
+    if (typeof argument === "number") return this.#syscall(NR.ioctl, [fd, request, argument]);
+    const structure = { bytes: argument.bytes, address: this.#argument };
+    return this.#syscall(NR.ioctl, [fd, request, this.#argument], structure);
   }
 
   /** Puts registers, signal mask and memory back as they were at the stop. */
@@ -147,8 +144,7 @@ export class BorrowedThread {
     try {
       if (this.#mapping?.by === this) this.#unmap(this.#mapping.address);
     } finally {
-      this.#tracee.restore();
-      this.#putBackStack();
+      this.#restore();
     }
     // Only now, that its own thread is off it.
     if (this.#mapping !== undefined && this.#mapping.by !== this) {
@@ -156,9 +152,14 @@ export class BorrowedThread {
     }
   }
 
-  #putBackStack(): void {
-    if (this.#savedAt === undefined) return;
-    this.#memory!.write(this.#savedAt, this.#saved, this.#savedSize);
+  #restore(): void {
+    if (!this.#tracee.stopped) return;
+    STEPS.clear();
+    this.#tracee.addRestoring();
+    if (this.#savedAt !== undefined) {
+      STEPS.write(this.#memory!.fd, this.#saved.address, this.#savedSize, Number(this.#savedAt));
+    }
+    if (this.#tracee.run() < STEPS.size) throw new Error("could not put the stack back");
   }
 
   /** Whether what borrowing writes can stand below the thread's stack pointer. */
@@ -171,40 +172,53 @@ export class BorrowedThread {
     const { regs } = this.#tracee;
     const { restorer } = this.#surroundings.gadgets;
     if (readRegister(regs.view, "cs") !== USER_CS_64) throw new Error("the thread is running 32-bit code");
-    const memory = this.#openMemory();
+    const memory = new RemoteMemory(this.#surroundings.pid, this.#tracee.tid);
+    this.#memory = memory;
+    const { signalMask, xstate } = this.#begin(memory);
     this.#leaveCriticalSection(memory);
-    this.#tracee.suspendSeccomp();
-    this.#findOwnCall(memory);
-    const signalMask = this.#tracee.signalMask();
-    const xstate = this.#tracee.extendedState();
-    const base = this.#findRoom(memory, ARGUMENT_ROOM + sigframeSize(xstate.length) + 128);
+    const base = this.#findRoom(ARGUMENT_ROOM + sigframeSize(xstate.length) + 128);
     this.#argument = base;
-    if (restorer === undefined) return;
-    const frameAt = base + BigInt(ARGUMENT_ROOM) + 64n;
-    const frame = buildSigframe(frameAt, regs.view, signalMask, xstate);
-    const context = frameAt + BigInt(frame.context);
-    STAGING.bytes.set(frame.bytes);
-    // The return address stands just below the context, as in a signal handler's frame.
-    STAGING.view.setBigUint64(frame.context - 8, restorer, true);
-    memory.write(frameAt, STAGING, frame.bytes.length);
-    this.#frame = context;
+    STEPS.clear();
+    if (this.#savedSize > 0) STEPS.read(memory.fd, this.#saved.address, this.#savedSize, Number(base));
+    if (restorer !== undefined) {
+      const frameAt = base + BigInt(ARGUMENT_ROOM) + 64n;
+      const frame = buildSigframe(frameAt, regs.view, signalMask, xstate);
+      this.#frame = frameAt + BigInt(frame.context);
+      STAGING.bytes.set(frame.bytes);
+      // The return address stands just below the context, as in a signal handler's frame.
+      STAGING.view.setBigUint64(frame.context - 8, restorer, true);
+      STEPS.write(memory.fd, STAGING.address, frame.bytes.length, Number(frameAt));
+    }
+    const done = runSteps(STEPS);
+    if (this.#savedSize > 0 && done > 0) this.#savedAt = base;
+    if (done < STEPS.size) throw new Error("could not reach the stack");
   }
 
-  /** Where the thread would make the call again that it was stopped in, if it entered the kernel by a `syscall`. */
-  #findOwnCall(memory: RemoteMemory): void {
+  /**
+   * Looks at the code again, reads what the frame takes beside the registers, and finds out where the thread would make
+   * the call again that it was stopped in, if it entered the kernel by a `syscall`.
+   */
+  #begin({ fd }: RemoteMemory): ReturnType<Tracee["borrowed"]> {
+    const { code } = this.#surroundings.gadgets;
     const { bytes, view } = this.#own;
     bytes.set(this.#tracee.regs.bytes);
-    this.#hasOwn = makeCallAgain(view) && memory.has(readRegister(view, "rip"), SYSCALL);
-  }
-
-  #openMemory(): RemoteMemory {
-    const { gadgets, pid } = this.#surroundings;
-    const memory = new RemoteMemory(pid, this.#tracee.tid);
-    this.#memory = memory;
-    if (!gadgets.code.every(({ address, bytes }) => memory.has(address, bytes))) {
-      throw new ChangedProcessError("other code stands where a system call was found");
-    }
-    return memory;
+    STEPS.clear();
+    const half = CODE.bytes.length / 2;
+    let at = 0;
+    const expect = (address: bigint, bytes: Buffer) => {
+      CODE.bytes.set(bytes, half + at);
+      STEPS.read(fd, CODE.address + at, bytes.length, Number(address), CODE.address + half + at);
+      at += bytes.length;
+    };
+    for (const { address, bytes } of code) expect(address, bytes);
+    this.#tracee.addBorrowing();
+    const needed = STEPS.size;
+    const again = makeCallAgain(view);
+    if (again) expect(readRegister(view, "rip"), SYSCALL);
+    const done = this.#tracee.run();
+    if (done < needed) throw new ChangedProcessError("other code stands where a system call was found");
+    this.#hasOwn = again && done === STEPS.size;
+    return this.#tracee.borrowed();
   }
 
   /**
@@ -228,10 +242,10 @@ export class BorrowedThread {
   }
 
   /** Room for argument and frame: below the stack pointer, or in pages of their own. */
-  #findRoom(memory: RemoteMemory, room: number): bigint {
+  #findRoom(room: number): bigint {
+    this.#borrowed = true;
     if (!this.stackWillDo(room)) {
       const by = this.#mapper() ?? this;
-      this.#borrowed = true;
       const address = by.#map();
       this.#mapping = { address, by };
       return address;
@@ -239,40 +253,36 @@ export class BorrowedThread {
     const top = topOf(readRegister(this.#tracee.regs.view, "rsp"));
     const base = (top - BigInt(room)) & ~63n;
     this.#savedSize = Number(top - base);
-    memory.read(base, this.#saved, this.#savedSize);
-    this.#savedAt = base;
-    this.#borrowed = true;
     return base;
   }
 
   #map(): bigint {
     if (!this.#borrowed) this.#borrow();
-    const { value, errno } = this.#syscall(
-      NR.mmap,
-      0,
-      SAVED_ROOM,
-      PROT_READ_WRITE,
-      MAP_PRIVATE_ANONYMOUS,
-      -1,
-      0,
-    );
+    const args = [0, SAVED_ROOM, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, -1, 0];
+    const { value, errno } = this.#syscall(NR.mmap, args);
     if (value < 0) throw new Error(`mmap in thread ${this.#tracee.tid} failed with errno ${errno}`);
     return BigInt(value);
   }
 
   #unmap(address: bigint): void {
-    this.#syscall(NR.munmap, address, SAVED_ROOM);
+    this.#syscall(NR.munmap, [address, SAVED_ROOM]);
   }
 
-  #syscall(number: number, ...args: (number | bigint)[]): LibcResult {
+  #syscall(
+    number: number,
+    args: readonly (number | bigint)[],
+    argument?: BorrowedCall["argument"],
+  ): LibcResult {
     const tracee = this.#tracee;
+    const run = (call: BorrowedCall) => tracee.runSyscall({ ...call, argument }, this.#deadline());
     const isOwn = this.#hasOwn && !tracee.signalsBlocked;
-    let result = isOwn ? this.#inPlaceOfOwn(number, args) : this.#throughGadget(number, args);
+    let result = run(isOwn ? this.#inPlaceOfOwn(number, args) : this.#throughGadget(number, args));
     if (result === undefined) {
       // A signal came. It waits until the thread is given back: with the frame in place, which has the true mask.
-      tracee.setRegs(this.#forGadget(number, args));
+      const call = this.#throughGadget(number, args);
+      tracee.setRegs(call.entry);
       tracee.blockSignals();
-      result = this.#throughGadget(number, args);
+      result = run(call);
     }
     if (result === undefined) throw new Error(`thread ${tracee.tid} can't be kept from its signals`);
     return result < 0n && result >= -MOST_ERRNO
@@ -280,8 +290,8 @@ export class BorrowedThread {
       : { value: Number(result), errno: 0 };
   }
 
-  /** Lets the thread enter the kernel with its own call, and make this one there. */
-  #inPlaceOfOwn(number: number, args: readonly (number | bigint)[]): bigint | undefined {
+  /** The thread enters the kernel with its own call, and makes this one there. */
+  #inPlaceOfOwn(number: number, args: readonly (number | bigint)[]): BorrowedCall {
     CALL.bytes.set(this.#tracee.regs.bytes);
     writeRegister(CALL.view, "orig_rax", BigInt(number));
     writeArguments(CALL.view, args);
@@ -289,16 +299,11 @@ export class BorrowedThread {
       writeRegister(CALL.view, "rip", this.#surroundings.gadgets.restorer!);
       writeRegister(CALL.view, "rsp", this.#frame);
     }
-    return this.#tracee.runSyscall({ entry: this.#own, call: CALL, rest: this.#own }, this.#deadline());
+    return { entry: this.#own, call: CALL, rest: this.#own, fd: this.#memory!.fd };
   }
 
-  /** Sends the thread through a `syscall` instruction. */
-  #throughGadget(number: number, args: readonly (number | bigint)[]): bigint | undefined {
-    const call = this.#forGadget(number, args);
-    return this.#tracee.runSyscall({ entry: call, call, rest: this.#tracee.regs }, this.#deadline());
-  }
-
-  #forGadget(number: number, args: readonly (number | bigint)[]): NativeBuffer {
+  /** The thread is sent through a `syscall` instruction. */
+  #throughGadget(number: number, args: readonly (number | bigint)[]): BorrowedCall {
     CALL.bytes.set(this.#tracee.regs.bytes);
     writeRegister(CALL.view, "rax", BigInt(number));
     writeRegister(CALL.view, "orig_rax", -1n);
@@ -306,7 +311,7 @@ export class BorrowedThread {
     // The return address that the `ret` takes stands just below the frame.
     if (this.#frame !== undefined) writeRegister(CALL.view, "rsp", this.#frame - 8n);
     writeArguments(CALL.view, args);
-    return CALL;
+    return { entry: CALL, call: CALL, rest: this.#tracee.regs, fd: this.#memory!.fd };
   }
 }
 

@@ -1,7 +1,10 @@
+import { ERRNO } from "../../abi/errno.ts";
 import { HOST_THREADS } from "../../arch/arches.ts";
 import { bindLibc, bindRepeatable, I32, I64, type LibcResult, NativeBuffer } from "../../os/libc.ts";
+import { SOCK_FILTER_SIZE } from "./seccomp.ts";
+import { type Expected, Steps } from "./steps.ts";
 
-const { ARGUMENTS, AUDIT_ARCH, SYSCALL_INSTRUCTION_SIZE, USER_REGS_SIZE, readRegister } = HOST_THREADS;
+const { NR, USER_REGS_SIZE } = HOST_THREADS;
 
 /** Requests of <linux/ptrace.h>. */
 export const REQUEST = {
@@ -26,14 +29,14 @@ export type RequestName = keyof typeof REQUEST;
 
 /** Events and marks of <linux/ptrace.h>. */
 export const PTRACE_EVENT_STOP = 128;
-const PTRACE_SYSCALL_INFO_ENTRY = 1;
 /** Bytes of `struct ptrace_syscall_info`: op u8, arch u32, ip u64, sp u64; then nr u64 and six arguments u64, or rval s64. */
-export const SYSCALL_INFO_SIZE = 88;
+const SYSCALL_INFO_SIZE = 88;
 /** SIGTRAP with the mark that PTRACE_O_TRACESYSGOOD puts on stops at a system call's entry and exit. */
 export const SYSCALL_STOP = 5 | 0x80;
 
 /** The low byte of a wait status that says "stopped". */
 export const STOPPED = 0x7f;
+const SIGTRAP = 5;
 export const WNOHANG = 1;
 export const WALL = 0x4000_0000;
 
@@ -68,11 +71,29 @@ export class StopTimeoutError extends Error {}
 export const STATUS = new NativeBuffer(4);
 export const IOVEC = new NativeBuffer(16);
 export const SYSCALL_INFO = new NativeBuffer(SYSCALL_INFO_SIZE);
+/** The most instructions of a filter, BPF_MAXINSNS. */
+const MOST_INSTRUCTIONS = 4096;
+const FILTER = new NativeBuffer(MOST_INSTRUCTIONS * SOCK_FILTER_SIZE);
+/** SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV and SIGSYS: those that what a thread does may bring about. */
+const FAULTS: ReadonlySet<number> = new Set([4, 5, 7, 8, 11, 31]);
+/** Bytes of `siginfo_t`; `si_code` is its third number, and that of a SIGBUS for failed memory that was not touched. */
+const SIGINFO = new NativeBuffer(128);
+const BUS_MCEERR_AO = 5;
+/** The wait statuses of the stops that are waited for. */
+const STATUSES = {
+  interrupt: statusBuffer((PTRACE_EVENT_STOP << 16) | (SIGTRAP << 8) | STOPPED),
+  syscall: statusBuffer((SYSCALL_STOP << 8) | STOPPED),
+};
 /** Registers on their way to the kernel, or back. */
 export const REGS = new NativeBuffer(USER_REGS_SIZE);
 
 /** The system calls that tracing is made of. {@link onStage} puts others in their place. */
-let calls = { ptrace: ptraceCall, waitpid: waitpidCall };
+let calls = {
+  ptrace: ptraceCall,
+  waitpid: waitpidCall,
+  run: (steps: Steps, from: number): number => steps.run(from),
+};
+const REAL = calls;
 
 /**
  * Runs something in which one thread is stopped and made to run system calls, with no thread there: as for real, but
@@ -83,41 +104,32 @@ let calls = { ptrace: ptraceCall, waitpid: waitpidCall };
  */
 export function onStage(regs: NativeBuffer, xstateSize: number, run: () => void): void {
   const self = process.pid;
-  let stops = 0;
+  const played: typeof ptraceCall = (request, _tid, _address, data) => {
+    // For the sake of the call itself: nobody traces itself (ESRCH).
+    ptraceCall(REQUEST.PTRACE_GETREGS, self, 0, REGS.address);
+    if (request === REQUEST.PTRACE_GETREGS) copy(data!, regs.address, USER_REGS_SIZE);
+    if (request === REQUEST.PTRACE_GETREGSET) IOVEC.view.setBigUint64(8, BigInt(xstateSize), true);
+    return { value: 0, errno: 0 };
+  };
+  // Every call returns 0.
+  SYSCALL_INFO.bytes.fill(0);
   calls = {
-    ptrace: (request, _tid, _address, data) => {
-      // For the sake of the call itself: nobody traces itself (ESRCH).
-      ptraceCall(REQUEST.PTRACE_GETREGS, self, 0, REGS.address);
-      if (request === REQUEST.PTRACE_GETREGS) copy(data!, regs.address, USER_REGS_SIZE);
-      if (request === REQUEST.PTRACE_SETREGS) copy(regs.address, data!, USER_REGS_SIZE);
-      if (request === REQUEST.PTRACE_GETREGSET) IOVEC.view.setBigUint64(8, BigInt(xstateSize), true);
-      if (request === REQUEST.PTRACE_GET_SYSCALL_INFO) playSyscall(regs.view, stops % 2 === 0);
-      return { value: 0, errno: 0 };
-    },
-    waitpid: (tid) => {
-      waitpidCall(self, STATUS.address, WNOHANG | WALL);
-      const event = stops++ === 0 ? PTRACE_EVENT_STOP << 16 : SYSCALL_STOP << 8;
-      STATUS.view.setInt32(0, event | STOPPED, true);
-      return { value: tid!, errno: 0 };
+    ptrace: played,
+    waitpid: (tid) => ({ value: tid!, errno: 0 }),
+    run: (steps, from) => {
+      for (let step = from; step < steps.size; step++) {
+        const [number, ...args] = steps.call(step);
+        if (number === NR.ptrace) played(...args);
+        else if (number !== NR.wait4 && steps.run(step, step + 1) === step) return step;
+      }
+      return steps.size;
     },
   };
   try {
     run();
   } finally {
-    calls = { ptrace: ptraceCall, waitpid: waitpidCall };
+    calls = REAL;
   }
-}
-
-/** Fills in what PTRACE_GET_SYSCALL_INFO says at the entry of the call that registers are set up for, and after it. */
-function playSyscall(regs: DataView, entry: boolean): void {
-  const { view } = SYSCALL_INFO;
-  view.setUint8(0, entry ? PTRACE_SYSCALL_INFO_ENTRY : 0);
-  view.setUint32(4, AUDIT_ARCH, true);
-  view.setBigUint64(8, readRegister(regs, "rip") + SYSCALL_INSTRUCTION_SIZE, true);
-  view.setBigUint64(24, entry ? readRegister(regs, "rax") : 0n, true);
-  ARGUMENTS.forEach((name, place) => {
-    view.setBigUint64(32 + place * 8, readRegister(regs, name), true);
-  });
 }
 
 /** ptrace(2). */
@@ -130,14 +142,63 @@ export function waitpid(tid: number, options: number): LibcResult {
   return calls.waitpid(tid, STATUS.address, options);
 }
 
-/** Whether {@link SYSCALL_INFO} is of the entry of the system call that registers are set up for: number, arguments, place. */
-export function hasEntered(regs: DataView): boolean {
-  const info = SYSCALL_INFO.view;
-  return (
-    info.getUint8(0) === PTRACE_SYSCALL_INFO_ENTRY &&
-    info.getUint32(4, true) === AUDIT_ARCH &&
-    info.getBigUint64(8, true) === readRegister(regs, "rip") + SYSCALL_INSTRUCTION_SIZE &&
-    info.getBigUint64(24, true) === readRegister(regs, "rax") &&
-    ARGUMENTS.every((name, place) => info.getBigUint64(32 + place * 8, true) === readRegister(regs, name))
-  );
+/** What is to be done with a stopped thread, other than system calls. */
+export const STEPS = new Steps();
+
+/** Adds a ptrace(2) request. */
+export function addRequest(
+  steps: Steps,
+  name: RequestName,
+  tid: number,
+  address: number,
+  data: number,
+  expected?: Expected,
+): void {
+  steps.add(NR.ptrace, [REQUEST[name], tid, address, data], expected);
+}
+
+/** Adds waiting for a stop, which fills {@link STATUS}: nothing behind it is done after another one. */
+export function addWait(steps: Steps, tid: number, stop: keyof typeof STATUSES): void {
+  const same = { here: STATUS.address, there: STATUSES[stop].address, length: STATUS.bytes.length };
+  steps.add(NR.wait4, [tid, STATUS.address, WALL, 0], { least: 1, same });
+}
+
+/** What a step does: the name of its request, or undefined for what is none. */
+export function requestOf(steps: Steps, step: number): string | undefined {
+  const [number, request] = steps.call(step);
+  if (number !== NR.ptrace) return undefined;
+  return Object.entries(REQUEST).find(([, value]) => value === request)?.[0];
+}
+
+/**
+ * The programs of a stopped thread's seccomp filters, the latest first.
+ *
+ * @returns `undefined` where they can't be read.
+ */
+export function readFilters(tid: number): Uint8Array[] | undefined {
+  const filters: Uint8Array[] = [];
+  for (;;) {
+    const { value, errno } = ptrace("PTRACE_SECCOMP_GET_FILTER", tid, filters.length, FILTER.address);
+    if (value > 0) filters.push(FILTER.bytes.slice(0, value * SOCK_FILTER_SIZE));
+    else return errno === ERRNO.ENOENT ? filters : undefined;
+  }
+}
+
+/** Whether the signal that a thread stopped at the delivery of is of its own doing. */
+export function isFault(tid: number, signal: number): boolean {
+  if (!FAULTS.has(signal)) return false;
+  const { value } = ptrace("PTRACE_GETSIGINFO", tid, 0, SIGINFO.address);
+  const code = SIGINFO.view.getInt32(8, true);
+  return value !== -1 && code > 0 && code !== BUS_MCEERR_AO;
+}
+
+/** Runs steps, from one of them on. @returns see {@link Steps.run}. */
+export function runSteps(steps: Steps, from = 0): number {
+  return calls.run(steps, from);
+}
+
+function statusBuffer(status: number): NativeBuffer {
+  const buffer = new NativeBuffer(4);
+  buffer.view.setInt32(0, status, true);
+  return buffer;
 }

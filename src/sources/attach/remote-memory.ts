@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync, writeSync } from "node:fs";
+import { closeSync, openSync, readSync } from "node:fs";
 import type { NativeBuffer } from "../../os/libc.ts";
 import type { ProcessId } from "../../os/proc.ts";
 import { ThreadGoneError } from "./ptrace.ts";
@@ -11,7 +11,8 @@ import { ThreadGoneError } from "./ptrace.ts";
  * one that can be written.
  */
 export class RemoteMemory {
-  readonly #fd: number;
+  /** For {@link Steps}. */
+  readonly fd: number;
 
   /**
    * @param pid the process. One held open has no thread of a process that got the same pid later.
@@ -19,7 +20,7 @@ export class RemoteMemory {
    */
   constructor(pid: ProcessId, tid: number) {
     try {
-      this.#fd = openSync(`/proc/${pid}/task/${tid}/mem`, "r+");
+      this.fd = openSync(`/proc/${pid}/task/${tid}/mem`, "r+");
     } catch (error) {
       if (!["ENOENT", "ESRCH"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
       throw new ThreadGoneError(`thread ${tid} ended`);
@@ -34,31 +35,12 @@ export class RemoteMemory {
    * @throws Error when not all of it could be copied.
    */
   read(from: bigint, to: NativeBuffer, length: number): void {
-    this.#whole("read", from, length, readSync(this.#fd, to.bytes, 0, length, from));
-  }
-
-  /** Copies to there; see {@link read}. */
-  write(to: bigint, from: NativeBuffer, length: number): void {
-    // Unlike a read's, a write's position must be a number: of a bigint nothing is said, and it is not used.
-    this.#whole("write", to, length, writeSync(this.#fd, from.bytes, 0, length, Number(to)));
-  }
-
-  /** Whether the bytes at an address are these. */
-  has(address: bigint, expected: Buffer): boolean {
-    const bytes = Buffer.alloc(expected.length);
-    try {
-      return readSync(this.#fd, bytes, 0, bytes.length, address) === bytes.length && bytes.equals(expected);
-    } catch {
-      return false;
-    }
+    const done = readSync(this.fd, to.bytes, 0, length, from);
+    if (done === length) return;
+    throw new Error(`could not read ${length} bytes at 0x${from.toString(16)}: only ${done} done`);
   }
 
   close(): void {
-    closeSync(this.#fd);
-  }
-
-  #whole(verb: string, address: bigint, length: number, done: number): void {
-    if (done === length) return;
-    throw new Error(`could not ${verb} ${length} bytes at 0x${address.toString(16)}: only ${done} done`);
+    closeSync(this.fd);
   }
 }

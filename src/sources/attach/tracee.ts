@@ -2,26 +2,39 @@ import { ERRNO } from "../../abi/errno.ts";
 import { HOST_THREADS } from "../../arch/arches.ts";
 import { NativeBuffer } from "../../os/libc.ts";
 import {
-  hasEntered,
+  type BorrowedCall,
+  CALL_STEPS,
+  hasGoneOn,
+  isEntryCheck,
+  resultOf,
+  setSignal,
+  setUpCall,
+} from "./borrowed-call.ts";
+import {
+  addRequest,
+  addWait,
   IOVEC,
+  isFault,
   PTRACE_EVENT_STOP,
   PtraceError,
   ptrace,
   REGS,
   type RequestName,
+  readFilters,
+  requestOf,
+  runSteps,
   STATUS,
+  STEPS,
   STOPPED,
   StopTimeoutError,
-  SYSCALL_INFO,
-  SYSCALL_INFO_SIZE,
-  SYSCALL_STOP,
   ThreadGoneError,
   UnexpectedCallError,
   WALL,
   WNOHANG,
   waitpid,
 } from "./ptrace.ts";
-import { type FilteredCall, filtersAllow, SOCK_FILTER_SIZE } from "./seccomp.ts";
+import { filtersAllow } from "./seccomp.ts";
+import type { Steps } from "./steps.ts";
 
 const {
   ARGUMENTS,
@@ -37,19 +50,9 @@ const {
 const PTRACE_O_TRACESYSGOOD = 1;
 const PTRACE_O_SUSPEND_SECCOMP = 1 << 21;
 const NT_X86_XSTATE = 0x202;
-/** Bytes of `struct ptrace_rseq_configuration`: the address of the thread's `struct rseq` first. */
-const RSEQ_CONFIGURATION_SIZE = 24;
-/** The most instructions of a filter, BPF_MAXINSNS. */
-const MOST_INSTRUCTIONS = 4096;
-/** Bytes of the kernel's `sigset_t` and `siginfo_t`; `si_code` is the third number of that. */
+/** Bytes of the kernel's `sigset_t`. */
 const SIGSET_SIZE = 8;
-const SIGINFO_SIZE = 128;
 const SIGSTOP = 19;
-/** SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV and SIGSYS: those that what a thread does may bring about. */
-const FAULTS: ReadonlySet<number> = new Set([4, 5, 7, 8, 11, 31]);
-/** `si_code` of a SIGBUS for memory that has failed and that the thread has not touched. */
-const BUS_MCEERR_AO = 5;
-
 /** Milliseconds between two looks at a thread that is to be let go and has not stopped. */
 const LOOK_MS = 5;
 /** How often a wait is still interrupted after its deadline before it is given up: 200 ms by the {@link Alarm}. */
@@ -57,12 +60,11 @@ const LOOKS_AFTER_DEADLINE = 10;
 /** Room for the extended state of any CPU: AMX's tiles bring it to some 11 KiB. */
 const XSTATE_ROOM = 16 * 1024;
 
-/** What single calls fill, shared by all threads: each is read before the next call. */
+/** What single calls take and fill, shared by all threads: each is read before the next call. */
 const XSTATE = new NativeBuffer(XSTATE_ROOM);
-const RSEQ_CONFIGURATION = new NativeBuffer(RSEQ_CONFIGURATION_SIZE);
-const FILTER = new NativeBuffer(MOST_INSTRUCTIONS * SOCK_FILTER_SIZE);
+/** `struct ptrace_rseq_configuration`: the address of the thread's `struct rseq` first. */
+const RSEQ_CONFIGURATION = new NativeBuffer(24);
 const SIGNALS = new NativeBuffer(SIGSET_SIZE);
-const SIGINFO = new NativeBuffer(SIGINFO_SIZE);
 
 /**
  * One thread of another process under ptrace(2), made with PTRACE_SEIZE, so that neither attaching nor
@@ -104,18 +106,6 @@ export class Tracee {
     this.#attached = true;
   }
 
-  /**
-   * Lifts the stopped thread's seccomp filter, if it has one, until it is let go; takes CAP_SYS_ADMIN. Only now:
-   * given with PTRACE_SEIZE the option would act at once, on what the thread itself does until it has stopped.
-   *
-   * @throws PtraceError EPERM, also when this process has a filter of its own.
-   */
-  suspendSeccomp(): void {
-    if (!this.#filtered) return;
-    const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP;
-    this.#request("PTRACE_SETOPTIONS", 0, options);
-  }
-
   /** PTRACE_INTERRUPT: asks the thread to stop, without waiting for it. */
   interrupt(): void {
     this.#stoppedAt = process.hrtime.bigint();
@@ -130,12 +120,15 @@ export class Tracee {
    * @throws ThreadGoneError, StopTimeoutError.
    */
   waitForInterrupt(deadline: bigint): void {
-    for (;;) {
-      const status = this.#wait(deadline);
-      if (status >>> 16 === PTRACE_EVENT_STOP) break;
-      this.#resume("PTRACE_CONT", (status >>> 8) & 0x7f);
+    addWait(STEPS.clear(), this.tid, "interrupt");
+    addRequest(STEPS, "PTRACE_GETREGS", this.tid, 0, REGS.address);
+    for (let at = this.#run(STEPS, 0, deadline); at < STEPS.size; ) {
+      const status = STATUS.view.getInt32(0, true);
+      // Of a thread that is stopped by SIGSTOP anyway it bears another signal than SIGTRAP.
+      const isIt = status >>> 16 === PTRACE_EVENT_STOP;
+      if (!isIt) this.#request("PTRACE_CONT", 0, (status >>> 8) & 0x7f);
+      at = this.#run(STEPS, isIt ? 1 : 0, deadline);
     }
-    this.#request("PTRACE_GETREGS", 0, REGS.address);
     this.regs.bytes.set(REGS.bytes);
     if (this.#filtered) this.#avoidRestartSyscall();
   }
@@ -155,38 +148,36 @@ export class Tracee {
     if (ifStoppedCallMadeAgain(view) === "exact") return;
     const instructionPointer = readRegister(view, "rip");
     const args = ARGUMENTS.map((name) => readRegister(view, name));
-    if (!this.#mayCall({ number: NR_RESTART_SYSCALL, instructionPointer, args })) return;
+    const filters = readFilters(this.tid);
+    const call = { number: NR_RESTART_SYSCALL, instructionPointer, args };
+    if (filters === undefined || !filtersAllow(filters, call)) return;
     writeRegister(view, "rax", ERESTART_RESTARTBLOCK);
     this.setRegs(this.regs);
   }
 
-  /** Whether the thread's filters allow a call; not, where they can't be read. */
-  #mayCall(call: FilteredCall): boolean {
-    const filters: Uint8Array[] = [];
-    for (;;) {
-      const at = filters.length;
-      const { value, errno } = ptrace("PTRACE_SECCOMP_GET_FILTER", this.tid, at, FILTER.address);
-      if (value > 0) filters.push(FILTER.bytes.slice(0, value * SOCK_FILTER_SIZE));
-      else return errno === ERRNO.ENOENT && filtersAllow(filters, call);
-    }
-  }
-
-  /** PTRACE_GETSIGMASK: the 8 bytes of the thread's signal mask, kept for {@link restore}. */
-  signalMask(): Uint8Array {
-    this.#request("PTRACE_GETSIGMASK", SIGSET_SIZE, SIGNALS.address);
-    this.#mask.set(SIGNALS.bytes);
-    return this.#mask;
-  }
-
   /**
-   * PTRACE_GETREGSET of NT_X86_XSTATE: the thread's floating-point and vector state. Overwritten by the
-   * next call.
+   * Adds to {@link STEPS} what is done before the stopped thread is borrowed: its seccomp filter, if it has one, is
+   * lifted until it is let go, which takes CAP_SYS_ADMIN; its signal mask and its vector state are read. The filter only
+   * now: given with PTRACE_SEIZE the option would act at once, on what the thread itself does until it has stopped.
    */
-  extendedState(): Uint8Array {
+  addBorrowing(): void {
+    const { tid } = this;
+    const options = PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP;
+    if (this.#filtered) addRequest(STEPS, "PTRACE_SETOPTIONS", tid, 0, options);
+    addRequest(STEPS, "PTRACE_GETSIGMASK", tid, SIGSET_SIZE, SIGNALS.address);
     IOVEC.view.setBigUint64(0, BigInt(XSTATE.address), true);
     IOVEC.view.setBigUint64(8, BigInt(XSTATE_ROOM), true);
-    this.#request("PTRACE_GETREGSET", NT_X86_XSTATE, IOVEC.address);
-    return XSTATE.bytes.subarray(0, Number(IOVEC.view.getBigUint64(8, true)));
+    addRequest(STEPS, "PTRACE_GETREGSET", tid, NT_X86_XSTATE, IOVEC.address);
+  }
+
+  /** What those steps have read: its `sigset_t`, kept for {@link addRestoring}, and its extended state. */
+  borrowed(): { signalMask: Uint8Array; xstate: Uint8Array } {
+    this.#mask.set(SIGNALS.bytes);
+    return {
+      signalMask: this.#mask,
+      // A copy: another thread may be borrowed to map memory for this one.
+      xstate: new Uint8Array(XSTATE.bytes.subarray(0, Number(IOVEC.view.getBigUint64(8, true)))),
+    };
   }
 
   /**
@@ -194,9 +185,9 @@ export class Tracee {
    * before 5.13, which do not tell.
    */
   rseqAddress(): bigint {
-    const name = "PTRACE_GET_RSEQ_CONFIGURATION";
-    const { value } = ptrace(name, this.tid, RSEQ_CONFIGURATION_SIZE, RSEQ_CONFIGURATION.address);
-    return value > 0 ? RSEQ_CONFIGURATION.view.getBigUint64(0, true) : 0n;
+    const { bytes, address, view } = RSEQ_CONFIGURATION;
+    const { value } = ptrace("PTRACE_GET_RSEQ_CONFIGURATION", this.tid, bytes.length, address);
+    return value > 0 ? view.getBigUint64(0, true) : 0n;
   }
 
   /** PTRACE_SETREGS. */
@@ -211,7 +202,7 @@ export class Tracee {
     return this.#signalsBlocked;
   }
 
-  /** Blocks all signals. {@link restore} puts the mask back that {@link signalMask} read. */
+  /** Blocks all signals. {@link addRestoring} puts the mask back. */
   blockSignals(): void {
     if (this.#signalsBlocked) return;
     this.#signalsBlocked = true;
@@ -224,55 +215,85 @@ export class Tracee {
    * process's own and may have changed: what enters is compared with what was asked for, and not let through when
    * it is something else.
    *
-   * @param entry the registers that it enters with, rip on a `syscall` instruction.
-   * @param call the registers that it makes the call with, put in their place when it has entered.
-   * @param rest the registers that it is left with behind it, unless its signals are blocked.
    * @returns what the call returned, an errno negated; `undefined` when a signal came before the call. The thread
-   *   gets it as soon as it goes on: with its signals blocked it
-   *   stays pending.
+   *   gets it as soon as it goes on: with its signals blocked it stays pending.
    * @throws ThreadGoneError, StopTimeoutError, UnexpectedCallError; Error when it did something else, such as fault.
    */
-  runSyscall(
-    { entry, call, rest }: { entry: NativeBuffer; call: NativeBuffer; rest: NativeBuffer },
-    deadline: bigint,
-  ): bigint | undefined {
-    if (this.#inPlace !== entry) this.setRegs(entry);
-    if (!this.#toSyscallStop(deadline)) return undefined;
-    this.#readSyscallInfo();
-    if (!hasEntered(entry.view)) {
-      this.#skipSyscall(deadline);
-      throw new UnexpectedCallError(`thread ${this.tid} did not make the system call that it was to make`);
+  runSyscall(call: BorrowedCall, deadline: bigint): bigint | undefined {
+    const isLeft = this.#signalsBlocked;
+    const isInPlace = this.#inPlace === call.entry;
+    let at = setUpCall(this.tid, call, { isInPlace, isLeft, signal: this.#inHand });
+    this.#inPlace = undefined;
+    try {
+      at = this.#run(CALL_STEPS, at, deadline);
+    } finally {
+      if (hasGoneOn()) this.#inHand = 0;
     }
-    if (call !== entry) this.setRegs(call);
-    this.#toSyscallStop(deadline);
-    this.#readSyscallInfo();
-    // At once: should this process be killed from now on, nothing of it is left in the thread.
-    if (!this.#signalsBlocked) this.setRegs(rest);
-    return SYSCALL_INFO.view.getBigInt64(24, true);
+    while (at < CALL_STEPS.size) {
+      if (isEntryCheck(at)) {
+        this.#skipSyscall(deadline);
+        throw new UnexpectedCallError(`thread ${this.tid} did not make the system call that it was to make`);
+      }
+      if (!CALL_STEPS.isWait(at)) throw new Error(`could not reach the memory of thread ${this.tid}`);
+      const signal = this.#signalAtStop();
+      // SIGSTOP can't be blocked, is the thread's own affair, and goes on.
+      if (signal !== 0 && signal !== SIGSTOP && !this.#signalsBlocked) {
+        this.#inHand = signal;
+        return undefined;
+      }
+      setSignal(at - 1, signal);
+      at = this.#run(CALL_STEPS, at - 1, deadline);
+    }
+    if (!isLeft) this.#inPlace = call.rest;
+    return resultOf(call);
   }
 
-  #readSyscallInfo(): void {
-    this.#request("PTRACE_GET_SYSCALL_INFO", SYSCALL_INFO_SIZE, SYSCALL_INFO.address);
+  /** The signal that the thread stopped at the delivery of, instead of at a system call; 0 for a stop of another kind. */
+  #signalAtStop(): number {
+    const status = STATUS.view.getInt32(0, true);
+    if (status >>> 16 === PTRACE_EVENT_STOP) return 0;
+    const signal = (status >>> 8) & 0x7f;
+    if (isFault(this.tid, signal)) {
+      throw new Error(`thread ${this.tid} met signal ${signal} in a borrowed system call`);
+    }
+    return signal;
   }
 
   /** Keeps a thread that has entered a system call from making it, and takes it to the end of it. */
   #skipSyscall(deadline: bigint): void {
+    const { tid } = this;
     this.#request("PTRACE_GETREGS", 0, REGS.address);
     writeRegister(REGS.view, "orig_rax", -1n);
-    this.#request("PTRACE_SETREGS", 0, REGS.address);
-    this.#toSyscallStop(deadline);
+    addRequest(STEPS.clear(), "PTRACE_SETREGS", tid, 0, REGS.address);
+    addRequest(STEPS, "PTRACE_SYSCALL", tid, 0, 0);
+    addWait(STEPS, tid, "syscall");
+    this.#run(STEPS, 0, deadline);
   }
 
-  /** Puts registers and signal mask back as they were at the stop. */
-  restore(): void {
-    if (!this.#stopped) return;
-    // The registers last: until they are back, what they hold puts everything right should this process die.
+  /**
+   * Adds to {@link STEPS} that registers and signal mask are put back as they were at the stop. The registers last:
+   * until they are back, what they hold puts everything right should this process die.
+   */
+  addRestoring(): void {
+    const { tid } = this;
     if (this.#signalsBlocked) {
       SIGNALS.bytes.set(this.#mask);
-      this.#request("PTRACE_SETSIGMASK", SIGSET_SIZE, SIGNALS.address);
+      addRequest(STEPS, "PTRACE_SETSIGMASK", tid, SIGSET_SIZE, SIGNALS.address);
       this.#signalsBlocked = false;
     }
-    this.setRegs(this.regs);
+    REGS.bytes.set(this.regs.bytes);
+    addRequest(STEPS, "PTRACE_SETREGS", tid, 0, REGS.address);
+  }
+
+  /**
+   * Runs what is in {@link STEPS}, none of which waits.
+   *
+   * @returns the place of the first that did not come out as expected, or their number.
+   * @throws ThreadGoneError; PtraceError for what the kernel refused, EPERM for the filter also when this process has
+   *   one of its own.
+   */
+  run(): number {
+    return this.#run(STEPS, 0, 0n);
   }
 
   /** Whether it is stopped, and so can be looked at and changed. */
@@ -329,62 +350,44 @@ export class Tracee {
     look();
   }
 
-  /** @returns false when it stopped at the delivery of a signal instead. */
-  #toSyscallStop(deadline: bigint): boolean {
-    for (;;) {
-      const signal = this.#inHand;
-      this.#inHand = 0;
-      this.#resume("PTRACE_SYSCALL", signal);
-      const status = this.#wait(deadline);
-      if (status >>> 8 === SYSCALL_STOP) return true;
-      if (status >>> 16 === PTRACE_EVENT_STOP) continue;
-      const next = (status >>> 8) & 0x7f;
-      if (FAULTS.has(next) && this.#isFault()) {
-        throw new Error(`thread ${this.tid} met signal ${next} in a borrowed system call`);
-      }
-      this.#inHand = next;
-      // It can't be blocked, is the thread's own affair, and goes on.
-      if (next !== SIGSTOP && !this.#signalsBlocked) return false;
-    }
-  }
-
-  /** Whether the signal that the thread stopped at is of its own doing, and so of this program's. */
-  #isFault(): boolean {
-    this.#request("PTRACE_GETSIGINFO", 0, SIGINFO.address);
-    const code = SIGINFO.view.getInt32(8, true);
-    return code > 0 && code !== BUS_MCEERR_AO;
-  }
-
-  #resume(name: RequestName, signal: number): void {
-    this.#stopped = false;
-    this.#inPlace = undefined;
-    this.#request(name, 0, signal);
-  }
-
-  /** Waits for the next stop. An {@link Alarm} must be on: it is what ends a wait that lasts. */
-  #wait(deadline: bigint): number {
+  /**
+   * Runs steps, from one of them on. An {@link Alarm} must be on: it is what ends a wait that lasts.
+   *
+   * @returns the place of the first that saw something else than was expected, another stop or other bytes, or their
+   *   number.
+   * @throws ThreadGoneError, StopTimeoutError; PtraceError for what the kernel refused.
+   */
+  #run(steps: Steps, from: number, deadline: bigint): number {
     // Where this process itself stood still, the deadline passes before the thread had its time: so it is not the
     // clock alone that ends the wait, but some more looks after it.
-    for (let looks = 0; ; ) {
-      const { value, errno } = waitpid(this.tid, WALL);
-      if (value === this.tid) break;
+    for (let at = runSteps(steps, from), looks = 0; ; at = runSteps(steps, at)) {
+      const errno = at === steps.size ? 0 : steps.errno(at);
+      const request = errno === 0 ? undefined : requestOf(steps, at);
+      if (request !== undefined) this.#refused(request, errno);
+      this.#stopped = errno === 0 || !steps.isWait(at);
+      if (this.#stopped) return this.#unlessEnded(steps, at);
       if (errno !== ERRNO.EINTR) throw new PtraceError("waitpid", this.tid, errno);
       if (process.hrtime.bigint() > deadline && ++looks > LOOKS_AFTER_DEADLINE) {
         throw new StopTimeoutError(`thread ${this.tid} did not stop in time`);
       }
     }
-    const status = STATUS.view.getInt32(0, true);
-    if ((status & 0xff) !== STOPPED) {
-      this.#attached = false;
-      throw new ThreadGoneError(`thread ${this.tid} ended`);
-    }
-    this.#stopped = true;
-    return status;
+  }
+
+  /** @throws ThreadGoneError when what a wait saw is the thread's end. */
+  #unlessEnded(steps: Steps, at: number): number {
+    if (at === steps.size || !steps.isWait(at) || (STATUS.view.getInt32(0, true) & 0xff) === STOPPED)
+      return at;
+    this.#stopped = false;
+    this.#attached = false;
+    throw new ThreadGoneError(`thread ${this.tid} ended`);
   }
 
   #request(name: RequestName, address: number, data: number): void {
     const { value, errno } = ptrace(name, this.tid, address, data);
-    if (value !== -1) return;
+    if (value === -1) this.#refused(name, errno);
+  }
+
+  #refused(name: string, errno: number): never {
     if (errno === ERRNO.ESRCH && this.#attached) {
       this.#stopped = false;
       this.#gone = true;

@@ -1,7 +1,7 @@
 import { ERRNO } from "../../../abi/errno.ts";
 import { viewOf } from "../../../abi/u64.ts";
 import { isRestarted, NR_RESTART_SYSCALL } from "./restart.ts";
-import { readRegister, SYSCALL_INSTRUCTION_SIZE, type UserRegister } from "./user-regs.ts";
+import { readRegister, registerOffset, SYSCALL_INSTRUCTION_SIZE, type UserRegister } from "./user-regs.ts";
 
 /**
  * The frame that rt_sigreturn(2) takes a thread's registers from: `struct rt_sigframe` from its
@@ -44,6 +44,8 @@ const MCONTEXT: readonly UserRegister[] = [
 const MCONTEXT_CS = UC_MCONTEXT + 144;
 const MCONTEXT_SS = UC_MCONTEXT + 150;
 const PLACE = (name: UserRegister) => UC_MCONTEXT + MCONTEXT.indexOf(name) * 8;
+/** Where each stands in a thread's registers, and where in the frame. */
+const MOVES = /* @__PURE__ */ MCONTEXT.map((name) => [registerOffset(name), PLACE(name)] as const);
 
 /** `struct _fpx_sw_bytes`: what the kernel looks for in the floating-point state of a frame. */
 const FP_XSTATE_MAGIC1 = 0x46505853;
@@ -92,7 +94,10 @@ export function buildSigframe(
   const view = viewOf(bytes);
   view.setBigUint64(context + UC_FLAGS, BigInt(FLAGS), true);
   view.setUint32(context + UC_STACK_FLAGS, KEEP_ALTERNATE_STACK, true);
-  for (const name of MCONTEXT) view.setBigUint64(context + PLACE(name), readRegister(regs, name), true);
+  for (const [from, to] of MOVES) {
+    view.setUint32(context + to, regs.getUint32(from, true), true);
+    view.setUint32(context + to + 4, regs.getUint32(from + 4, true), true);
+  }
   view.setUint16(context + MCONTEXT_CS, Number(readRegister(regs, "cs")), true);
   view.setUint16(context + MCONTEXT_SS, Number(readRegister(regs, "ss")), true);
   restartSyscall(view, context, regs);

@@ -45,6 +45,11 @@ const OFFSET = /* @__PURE__ */ Object.fromEntries(ORDER.map((name, place) => [na
   number
 >;
 
+/** Where a register stands in `struct user_regs_struct`. */
+export function registerOffset(name: UserRegister): number {
+  return OFFSET[name];
+}
+
 /** Reads a register, unsigned. */
 export function readRegister(regs: DataView, name: UserRegister): bigint {
   return regs.getBigUint64(OFFSET[name], true);
@@ -62,7 +67,15 @@ export const USER_CS_64 = 0x33n;
 export const RED_ZONE = 128;
 
 /** System call numbers of x86-64, <asm/unistd_64.h>. */
-export const NR = { mmap: 9, munmap: 11, ioctl: 16 } as const;
+export const NR = {
+  mmap: 9,
+  munmap: 11,
+  ioctl: 16,
+  pread64: 17,
+  pwrite64: 18,
+  wait4: 61,
+  ptrace: 101,
+} as const;
 
 /** The registers that system calls take their arguments in (System V ABI, A.2.1). */
 export const ARGUMENTS = ["rdi", "rsi", "rdx", "r10", "r8", "r9"] as const satisfies readonly UserRegister[];
