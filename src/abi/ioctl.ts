@@ -34,6 +34,7 @@ export const SIZEOF = {
   kvm_enable_cap: 104,
   kvm_userspace_memory_region: 32,
   kvm_pit_config: 64,
+  kvm_device_attr: 24,
   kvm_msrs: 8,
 } as const;
 
@@ -70,6 +71,8 @@ export const IOCTL = {
   KVM_ENABLE_CAP: iow(0xa3, SIZEOF.kvm_enable_cap),
   KVM_SIGNAL_MSI: iow(0xa5, SIZEOF.kvm_msi),
   KVM_GET_STATS_FD: io(0xce),
+  KVM_SET_DEVICE_ATTR: iow(0xe1, SIZEOF.kvm_device_attr),
+  KVM_GET_DEVICE_ATTR: iow(0xe2, SIZEOF.kvm_device_attr),
 } as const;
 
 export type IoctlName = keyof typeof IOCTL;

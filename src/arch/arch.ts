@@ -22,18 +22,34 @@ import type { Snapshot } from "../vm/snapshot.ts";
  * promise. What they load gets its architecture handed in, or is it: it never imports the registry.
  */
 
-/** How KVM gives and takes the bytes of a controller. Registers that are read one by one would be a further way. */
+/** How KVM gives and takes the bytes of a controller. */
 export type Access =
   /** KVM_GET_IRQCHIP and KVM_SET_IRQCHIP, under this number of `struct kvm_irqchip`. */
   | { irqchip: number }
   /** ioctls of a vCPU; the structures of several lie one behind the other. Without `set` they are there to read. */
-  | { vcpu: readonly VcpuPart[] };
+  | { vcpu: readonly VcpuPart[] }
+  /**
+   * KVM_GET_DEVICE_ATTR and KVM_SET_DEVICE_ATTR of one of the VM's devices, register by register: those of the
+   * layout, which is a bank of them (registers/bank.ts).
+   */
+  | DeviceAccess;
+
+/** Registers of a device that stand in one group. */
+export interface DeviceAccess {
+  /** The device, as its descriptor is called: `kvm-arm-vgic-v3`. */
+  device: string;
+  group: number;
+  /** What the registers' numbers are added to, of a chip that each vCPU has: where its number or affinity goes. */
+  base?(vcpu: number): bigint;
+}
 
 /** A structure of a vCPU's and the ioctls that give and take it. */
 export interface VcpuPart {
   get: IoctlName;
   set?: IoctlName;
   size: number;
+  /** Further sizes that kernels have, tried in turn where one does not know the number with {@link size}. */
+  others?: readonly number[];
 }
 
 /** Something that is read and written as one piece: a chip, or the state of a vCPU. */

@@ -1,9 +1,10 @@
+import { sizesOf } from "../registers/struct.ts";
 import { type ChipId, type ChipImage, type Chips, parseChipId, type VcpuState } from "../vm/chip.ts";
 import type { ArchCodec, Controller } from "./arch.ts";
 
-/** Whether each vCPU has one: its state is read with ioctls of the vCPU. */
+/** Whether each vCPU has one: it is read with ioctls of the vCPU, or its registers' numbers have the vCPU's in them. */
 export function isPerVcpu({ access }: Controller): boolean {
-  return "vcpu" in access;
+  return "vcpu" in access || ("device" in access && access.base !== undefined);
 }
 
 /** The vCPU that a chip or a state belongs to; `undefined` for what all vCPUs share. */
@@ -80,12 +81,13 @@ export function codecOf<C extends Chips, V extends VcpuState>(
   };
 }
 
-/** Bytes of a chip image or a vCPU image. */
-export function imageSize({ controller }: ArchCodec, id: ChipId): number {
-  return controller(id)?.layout.size ?? 0;
+/** Bytes of a chip image or a vCPU image, the usual number first. */
+export function imageSizes({ controller }: ArchCodec, id: ChipId): number[] {
+  const one = controller(id);
+  return one === undefined ? [] : sizesOf(one.layout);
 }
 
 /** Decoded state with all the fields that such chips and vCPUs have, and nothing but zeros in them. */
 export function blankState(arch: ArchCodec, ids: readonly ChipId[]): { chips: Chips; vcpus?: VcpuState[] } {
-  return arch.decode(ids.map((id) => ({ id, bytes: new Uint8Array(imageSize(arch, id)) })));
+  return arch.decode(ids.map((id) => ({ id, bytes: new Uint8Array(imageSizes(arch, id)[0] ?? 0) })));
 }

@@ -1,19 +1,38 @@
+import type { ArchCodec } from "../arch/arch.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
+import { registersOf } from "../registers/bank.ts";
+import { sizesOf } from "../registers/struct.ts";
 import { checkStateSize, vcpuIsReadOnly } from "../vm/checks.ts";
 import { type ChipId, type ChipImage, IRQCHIP_HEADER, parseChipId } from "../vm/chip.ts";
+import type { Device } from "./device.ts";
 import type { Vcpu } from "./vcpu.ts";
 import type { Vm } from "./vm.ts";
 
+/** The descriptors of a VM that its chips are read and written through. */
+export interface Descriptors {
+  /** The VM's architecture; this host's when not given. */
+  arch?: Pick<ArchCodec, "controller">;
+  vm: Vm;
+  /** A vCPU by number, or throws. */
+  vcpuOf(index: number): Vcpu;
+  /** A device by its name, or throws; where the architecture has some. */
+  deviceOf?(name: string): Device;
+}
+
 /**
- * Reads a chip or a vCPU's state with the ioctl that it takes.
+ * Reads a chip or a vCPU's state in the way that it takes.
  *
- * @param vcpuOf gives a vCPU by number, or throws.
  * @throws KvmError when the kernel refuses.
  */
-export function readChip(vm: Vm, vcpuOf: (index: number) => Vcpu, id: ChipId): Uint8Array {
-  const { access, layout } = controllerOf(id);
-  if ("vcpu" in access) return vcpuOf(parseChipId(id).vcpu).read(access.vcpu);
-  return vm.getIrqchip(access.irqchip).slice(IRQCHIP_HEADER, IRQCHIP_HEADER + layout.size);
+export function readChip(of: Descriptors, id: ChipId): Uint8Array {
+  const { access, layout } = controllerOf(of, id);
+  const { vcpu } = parseChipId(id);
+  if ("vcpu" in access) return of.vcpuOf(vcpu).read(access.vcpu);
+  if ("device" in access) {
+    const { device, group, base = () => 0n } = access;
+    return of.deviceOf!(device).read(group, base(vcpu), registersOf(layout), layout.size);
+  }
+  return of.vm.getIrqchip(access.irqchip).slice(IRQCHIP_HEADER, IRQCHIP_HEADER + layout.size);
 }
 
 /**
@@ -22,17 +41,21 @@ export function readChip(vm: Vm, vcpuOf: (index: number) => Vcpu, id: ChipId): U
  * @throws KvmIrqError `unsupported` for a vCPU's state; RangeError for another size than the chip's; KvmError when
  *   the kernel refuses.
  */
-export function writeChip(vm: Vm, vcpuOf: (index: number) => Vcpu, { id, bytes }: ChipImage): void {
-  const { access, kind, layout } = controllerOf(id);
+export function writeChip(of: Descriptors, { id, bytes }: ChipImage): void {
+  const { access, kind, layout } = controllerOf(of, id);
+  const { vcpu } = parseChipId(id);
   const [part] = "vcpu" in access ? access.vcpu : [];
   if (part !== undefined && part.set === undefined) throw vcpuIsReadOnly();
-  checkStateSize(kind, layout.size, bytes);
-  if ("irqchip" in access) vm.setIrqchip(access.irqchip, bytes);
-  else vcpuOf(parseChipId(id).vcpu).write(part!.set!, bytes);
+  checkStateSize(kind, sizesOf(layout), bytes);
+  if ("irqchip" in access) of.vm.setIrqchip(access.irqchip, bytes);
+  else if ("device" in access) {
+    const { device, group, base = () => 0n } = access;
+    of.deviceOf!(device).write(group, base(vcpu), registersOf(layout), bytes);
+  } else of.vcpuOf(vcpu).write(part!.set!, bytes);
 }
 
-function controllerOf(id: ChipId) {
-  const controller = HOST_ARCH.controller(id);
+function controllerOf({ arch = HOST_ARCH }: Descriptors, id: ChipId) {
+  const controller = arch.controller(id);
   if (controller === undefined) throw new RangeError(`there is no chip ${id}`);
   return controller;
 }

@@ -8,7 +8,7 @@ import type { IrqfdAction, IrqfdState } from "../vm/irqfd.ts";
 import type { Irqchip, Machine } from "../vm/machine.ts";
 import { checkRouted, routingOn } from "../vm/routed.ts";
 import { type MsiMessage, type Routing, routesOf } from "../vm/routing.ts";
-import { readChip, writeChip } from "./chips.ts";
+import { type Descriptors, readChip, writeChip } from "./chips.ts";
 import { Guest } from "./guest.ts";
 import { Irqfds } from "./irqfds.ts";
 import { Kvm } from "./kvm.ts";
@@ -56,12 +56,16 @@ export class KvmMachine implements Machine {
     }
   }
 
+  get #descriptors(): Descriptors {
+    return { vm: this.#vm, vcpuOf: (index) => this.#vcpuAtRest(index) };
+  }
+
   readChip(id: ChipId): Uint8Array {
-    return readChip(this.#vm, (index) => this.#vcpuAtRest(index), id);
+    return readChip(this.#descriptors, id);
   }
 
   writeChip(image: ChipImage): void {
-    writeChip(this.#vm, (index) => this.#vcpuAtRest(index), image);
+    writeChip(this.#descriptors, image);
   }
 
   get routing(): Routing {

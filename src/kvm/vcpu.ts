@@ -1,8 +1,10 @@
+import { ERRNO } from "../abi/errno.ts";
 import { type IoctlName, SIZEOF } from "../abi/ioctl.ts";
 import type { VcpuPart } from "../arch/arch.ts";
 import { NativeBuffer } from "../os/libc.ts";
 import { checkStateSize } from "../vm/checks.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
+import { KvmError } from "./kvm-error.ts";
 
 /** A vCPU: its local APIC, and what decides whether it takes an interrupt. */
 export class Vcpu extends KvmFd {
@@ -74,13 +76,24 @@ export class Vcpu extends KvmFd {
 
   /** Structures that ioctls fill, one behind the other. */
   read(parts: readonly VcpuPart[]): Uint8Array {
-    return joined(parts.map(({ get, size }) => this.#read(get, size)));
+    return joined(parts.map(({ get, size, others = [] }) => this.#readOf(get, [size, ...others])));
   }
 
   /** Runs an ioctl that takes a structure. */
   write(name: IoctlName, state: Uint8Array): void {
     this.#buffer.bytes.set(state);
     this.ioctl(name, this.#buffer, state.length);
+  }
+
+  /** An ioctl that a kernel knows with one of several sizes; KVM says EINVAL, or ENOTTY, to a number that it has not. */
+  #readOf(name: IoctlName, [size, ...others]: readonly number[]): Uint8Array {
+    try {
+      return this.#read(name, size!);
+    } catch (error) {
+      const isUnknown = error instanceof KvmError && [ERRNO.EINVAL, ERRNO.ENOTTY].includes(error.errno);
+      if (!isUnknown || others.length === 0) throw error;
+      return this.#readOf(name, others);
+    }
   }
 
   #read(name: IoctlName, size: number): Uint8Array {

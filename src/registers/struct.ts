@@ -4,13 +4,15 @@ import { type Fields, type RecordOf, record } from "./field.ts";
 /**
  * What is read and written as one piece: the one description that its codec, schema, paths and differences follow
  * from. A {@link struct} is one: a structure that an ioctl fills. Registers that are read one by one, as the
- * vGIC's are, would be another, their image being what was read of them in turn.
+ * vGIC's are, are another: see bank.ts.
  */
 export interface Layout<F extends Fields = Fields> {
   /** As `<linux/kvm.h>` or `<asm/kvm.h>` calls it. */
   readonly name: string;
   /** Bytes. */
   readonly size: number;
+  /** The same structure in all the sizes that it has had, this one first; see {@link ofSizes}. */
+  readonly versions?: readonly Layout[];
   readonly fields: F;
   /**
    * Decodes the structure.
@@ -44,4 +46,54 @@ export function struct<F extends Fields>(name: string, size: number, fields: F):
     },
     put,
   };
+}
+
+/**
+ * One structure in several sizes, as kernels or architectures have extended it: bytes are of the one whose size they
+ * have, state is of the shortest one that has all its fields, and lists as long as its own.
+ *
+ * @param usual what an image is, as long as nothing says otherwise.
+ */
+export function ofSizes<F extends Fields>(usual: Layout<F>, ...others: readonly Layout[]): Layout<F> {
+  const versions = [usual, ...others] as unknown as readonly Layout<F>[];
+  const rising = versions.toSorted((one, other) => one.size - other.size);
+  const ofState = (state: RecordOf<F>) => rising.find(({ fields }) => fits(fields, state)) ?? usual;
+  return {
+    ...usual,
+    versions,
+    // In a newer version's fields, those that older ones lack need not be there.
+    fields: Object.fromEntries(
+      Object.entries(Object.assign({}, ...versions.map(({ fields }) => fields), usual.fields) as F).map(
+        ([name, field]) => [
+          name,
+          versions.every(({ fields }) => name in fields) ? field : { ...field, optional: true },
+        ],
+      ),
+    ) as unknown as F,
+    decode: (bytes) => (versions.find(({ size }) => size === bytes.length) ?? usual).decode(bytes),
+    encode: (state) => ofState(state).encode(state),
+    put: (bytes, state) => (versions.find(({ size }) => size === bytes.length) ?? usual).put(bytes, state),
+  };
+}
+
+function fits(fields: Fields, state: object): boolean {
+  const has = (name: string) => Object.hasOwn(state, name);
+  return (
+    Object.keys(state).every((name) => name in fields || name === "vcpu") &&
+    Object.entries(fields).every(([name, { optional, shape }]) => {
+      if (!has(name)) return optional === true;
+      const value: unknown = (state as Record<string, unknown>)[name];
+      return shape.kind !== "list" || (Array.isArray(value) && value.length === shape.length);
+    })
+  );
+}
+
+/** A layout in all the sizes that it has, the usual one first. */
+export function versionsOf(layout: Layout): readonly Layout[] {
+  return layout.versions ?? [layout];
+}
+
+/** The sizes that an image of a layout can have. */
+export function sizesOf(layout: Layout): number[] {
+  return versionsOf(layout).map(({ size }) => size);
 }

@@ -27,10 +27,11 @@ export function vcpuIsReadOnly(): KvmIrqError {
   return new KvmIrqError("unsupported", "a vCPU's state can be read, not written");
 }
 
-/** @throws RangeError unless there are as many bytes as the state of a chip has. */
-export function checkStateSize(chip: string, size: number, state: Uint8Array): void {
-  if (state.length === size) return;
-  throw new RangeError(`the state of ${chip} has ${size} bytes, not ${state.length}`);
+/** @param sizes those that the chip can have. @throws RangeError unless there are as many bytes as its state has. */
+export function checkStateSize(chip: string, sizes: number | readonly number[], state: Uint8Array): void {
+  const all = [sizes].flat();
+  if (all.includes(state.length)) return;
+  throw new RangeError(`the state of ${chip} has ${all.join(" or ")} bytes, not ${state.length}`);
 }
 
 /**

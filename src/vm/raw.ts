@@ -3,6 +3,7 @@ import { SIZEOF } from "../abi/ioctl.ts";
 import { viewOf } from "../abi/u64.ts";
 import type { Arch, Controller } from "../arch/arch.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
+import { sizesOf } from "../registers/struct.ts";
 import { type ChipImage, IRQCHIP_HEADER, MOST_VCPUS } from "./chip.ts";
 
 /**
@@ -33,7 +34,7 @@ export function toRaw(images: readonly ChipImage[], arch: Arch = HOST_ARCH): Uin
  */
 export function fromRaw(bytes: Uint8Array, arch: Arch = HOST_ARCH): ChipImage[] {
   const kinds = arch.chipKinds.filter(({ access }) => "irqchip" in access);
-  const lone = kinds.find(({ last, layout }) => last && layout.size === bytes.length);
+  const lone = kinds.find(({ last, layout }) => last && sizesOf(layout).includes(bytes.length));
   if (lone !== undefined) return [{ id: lone.kind, bytes }];
   const each = arch.chipKinds.find(({ access }) => "vcpu" in access);
   // 520, 1040 and 1560 leave different remainders by 1024, so the length alone tells how many of each.

@@ -3,6 +3,7 @@ import type { Controller } from "../arch/arch.ts";
 import { ARCHES, archNamed } from "../arch/arches.ts";
 import { isPerVcpu } from "../arch/codec.ts";
 import { fieldSchemas, lengthOf, u64Schema, unsigned } from "../registers/schema.ts";
+import { versionsOf } from "../registers/struct.ts";
 import { MOST_VCPUS } from "./chip.ts";
 import { type FactKind, ORIGINS, type Shape } from "./facts.ts";
 import { GUEST_PROGRAMS, type GuestProgram } from "./guest.ts";
@@ -28,7 +29,7 @@ function chipSchema(alike: readonly [Controller, ...Controller[]]): v.GenericSch
   const [one] = alike;
   const fields = fieldSchemas(
     one.layout.fields,
-    alike.map(({ layout }) => layout.fields),
+    alike.flatMap(({ layout }) => versionsOf(layout).map(({ fields }) => fields)),
   );
   if (!isPerVcpu(one)) return v.strictObject(fields);
   // Each belongs to a vCPU of its own; a second image of one would silently win.
@@ -159,11 +160,11 @@ function tooLong(value: unknown): SchemaIssue | undefined {
 function wrongLengths({ host, chips }: Snapshot): SchemaIssue[] {
   const { name, chipKinds } = archNamed(host.arch);
   return chipKinds.flatMap(({ kind, title, layout }) =>
-    Object.entries(layout.fields).flatMap(([field, description]) => {
-      const wanted = lengthOf(description);
+    Object.keys(layout.fields).flatMap((field) => {
+      const allowed = versionsOf(layout).flatMap(({ fields }) => lengthOf(fields[field]) ?? []);
       const list = (chips[kind] as Record<string, unknown[]> | undefined)?.[field];
-      if (wanted === undefined || list === undefined || list.length === wanted) return [];
-      const message = `it has ${list.length} elements; an ${title} of ${name} has ${wanted}`;
+      if (allowed.length === 0 || list === undefined || allowed.includes(list.length)) return [];
+      const message = `it has ${list.length} elements; an ${title} of ${name} has ${allowed.join(" or ")}`;
       return [{ path: `chips.${kind}.${field}`, message }];
     }),
   );

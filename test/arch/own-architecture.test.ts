@@ -61,7 +61,7 @@ describe("a snapshot of another architecture than this host's", () => {
     await expect(run("expect", "pic1.imr=0", "--snapshot", path())).rejects.toMatchObject({
       code: "bad-path",
       message: "there is no pic1 (in pic1.imr)",
-      hint: "there is: dist",
+      hint: "there is: dist, redist, timer, wide",
     });
   });
 
@@ -139,7 +139,7 @@ describe("a VM of another architecture than this host's", () => {
       parseAssignment("dist.ctlr=off"),
       parseAssignment("dist.enabled=0x10"),
     ]);
-    expect(edited.after).toEqual({ dist: { ctlr: "off", enabled: 16, group: 1 } });
+    expect(edited.after).toEqual({ dist: { ctlr: "off", enabled: 16, group: 1, pending: [] } });
     expect(written).toEqual(MADE_UP.encode(edited.wanted));
     expect(() => parseAssignment("dist.nothing=1")).toThrow(/there is no dist/);
   });

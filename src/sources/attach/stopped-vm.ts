@@ -276,11 +276,11 @@ class StoppedVm implements Controllers {
   }
 
   readChip(id: ChipId): Uint8Array {
-    return readChip(this.#vm, this.#vcpuOf, id);
+    return readChip({ vm: this.#vm, vcpuOf: this.#vcpuOf }, id);
   }
 
   writeChip(image: ChipImage): void {
-    writeChip(this.#vm, this.#vcpuOf, image);
+    writeChip({ vm: this.#vm, vcpuOf: this.#vcpuOf }, image);
   }
 
   setIrqLine(gsi: Gsi, level: 0 | 1): InjectionStatus {
