@@ -33,6 +33,9 @@ export const PAYLOADS = [
   vitest("differential", `${ONE_WORKER} test/arch/x86/model`, {
     environment: "KVM_IRQ_DIFFERENTIAL_STEPS=2000",
   }),
+  vitest("memory", `${ONE_WORKER} test/os/btf.test.ts test/os/bpf.test.ts test/sources/kernel`, {
+    limit: 1200,
+  }),
   vitest("attach", ATTACH, { environment: "KVM_IRQ_BORROWS=5", limit: 1800 }),
   vitest("seccomp", "attach/seccomp.test attach/filtered-vmms.test", {
     environment: "KVM_IRQ_SECCOMP_ATTACHES=20",

@@ -1,11 +1,7 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync } from "node:fs";
 import { createInterface } from "node:readline";
-
-const CACHE = ".cache/attach";
-const SOURCE = "test/support/odd-vmm.c";
-let built: string | undefined;
+import { compile } from "./attach.ts";
 
 /** A VMM of odd-vmm.c, which says there what shapes there are. */
 export class OddVmm {
@@ -31,12 +27,7 @@ export class OddVmm {
 
   /** @param starter a command that runs what is behind it, such as `setpriv`. */
   static async startBy(starter: readonly string[], ...args: string[]): Promise<OddVmm> {
-    if (built === undefined) {
-      mkdirSync(CACHE, { recursive: true });
-      built = `${CACHE}/odd-vmm.${process.pid}`;
-      execFileSync("cc", ["-O2", "-pthread", "-o", built, SOURCE]);
-    }
-    const [program, ...rest] = [...starter, built, ...args];
+    const [program, ...rest] = [...starter, compile("odd-vmm"), ...args];
     const child = spawn(program!, rest, { stdio: ["pipe", "pipe", "inherit"] });
     const [line] = (await once(createInterface({ input: child.stdout! }), "line")) as [string];
     const [, pid, fds] = /^ready pid=(\d+) fds=([\d,]+)$/.exec(line) ?? [];
