@@ -4,6 +4,7 @@ import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName } from "../abi/ioctl.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { type KvmModule, kvmModule } from "./kvm-module.ts";
+import { type MemoryFacts, probeMemory } from "./probe-memory.ts";
 
 /** What this host's KVM is like, as far as it can be found out without harm. */
 export interface HostFacts {
@@ -25,6 +26,7 @@ export interface HostFacts {
   tracefs: string | undefined;
   /** Whether this user may look into it. */
   mayTrace: boolean;
+  memory: MemoryFacts;
 }
 
 const DEVICE = "/dev/kvm";
@@ -48,6 +50,7 @@ export async function probeHost(): Promise<HostFacts> {
     ...(await kvmFacts()),
     ptraceScope: numberIn("/proc/sys/kernel/yama/ptrace_scope"),
     ...tracefsFacts(),
+    memory: await probeMemory(),
   };
 }
 

@@ -1,5 +1,6 @@
 import type { CapName } from "../abi/ioctl.ts";
 import type { HostFacts } from "../kvm/probe.ts";
+import type { MemoryFacts } from "../kvm/probe-memory.ts";
 
 /** One thing that was looked at, and what to do about it. */
 export interface Check {
@@ -40,6 +41,7 @@ export function examine(facts: HostFacts): Examination {
     ...trialCheck(facts),
     ptraceCheck(facts),
     tracefsCheck(facts),
+    ...memoryChecks(facts.memory),
   ];
   return { usable: facts.trial !== undefined && "ok" in facts.trial, checks };
 }
@@ -173,4 +175,57 @@ function tracefsCheck({ tracefs, mayTrace }: HostFacts): Check {
     what: "tracefs is not mounted",
     remedy: "mount -t tracefs tracefs /sys/kernel/tracing (as root), to trace interrupts",
   };
+}
+
+const PTRACE = "until then VMs of other processes are read by ptrace";
+
+/** Whether VMs of other processes can be read in kernel memory. Nothing but that depends on it. */
+function memoryChecks(facts: MemoryFacts): Check[] {
+  return [btfCheck(facts), capabilityCheck(facts), lockdownCheck(facts), bpfCheck(facts)];
+}
+
+function btfCheck({ btf }: MemoryFacts): Check {
+  const id = "btf";
+  if (btf.kernel && btf.kvm) return { id, status: "ok", what: "the kernel describes its types" };
+  return {
+    id,
+    status: "warning",
+    what: btf.kernel
+      ? "the module kvm does not describe its types"
+      : "the kernel does not describe its types",
+    remedy: btf.kernel
+      ? `use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES; ${PTRACE}`
+      : `use a kernel with CONFIG_DEBUG_INFO_BTF; ${PTRACE}`,
+  };
+}
+
+function capabilityCheck({ lacking }: MemoryFacts): Check {
+  const id = "capabilities";
+  if (lacking.length === 0) return { id, status: "ok", what: "CAP_BPF and CAP_PERFMON" };
+  return {
+    id,
+    status: "warning",
+    what: `this user lacks ${lacking.join(" and ")}`,
+    remedy: "run as root to read VMs of other processes in kernel memory",
+  };
+}
+
+function lockdownCheck({ lockdown }: MemoryFacts): Check {
+  const id = "lockdown";
+  if (lockdown !== "confidentiality") {
+    return { id, status: "ok", what: lockdown ?? "none that this user can see" };
+  }
+  return {
+    id,
+    status: "warning",
+    what: "confidentiality: the kernel's memory is closed to root too",
+    remedy: `boot with lockdown=integrity, or none; ${PTRACE}`,
+  };
+}
+
+function bpfCheck({ bpf }: MemoryFacts): Check {
+  const id = "bpf";
+  if ("ok" in bpf) return { id, status: "ok", what: "VMs of other processes can be read in kernel memory" };
+  const { message, hint } = bpf.error;
+  return { id, status: "warning", what: message, ...(hint === undefined ? {} : { remedy: hint }) };
 }

@@ -18,6 +18,7 @@ const hiddenFlag: HostFacts = {
   ptraceScope: 0,
   tracefs: "/sys/kernel/tracing",
   mayTrace: true,
+  memory: { btf: { kernel: true, kvm: true }, bpf: { ok: true }, lacking: [], lockdown: undefined },
 };
 
 describe("a CPU that shows no virtualization flag", () => {
@@ -68,5 +69,39 @@ describe("the module", () => {
 
   it("that lets CPUs run local APICs is said to hide things from traces", () => {
     expect(what({ name: "kvm_intel", apicv: true })).toMatch(/^kvm_intel; .*traces see no injection/);
+  });
+});
+
+describe("what reading kernel memory takes", () => {
+  const checks = (memory: Partial<HostFacts["memory"]>) =>
+    examine({ ...hiddenFlag, memory: { ...hiddenFlag.memory, ...memory } });
+  const find = (memory: Partial<HostFacts["memory"]>, id: string) =>
+    checks(memory).checks.find((check) => check.id === id);
+
+  it("is a row each, all ok where it is there", () => {
+    const rows = checks({}).checks.slice(-4);
+    expect(rows.map(({ id, status }) => [id, status])).toEqual([
+      ["btf", "ok"],
+      ["capabilities", "ok"],
+      ["lockdown", "ok"],
+      ["bpf", "ok"],
+    ]);
+  });
+
+  it("is a warning with what to do about it where it is missing, and this host stays usable", () => {
+    const error = new KvmIrqError("bpf-unavailable", "refused", { hint: "do this" });
+    const missing: [Partial<HostFacts["memory"]>, string, RegExp][] = [
+      [{ btf: { kernel: false, kvm: true } }, "btf", /CONFIG_DEBUG_INFO_BTF;/],
+      [{ btf: { kernel: true, kvm: false } }, "btf", /CONFIG_DEBUG_INFO_BTF_MODULES/],
+      [{ lacking: ["CAP_BPF", "CAP_PERFMON"] }, "capabilities", /root/],
+      [{ lockdown: "confidentiality" }, "lockdown", /lockdown=integrity/],
+      [{ bpf: { error } }, "bpf", /do this/],
+    ];
+    for (const [memory, id, remedy] of missing) {
+      expect(find(memory, id)).toMatchObject({ status: "warning", remedy: expect.stringMatching(remedy) });
+      expect(checks(memory).usable).toBe(true);
+    }
+    expect(find({ lockdown: "integrity" }, "lockdown")).toMatchObject({ status: "ok", what: "integrity" });
+    expect(find({ lacking: ["CAP_BPF"] }, "capabilities")?.what).toBe("this user lacks CAP_BPF");
   });
 });
