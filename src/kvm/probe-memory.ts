@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
-import { readStatus } from "../os/proc.ts";
+import { lackingForBpf } from "../os/capabilities.ts";
 
 /** What reading kernel memory takes, as far as this host has it. */
 export interface MemoryFacts {
@@ -14,21 +14,12 @@ export interface MemoryFacts {
   lockdown: string | undefined;
 }
 
-/** Bits of <linux/capability.h>. CAP_SYS_ADMIN stands for both others. */
-const CAP_SYS_ADMIN = 21n;
-const CAPABILITIES: readonly [name: string, bit: bigint][] = [
-  ["CAP_BPF", 39n],
-  ["CAP_PERFMON", 38n],
-];
-
 /** Finds out whether kernel memory can be read. Never throws: what can't be found out is part of the answer. */
 export async function probeMemory(): Promise<MemoryFacts> {
-  const held = readStatus("self")?.capEff ?? 0n;
-  const has = (bit: bigint) => ((held >> bit) & 1n) === 1n;
   return {
     btf: { kernel: hasBtf("vmlinux"), kvm: !existsSync("/sys/module/kvm/initstate") || hasBtf("kvm") },
     bpf: await tryProgram(),
-    lacking: has(CAP_SYS_ADMIN) ? [] : CAPABILITIES.filter(([, bit]) => !has(bit)).map(([name]) => name),
+    lacking: lackingForBpf(),
     lockdown: lockdown(),
   };
 }

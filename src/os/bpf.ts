@@ -13,6 +13,7 @@ import {
   STEP_TYPE,
   STEPS,
 } from "./bpf-program.ts";
+import { lackingForBpf } from "./capabilities.ts";
 import { bindLibc, bindRepeatable, close, I32, I64, NativeBuffer } from "./libc.ts";
 
 /** bpf(2) by the machine's own number: <asm/unistd_64.h>, <asm-generic/unistd.h>. */
@@ -346,7 +347,8 @@ function reason(errno: number, log: string | undefined): [why: string, hint: str
       "use --via ptrace, or boot with lockdown=integrity or none",
     ];
   }
-  if (errno === ERRNO.EPERM) {
+  // Without CAP_PERFMON alone it is the verifier that refuses.
+  if (errno === ERRNO.EPERM || (log !== undefined && lackingForBpf().length > 0)) {
     return [
       "no permission to load a BPF program",
       "run as root on the host, or with CAP_BPF and CAP_PERFMON; or use --via ptrace",

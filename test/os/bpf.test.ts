@@ -1,7 +1,10 @@
+import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { type Batch, KernelMemory, type KernelRead } from "../../src/os/bpf.ts";
 import { Btf, parseSteps } from "../../src/os/btf.ts";
+import { PROGRAM } from "../support/cli.ts";
+import { has } from "../support/commands.ts";
 import { noKernelMemory } from "../support/kernel-memory.ts";
 
 describe.skipIf(noKernelMemory !== undefined)("kernel memory", () => {
@@ -110,6 +113,18 @@ describe.skipIf(noKernelMemory !== undefined)("kernel memory", () => {
       process.seteuid!(0);
     }
   });
+
+  it.skipIf(!has("setpriv")).each(["bpf", "perfmon"])(
+    "is refused as well to root without CAP_%s alone",
+    (cap) => {
+      const dropped = `-sys_admin,-${cap}`;
+      const args = ["--bounding-set", dropped, "--inh-caps", dropped, PROGRAM, "doctor", "--json"];
+      const { checks } = JSON.parse(spawnSync("setpriv", args, { encoding: "utf8" }).stdout);
+      const check = (id: string) => checks.find((one: { id: string }) => one.id === id);
+      expect(check("capabilities").what).toBe(`this user lacks CAP_${cap.toUpperCase()}`);
+      expect(check("bpf").what).toBe("kernel memory can't be read: no permission to load a BPF program");
+    },
+  );
 });
 
 function isBpf(fd: string): boolean {
