@@ -90,8 +90,15 @@ export interface Context {
 export interface CommandSpec {
   /** Whether it can be a line of a script: it works on a target, and comes to an end. */
   scriptable?: true;
+  /** What it does, for the list of commands, and for its own help. */
+  summary: string;
+  description: string;
+  /** What its help says below the options, before the examples. */
+  notes?: string;
+  /** What it does in practice, at the end of its help. */
+  examples: readonly [call: string, what: string][];
   /** Declares arguments and options. Bad values are refused here, before anything runs. */
-  declare(program: Command): Command;
+  declare?(command: Command): void;
   /** Whether it changes its target; a VM of another process is not changed without a question. */
   writes?: true | ((...parsed: never[]) => boolean);
   /** The ways to name a target that it takes; all of them when not given. */
@@ -122,9 +129,3 @@ export interface CommandSpec {
 
 /** The commands in the order of `--help`, by its groups; each is loaded when it is called. */
 export type Groups = Readonly<Record<string, Readonly<Record<string, () => Promise<CommandSpec>>>>>;
-
-/** Text that `--help` shows below the options: what it does in practice. */
-export function examples(...lines: [call: string, what: string][]): string {
-  const width = Math.max(...lines.map(([call]) => call.length));
-  return `\nExamples:\n${lines.map(([call, what]) => `  $ ${call.padEnd(width)}  # ${what}`).join("\n")}`;
-}

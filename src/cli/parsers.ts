@@ -87,6 +87,11 @@ export function paths(text: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), parsePath(text).text];
 }
 
+/** An option that takes one of some words. */
+export function choice(flags: string, description: string, words: readonly string[]): Option {
+  return new Option(flags, description).choices(words);
+}
+
 /** `--output`: the path of a file, or `-`; see {@link namedFile}. */
 export function outputOption(description: string): Option {
   return new Option("-o, --output <file>", `${description}; - is standard output`).argParser((path) => {
@@ -102,8 +107,6 @@ export function namedFile(output: string | undefined): string | undefined {
 
 /** `--routing`: a table by name. Without it, possibleRoutings of src/vm/routing.ts decides. */
 export function routingOption(): Option {
-  return new Option(
-    "--routing <name>",
-    "which GSI goes where (default: a session's own; else not known)",
-  ).choices(Object.keys(HOST_ARCH.routing.tables));
+  const what = "which GSI goes where (default: a session's own; else not known)";
+  return choice("--routing <name>", what, Object.keys(HOST_ARCH.routing.tables));
 }

@@ -33,9 +33,9 @@ async function buildProgram(
     .option("--debug", "print stack traces");
   const given = valuesOfSingleOptions(program);
   const specs = await Promise.all(Object.values(commands).map(({ load }) => load()));
-  for (const [index, { group }] of Object.values(commands).entries()) {
+  for (const [index, [name, { group }]] of Object.entries(commands).entries()) {
     const spec = specs[index]!;
-    declare(program, given, spec, onParsed)
+    declare(program.command(name), program, given, spec, onParsed)
       .helpGroup(group)
       .configureHelp({
         ...HELP,
@@ -92,12 +92,16 @@ Examples:
   $ kvm-irq demo`;
 
 function declare(
+  command: Command,
   program: Command,
   ofProgram: readonly SingleOption[],
   spec: CommandSpec,
   onParsed: (parsed: Parsed) => void,
 ): Command {
-  const command = spec.declare(program);
+  const { summary, description, notes, examples } = spec;
+  command.summary(summary).description(description);
+  spec.declare?.(command);
+  command.addHelpText("after", `${notes === undefined ? "" : `\n${notes}\n`}${examplesText(examples)}`);
   const given = [...ofProgram, ...valuesOfSingleOptions(command)];
   command.showHelpAfterError(false).action((...parsed) => {
     // Commander hands over the arguments, then the options, then the command itself.
@@ -127,6 +131,11 @@ function declare(
     });
   });
   return command;
+}
+
+function examplesText(examples: CommandSpec["examples"]): string {
+  const width = Math.max(...examples.map(([call]) => call.length));
+  return `\nExamples:\n${examples.map(([call, what]) => `  $ ${call.padEnd(width)}  # ${what}`).join("\n")}`;
 }
 
 /** An option that takes one value, and the values that a command line gives it. */

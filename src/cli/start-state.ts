@@ -6,6 +6,14 @@ import type { Backend, Machine } from "../vm/machine.ts";
 import type { Source } from "../vm/source.ts";
 import { applyStart, type PresetName, type SavedState, type Start } from "../vm/start.ts";
 import type { Context } from "./command.ts";
+import { choice } from "./parsers.ts";
+
+const BACKENDS: readonly (Backend | "auto")[] = ["kvm", "model", "auto"];
+
+/** `--backend`: who stands behind a VM that is made. Without it, `KVM_IRQ_BACKEND`. */
+export function backendOption(description: string, backends: readonly string[] = BACKENDS): Option {
+  return choice("--backend <backend>", description, backends).env("KVM_IRQ_BACKEND");
+}
 
 /** What a command line says of the VM that a command makes, and of the state it starts in. */
 export interface StartOptions {

@@ -1,6 +1,6 @@
-import { Argument, type Command } from "commander";
+import { Argument } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { gsi as oneGsi, wholeNumber } from "../../cli/parsers.ts";
 import { checkLines } from "../../operations/inject.ts";
 import type { IrqfdAction } from "../../vm/irqfd.ts";
@@ -21,26 +21,21 @@ export const irqfd: CommandSpec = {
   fits(info: SourceInfo, action: IrqfdAction["do"], gsi: number | undefined) {
     if (action === "bind" && gsi !== undefined) checkLines(info, [gsi]);
   },
-  declare: (program: Command) =>
-    program
-      .command("irqfd")
-      .summary("bind eventfds to GSIs, and kick them")
-      .description(
-        "An irqfd is an eventfd of the session's holder whose writes raise a GSI (KVM_IRQFD), as vhost and VFIO do it. KVM gives no status for it: look at the chips. With --resample the line stays up until the interrupt's EOI, which KVM then tells.",
-      )
+  summary: "bind eventfds to GSIs, and kick them",
+  description:
+    "An irqfd is an eventfd of the session's holder whose writes raise a GSI (KVM_IRQFD), as vhost and VFIO do it. KVM gives no status for it: look at the chips. With --resample the line stays up until the interrupt's EOI, which KVM then tells.",
+  examples: [
+    ["kvm-irq irqfd bind 4", "an eventfd for GSI 4"],
+    ["kvm-irq irqfd kick 4 --count 3", "three writes"],
+    ["kvm-irq irqfd bind 20 --resample", "level; `irqfd list` counts its EOIs"],
+    ["kvm-irq irqfd unbind 4", "away with it"],
+  ],
+  declare: (command) =>
+    command
       .addArgument(new Argument("<action>", "what to do").choices(["bind", "kick", "unbind", "list"]))
       .argument("[gsi]", "the GSI", oneGsi)
       .option("--resample", "bind: for level interrupts, let the line drop at EOI")
-      .option("--count <n>", "kick: writes to the eventfd (default: 1)", wholeNumber(1, MOST_KICKS))
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq irqfd bind 4", "an eventfd for GSI 4"],
-          ["kvm-irq irqfd kick 4 --count 3", "three writes"],
-          ["kvm-irq irqfd bind 20 --resample", "level; `irqfd list` counts its EOIs"],
-          ["kvm-irq irqfd unbind 4", "away with it"],
-        ),
-      ),
+      .option("--count <n>", "kick: writes to the eventfd (default: 1)", wholeNumber(1, MOST_KICKS)),
 
   check(_globals, action: IrqfdAction["do"], gsi: number | undefined, options: Options) {
     actionOf(action, gsi, options);

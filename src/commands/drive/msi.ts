@@ -1,9 +1,9 @@
-import { type Command, Option } from "commander";
+import { Option } from "commander";
 import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { duration, integer, wholeNumber } from "../../cli/parsers.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+import { choice, duration, integer, wholeNumber } from "../../cli/parsers.ts";
 import { sendMsi } from "../../operations/msi.ts";
 import { count as counted } from "../../text/format.ts";
 import type { MsiMessage } from "../../vm/routing.ts";
@@ -32,34 +32,29 @@ const COMPOSING = fields.map(({ flags, description, choices, most }) => {
 export const msi: CommandSpec = {
   scriptable: true,
   writes: ({ decode }: Options) => decode !== true,
-  declare(program: Command) {
-    const command = program
-      .command("msi")
-      .summary("send a message-signalled interrupt")
-      .description(
-        "Sends an MSI to local APICs (KVM_SIGNAL_MSI), past the lines and the IOAPIC. Give the address and data that a device would write, or the fields that they are made of. The kernel's answer is counted: delivered (1 or more local APICs), or coalesced (0), which for an MSI means that none took it.",
-      )
+  summary: "send a message-signalled interrupt",
+  description:
+    "Sends an MSI to local APICs (KVM_SIGNAL_MSI), past the lines and the IOAPIC. Give the address and data that a device would write, or the fields that they are made of. The kernel's answer is counted: delivered (1 or more local APICs), or coalesced (0), which for an MSI means that none took it.",
+  examples: [
+    ["kvm-irq msi --address 0xfee00000 --data 0x41", "vector 0x41 to APIC 0"],
+    ["kvm-irq msi --vector 0x41 --dest 1 --require delivered", "composed; status 1 when not taken"],
+    ["kvm-irq msi --address 0xfee0100c --data 0x4131 --decode", "what it means, nothing sent"],
+  ],
+  declare(command) {
+    command
       .option("--address <address>", words.address, integer(0, U32))
       .option("--data <data>", words.data, integer(0, U32));
     for (const option of COMPOSING) command.addOption(option);
-    return command
+    command
       .option("--decode", "say what the message means, and send nothing")
       .option("--count <n>", "how often to send it", wholeNumber(1, 1_000_000_000), 1)
       .option("--interval <duration>", "from one message to the next (500us, 10ms, 2s)", duration, 0)
       .addOption(
-        new Option("--require <outcome>", "fail (exit status 1) unless every message is").choices([
+        choice("--require <outcome>", "fail (exit status 1) unless every message is", [
           "delivered",
           "coalesced",
           "ignored",
         ]),
-      )
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq msi --address 0xfee00000 --data 0x41", "vector 0x41 to APIC 0"],
-          ["kvm-irq msi --vector 0x41 --dest 1 --require delivered", "composed; status 1 when not taken"],
-          ["kvm-irq msi --address 0xfee0100c --data 0x4131 --decode", "what it means, nothing sent"],
-        ),
       );
   },
 

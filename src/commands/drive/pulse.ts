@@ -1,7 +1,6 @@
-import { type Command, Option } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { duration, gsis, wholeNumber } from "../../cli/parsers.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+import { choice, duration, gsis, wholeNumber } from "../../cli/parsers.ts";
 import { pulseHandled } from "../../operations/handled.ts";
 import { checkLines, type InjectionResult, pulse as pulseTrain } from "../../operations/inject.ts";
 import { count as counted } from "../../text/format.ts";
@@ -35,19 +34,23 @@ export const pulse: CommandSpec = {
     checkLines(info, lines);
     if (options.require === "handled" && info.guest === undefined) throw unsupported("handled", info);
   },
-  declare: (program: Command) =>
-    program
-      .command("pulse")
-      .summary("pulse lines: raise, then lower")
-      .description(
-        "Raises each GSI and lowers it again. What became of it is counted from the rise, by the kernel's answer: delivered to a CPU's interrupt controller (1 or more), coalesced (0: merged with one that is pending, or no local APIC took it), or ignored (negative: masked, or waiting for an EOI).",
-      )
+  summary: "pulse lines: raise, then lower",
+  description:
+    "Raises each GSI and lowers it again. What became of it is counted from the rise, by the kernel's answer: delivered to a CPU's interrupt controller (1 or more), coalesced (0: merged with one that is pending, or no local APIC took it), or ignored (negative: masked, or waiting for an EOI).",
+  examples: [
+    ["kvm-irq pulse 4", "once"],
+    ["kvm-irq pulse 4 10-12 --count 100 --interval 10ms", "four lines, a hundred times a second"],
+    ["kvm-irq -s ci pulse 20 --require delivered", "status 1 when it did not arrive"],
+    ["kvm-irq pulse 4 --require handled", "wait for the guest of `create --guest`"],
+  ],
+  declare: (command) =>
+    command
       .argument("<gsi...>", "GSIs and ranges of them: 4, 10-12", gsis)
       .option("--count <n>", "pulses of each GSI", wholeNumber(1, 1_000_000_000), 1)
       .option("--interval <duration>", "from one pulse of a GSI to the next (500us, 10ms, 2s)", duration, 0)
       .option("--width <duration>", "how long the line stays high", duration, 0)
       .addOption(
-        new Option("--require <outcome>", "fail (exit status 1) unless every pulse is").choices([
+        choice("--require <outcome>", "fail (exit status 1) unless every pulse is", [
           "delivered",
           "coalesced",
           "ignored",
@@ -58,15 +61,6 @@ export const pulse: CommandSpec = {
         "--timeout <duration>",
         "with --require handled: how long the guest may take for each pulse (default: 1s)",
         duration,
-      )
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq pulse 4", "once"],
-          ["kvm-irq pulse 4 10-12 --count 100 --interval 10ms", "four lines, a hundred times a second"],
-          ["kvm-irq -s ci pulse 20 --require delivered", "status 1 when it did not arrive"],
-          ["kvm-irq pulse 4 --require handled", "wait for the guest of `create --guest`"],
-        ),
       ),
 
   async run(context: Context, lines: number[], options: Options): Promise<Outcome> {

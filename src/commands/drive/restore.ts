@@ -1,6 +1,6 @@
-import type { Command } from "commander";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { chipOption } from "../../cli/parsers.ts";
+
 import { restoreSnapshot } from "../../operations/restore.ts";
 import { selectChips } from "../../operations/take-snapshot.ts";
 import { readInput } from "../../os/input.ts";
@@ -18,24 +18,19 @@ export const restore: CommandSpec = {
   scriptable: true,
   completes: ["files"],
   writes: (_file: string, { dryRun }: Options) => dryRun !== true,
-  declare: (program: Command) =>
-    program
-      .command("restore")
-      .summary("write a snapshot back")
-      .description(
-        "Writes the chips of a snapshot, all or none, then reads them back. What the kernel changes on its own (it injects again what the IOAPIC's IRR holds) is reported.",
-      )
+  summary: "write a snapshot back",
+  description:
+    "Writes the chips of a snapshot, all or none, then reads them back. What the kernel changes on its own (it injects again what the IOAPIC's IRR holds) is reported.",
+  examples: [
+    ["kvm-irq dump --json | kvm-irq -s other restore -", "copy a VM's chips to another"],
+    ["kvm-irq restore snap.json --dry-run", "what would change"],
+    ["kvm-irq restore snap.json --chip ioapic", "one chip"],
+  ],
+  declare: (command) =>
+    command
       .argument("<file>", "a snapshot from `dump --json`, or - for standard input")
       .addOption(chipOption("restore only these"))
-      .option("--dry-run", "show what would change, and write nothing")
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq dump --json | kvm-irq -s other restore -", "copy a VM's chips to another"],
-          ["kvm-irq restore snap.json --dry-run", "what would change"],
-          ["kvm-irq restore snap.json --chip ioapic", "one chip"],
-        ),
-      ),
+      .option("--dry-run", "show what would change, and write nothing"),
 
   fits(info: SourceInfo, _file: string, { chip = [] }: Options) {
     selectChips(chip, info);

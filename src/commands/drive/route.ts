@@ -1,8 +1,10 @@
-import { Argument, type Command } from "commander";
+import { Argument } from "commander";
 import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
+
 import { archNamed, HOST_ARCH } from "../../arch/arches.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+
 import { knownOf } from "../../operations/take-snapshot.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
 import { routingOn } from "../../vm/routed.ts";
@@ -14,24 +16,19 @@ type Action = "show" | "set" | "reset";
 export const route: CommandSpec = {
   scriptable: true,
   writes: (action: Action) => action !== "show",
-  declare: (program: Command) =>
-    program
-      .command("route")
-      .summary("show, set or reset the GSI routing")
-      .description(
-        "A VM's routing takes GSIs to pins of the chips or makes them send an MSI. `set` gives the kernel a whole new table (KVM_SET_GSI_ROUTING): `default` stands for KVM's own, a later word for a GSI takes the place of an earlier one. `reset` puts the default back.",
-      )
+  summary: "show, set or reset the GSI routing",
+  description:
+    "A VM's routing takes GSIs to pins of the chips or makes them send an MSI. `set` gives the kernel a whole new table (KVM_SET_GSI_ROUTING): `default` stands for KVM's own, a later word for a GSI takes the place of an earlier one. `reset` puts the default back.",
+  examples: [
+    ["kvm-irq route show", "the table"],
+    ["kvm-irq route set default 0=pic:0,ioapic:2 2=none", "as QEMU has it"],
+    ["kvm-irq route set default 30=msi:0xfee00000/0x41", "`pulse 30` then sends an MSI"],
+    ["kvm-irq route reset", "KVM's default again"],
+  ],
+  declare: (command) =>
+    command
       .addArgument(new Argument("<action>", "what to do").choices(["show", "set", "reset"]))
-      .argument("[routes...]", "default, gsi=pic:N, gsi=ioapic:N, gsi=msi:ADDRESS/DATA, gsi=none; , joins")
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq route show", "the table"],
-          ["kvm-irq route set default 0=pic:0,ioapic:2 2=none", "as QEMU has it"],
-          ["kvm-irq route set default 30=msi:0xfee00000/0x41", "`pulse 30` then sends an MSI"],
-          ["kvm-irq route reset", "KVM's default again"],
-        ),
-      ),
+      .argument("[routes...]", "default, gsi=pic:N, gsi=ioapic:N, gsi=msi:ADDRESS/DATA, gsi=none; , joins"),
 
   check(_globals, action: Action, words: readonly string[]) {
     wantedRouting(action, words);

@@ -1,5 +1,4 @@
-import type { Command } from "commander";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { type Assignment, checkAssignments, editSource, parseAssignment } from "../../operations/edit.ts";
 import { diffState } from "../../rules/diff.ts";
 
@@ -12,24 +11,17 @@ const collect = (text: string, previous: Assignment[] | undefined) => [
 export const set: CommandSpec = {
   scriptable: true,
   writes: true,
-  declare: (program: Command) =>
-    program
-      .command("set")
-      .summary("change single fields")
-      .description(
-        "Reads the chips, changes the fields named, writes them back and reads them again. Fields are named as in `dump --json`; an index can be a range or *. Everything is checked before anything is written.",
-      )
-      .argument("<path=value...>", "fields and their new values", collect)
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq set pic1.imr=0xfb", "mask all but IR2"],
-          ["kvm-irq set 'ioapic.redirtbl[4].mask=false' 'ioapic.redirtbl[4].vector=0x34'", "open a pin"],
-          ["kvm-irq set 'ioapic.redirtbl[16-23].trig_mode=level' 'lapic[*].svr=0x1ff'", "ranges and all"],
-          ["kvm-irq set 'lapic[0].irr=0x34,0x35'", "a list of vectors; [] for none"],
-          [`kvm-irq set 'lapic[0].reserved={"0x3f0":1}'`, "all words without a name; {} for none"],
-        ),
-      ),
+  summary: "change single fields",
+  description:
+    "Reads the chips, changes the fields named, writes them back and reads them again. Fields are named as in `dump --json`; an index can be a range or *. Everything is checked before anything is written.",
+  examples: [
+    ["kvm-irq set pic1.imr=0xfb", "mask all but IR2"],
+    ["kvm-irq set 'ioapic.redirtbl[4].mask=false' 'ioapic.redirtbl[4].vector=0x34'", "open a pin"],
+    ["kvm-irq set 'ioapic.redirtbl[16-23].trig_mode=level' 'lapic[*].svr=0x1ff'", "ranges and all"],
+    ["kvm-irq set 'lapic[0].irr=0x34,0x35'", "a list of vectors; [] for none"],
+    [`kvm-irq set 'lapic[0].reserved={"0x3f0":1}'`, "all words without a name; {} for none"],
+  ],
+  declare: (command) => command.argument("<path=value...>", "fields and their new values", collect),
 
   fits: checkAssignments,
 

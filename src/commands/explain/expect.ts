@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Command } from "commander";
+
 import type { ArchData } from "../../arch/arch.ts";
 import { archNamed } from "../../arch/arches.ts";
 import { chipOfPath } from "../../arch/fields.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+
 import { duration } from "../../cli/parsers.ts";
 import { blankReading, readSource } from "../../operations/take-snapshot.ts";
 import { type Condition, checkConditions, judge, parseCondition, type Verdict } from "../../rules/expect.ts";
@@ -22,26 +23,21 @@ const collect = (text: string, previous: Condition[] | undefined) => [
 /** `expect <cond...>`: exit 0 when all hold, 1 when not. */
 export const expect: CommandSpec = {
   scriptable: true,
-  declare: (program: Command) =>
-    program
-      .command("expect")
-      .summary("check conditions: exit status 0 if all hold, 1 if not")
-      .description(
-        "Tests conditions on the target's state. Fields are named as in `dump --json`; operators are =, !=, <, >, <=, >= and & (any of these bits is set). A list of vectors equals a vector that is in it. A path that leads nowhere is an error (status 2), never a silent no.",
-      )
+  summary: "check conditions: exit status 0 if all hold, 1 if not",
+  description:
+    "Tests conditions on the target's state. Fields are named as in `dump --json`; operators are =, !=, <, >, <=, >= and & (any of these bits is set). A list of vectors equals a vector that is in it. A path that leads nowhere is an error (status 2), never a silent no.",
+  examples: [
+    ["kvm-irq expect 'pic1.irr&0x10'", "GSI 4 is pending in the PIC"],
+    [
+      "kvm-irq expect 'ioapic.redirtbl[*].mask=true' 'lapic[0].irr!=0x44'",
+      "every pin; a vector that is not in the IRR",
+    ],
+    ["kvm-irq expect 'lapic[0].isr=[]' --timeout 2s", "wait until nothing is in service"],
+  ],
+  declare: (command) =>
+    command
       .argument("<condition...>", "such as pic1.imr=0xff, pic1.irr&0x10, lapic[0].irr=0x44", collect)
-      .option("--timeout <duration>", "wait up to this long for all conditions to hold", duration, 0)
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq expect 'pic1.irr&0x10'", "GSI 4 is pending in the PIC"],
-          [
-            "kvm-irq expect 'ioapic.redirtbl[*].mask=true' 'lapic[0].irr!=0x44'",
-            "every pin; a vector that is not in the IRR",
-          ],
-          ["kvm-irq expect 'lapic[0].isr=[]' --timeout 2s", "wait until nothing is in service"],
-        ),
-      ),
+      .option("--timeout <duration>", "wait up to this long for all conditions to hold", duration, 0),
 
   fits(info: SourceInfo, conditions: Condition[]) {
     const arch = archNamed(info.host.arch);

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Command } from "commander";
 import { advice, reading } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
+
 import type { ExplainOptions } from "../../arch/arch.ts";
 import { ARCHES, archNamed } from "../../arch/arches.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+
 import { duration, gsi, routingOption } from "../../cli/parsers.ts";
 import { type Looked, takeReading } from "../../operations/look-again.ts";
 import { readSource } from "../../operations/take-snapshot.ts";
@@ -25,13 +26,22 @@ interface Options {
 /** `explain [gsi]`: where an interrupt would go, or what stops it. */
 export const explain: CommandSpec = {
   scriptable: true,
-  declare: (program: Command) =>
-    program
-      .command("explain")
-      .summary("say where an interrupt would go, or what stops it")
-      .description(
-        "Follows a GSI from its line to the vCPU, each way that it can take, and names the register and bit that stops it. Without a GSI: all of them in short, and what is wrong with the VM. Nothing is injected or changed.",
-      )
+  summary: "say where an interrupt would go, or what stops it",
+  description:
+    "Follows a GSI from its line to the vCPU, each way that it can take, and names the register and bit that stops it. Without a GSI: all of them in short, and what is wrong with the VM. Nothing is injected or changed.",
+  notes: `Status with a GSI: 0 when a way is open, or held until something that happens by itself (a guest that
+runs, an EOI, RFLAGS.IF), or can't be followed; 1 when every way is blocked. Without a GSI: 0 when
+nothing is wrong, 1 when there is a finding that is an error or a warning; blocked GSIs don't count
+then, for every VM has some. What is blocked or wrong in a VM that runs was so in each of four looks
+over some 70 ms. The routing of another process's VM is not known: --routing names it. Each code of a stage or finding has its section in docs/findings.md.`,
+  examples: [
+    ["kvm-irq explain 4", "why does my serial port's interrupt not arrive?"],
+    ["kvm-irq explain --pid 4242", "a VM of another process: all GSIs, and what is wrong"],
+    ["kvm-irq explain --pid 4242 --for 1s", "and what stays in service for a second"],
+    ["kvm-irq explain 20 --snapshot snap.json --json | jq -r .sentence", "a file; for scripts"],
+  ],
+  declare: (command) =>
+    command
       .argument("[gsi]", "the GSI to follow", gsi)
       .option("--strict", "status 1 also for what is held or unknown; without a GSI, for any finding")
       .option(
@@ -39,22 +49,7 @@ export const explain: CommandSpec = {
         "take two readings this far apart: shows what moved, and what stays in service too long",
         duration,
       )
-      .addOption(routingOption())
-      .addHelpText(
-        "after",
-        `
-Status with a GSI: 0 when a way is open, or held until something that happens by itself (a guest that
-runs, an EOI, RFLAGS.IF), or can't be followed; 1 when every way is blocked. Without a GSI: 0 when
-nothing is wrong, 1 when there is a finding that is an error or a warning; blocked GSIs don't count
-then, for every VM has some. What is blocked or wrong in a VM that runs was so in each of four looks
-over some 70 ms. The routing of another process's VM is not known: --routing names it. Each code of a stage or finding has its section in docs/findings.md.
-${examples(
-  ["kvm-irq explain 4", "why does my serial port's interrupt not arrive?"],
-  ["kvm-irq explain --pid 4242", "a VM of another process: all GSIs, and what is wrong"],
-  ["kvm-irq explain --pid 4242 --for 1s", "and what stays in service for a second"],
-  ["kvm-irq explain 20 --snapshot snap.json --json | jq -r .sentence", "a file; for scripts"],
-)}`,
-      ),
+      .addOption(routingOption()),
 
   check({ snapshot }, _gsi: number | undefined, options: Options) {
     refuseWaiting(options, snapshot !== undefined);

@@ -1,7 +1,6 @@
-import { type Command, Option } from "commander";
 import { shellWord } from "../../abi/advice.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { type ScratchOptions, scratchSource } from "../../cli/start-state.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+import { backendOption, type ScratchOptions, scratchSource } from "../../cli/start-state.ts";
 import { StepContext } from "../scripts/step-context.ts";
 
 /** The tour: each stop is a command that the reader can type after `kvm-irq create --preset ioapic`. */
@@ -32,23 +31,20 @@ const TOUR: readonly { say: string; argv: string[] }[] = [
 /** `demo`: create, pulse, dump, explain: a tour in ten seconds. */
 export const demo: CommandSpec = {
   targets: [],
-  declare: (program: Command) =>
-    program
-      .command("demo")
-      .summary("take a ten-second tour: create, pulse, dump, explain")
-      .description(
-        "Makes a VM for itself, takes you through the main commands on it, and leaves nothing behind.",
-      )
-      .addOption(
-        new Option("--backend <backend>", "auto takes KVM where it works, else the software model")
-          .choices(["auto", "kvm", "model"])
-          .default("auto")
-          .env("KVM_IRQ_BACKEND"),
-      )
-      .addHelpText(
-        "after",
-        examples(["kvm-irq demo", "the tour"], ["kvm-irq demo --backend model", "without touching /dev/kvm"]),
-      ),
+  summary: "take a ten-second tour: create, pulse, dump, explain",
+  description: "Makes a VM for itself, takes you through the main commands on it, and leaves nothing behind.",
+  examples: [
+    ["kvm-irq demo", "the tour"],
+    ["kvm-irq demo --backend model", "without touching /dev/kvm"],
+  ],
+  declare: (command) =>
+    command.addOption(
+      backendOption("auto takes KVM where it works, else the software model", [
+        "auto",
+        "kvm",
+        "model",
+      ]).default("auto"),
+    ),
 
   async run(context: Context, { backend }: Pick<ScratchOptions, "backend">): Promise<Outcome> {
     const scratch = await scratchSource({ backend, vcpus: 1, start: "ioapic" }, ({ message }) => {

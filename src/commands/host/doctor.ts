@@ -1,23 +1,14 @@
-import type { Command } from "commander";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 
 /** `doctor`: can this host run KVM irqchips, and if not, what to do. */
 export const doctor: CommandSpec = {
   targets: [],
-  declare: (program: Command) =>
-    program
-      .command("doctor")
-      .summary("check whether this host can run KVM irqchips, and how to fix it")
-      .description(
-        "Examines this host's KVM. Status 0 when VMs with an irqchip can be made here, 3 when not.",
-      )
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq doctor", "a line for everything that matters"],
-          ["kvm-irq doctor --json | jq '.checks[] | select(.status != \"ok\")'", "what is wrong"],
-        ),
-      ),
+  summary: "check whether this host can run KVM irqchips, and how to fix it",
+  description: "Examines this host's KVM. Status 0 when VMs with an irqchip can be made here, 3 when not.",
+  examples: [
+    ["kvm-irq doctor", "a line for everything that matters"],
+    ["kvm-irq doctor --json | jq '.checks[] | select(.status != \"ok\")'", "what is wrong"],
+  ],
 
   async run(_context: Context): Promise<Outcome> {
     const { probeHost } = await import("../../kvm/probe.ts");

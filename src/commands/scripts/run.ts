@@ -1,18 +1,12 @@
-import { type Command, Option } from "commander";
 import { advice, changing } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
 import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import {
-  type CommandSpec,
-  type Context,
-  examples,
-  type GlobalOptions,
-  type Outcome,
-} from "../../cli/command.ts";
+import type { CommandSpec, Context, GlobalOptions, Outcome } from "../../cli/command.ts";
 import { show, toFile } from "../../cli/outcome.ts";
-import { namedFile, outputOption, wholeNumber } from "../../cli/parsers.ts";
+import { choice, namedFile, outputOption, wholeNumber } from "../../cli/parsers.ts";
 import {
+  backendOption,
   chooseStart,
   fromOption,
   type ScratchOptions,
@@ -42,26 +36,25 @@ interface Options extends Partial<StartOptions> {
 export const run: CommandSpec = {
   asks: true,
   completes: ["files"],
-  declare: (program: Command) =>
-    program
-      .command("run")
-      .summary("run a script of commands in one process, on one VM")
-      .description(
-        "Runs a script of kvm-irq's commands, one a line, without the `kvm-irq`; # begins a comment, quotes work as in a shell, and a backslash at the end of a line joins it with the next. The whole script is checked before its first line runs, on a VM made for it, or on the target that -s names. It stops at the first line that fails, with that line's status.",
-      )
+  summary: "run a script of commands in one process, on one VM",
+  description:
+    "Runs a script of kvm-irq's commands, one a line, without the `kvm-irq`; # begins a comment, quotes work as in a shell, and a backslash at the end of a line joins it with the next. The whole script is checked before its first line runs, on a VM made for it, or on the target that -s names. It stops at the first line that fails, with that line's status.",
+  notes: `--json on a line of the script shows that line's result as JSON, whatever the command; with --json of the
+run itself, each line gives an object with its number, command, status and result. The options that choose
+a target, --yes and --debug belong to the run and are not allowed on a line.`,
+  examples: [
+    ["kvm-irq run level.kvmirq --preset ioapic", "on a VM made for it"],
+    ["kvm-irq -s ci run level.kvmirq --keep-going", "on a living session, to the end"],
+    ["kvm-irq run what-if.kvmirq --backend model --from snap.json", "on a saved VM, in software"],
+    ["printf 'pulse 4\\nexpect pic1.irr&0x10\\n' | kvm-irq run -", "from a pipe"],
+    ["kvm-irq run level.kvmirq --format junit -o report.xml", "for a CI system"],
+  ],
+  declare: (command) =>
+    command
       .argument("<script>", "a file, or - for standard input")
+      .addOption(backendOption("the VM made for the script: kvm (the default), model, or kvm where it works"))
       .addOption(
-        new Option(
-          "--backend <backend>",
-          "the VM made for the script: kvm (the default), model, or kvm where it works",
-        )
-          .choices(["kvm", "model", "auto"])
-          .env("KVM_IRQ_BACKEND"),
-      )
-      .addOption(
-        new Option("--preset <state>", "its state (default: reset)").choices(
-          Object.keys(HOST_ARCH.presets.words),
-        ),
+        choice("--preset <state>", "its state (default: reset)", Object.keys(HOST_ARCH.presets.words)),
       )
       .option("--vcpus <n>", "its vCPUs (default: 1)", wholeNumber(0, HOST_ARCH.maxVcpus))
       .addOption(fromOption())
@@ -69,25 +62,12 @@ export const run: CommandSpec = {
       .option("--dry-run", "check the whole script and run nothing")
       .option("-q, --quiet", "show only what failed")
       .addOption(
-        new Option("--format <format>", "tap and junit report a test for each `expect`")
-          .choices(["text", ...Object.keys(REPORTS)])
-          .default("text"),
+        choice("--format <format>", "tap and junit report a test for each `expect`", [
+          "text",
+          ...Object.keys(REPORTS),
+        ]).default("text"),
       )
-      .addOption(outputOption("write the tap or junit report to a file"))
-      .addHelpText(
-        "after",
-        `
---json on a line of the script shows that line's result as JSON, whatever the command; with --json of the
-run itself, each line gives an object with its number, command, status and result. The options that choose
-a target, --yes and --debug belong to the run and are not allowed on a line.
-${examples(
-  ["kvm-irq run level.kvmirq --preset ioapic", "on a VM made for it"],
-  ["kvm-irq -s ci run level.kvmirq --keep-going", "on a living session, to the end"],
-  ["kvm-irq run what-if.kvmirq --backend model --from snap.json", "on a saved VM, in software"],
-  ["printf 'pulse 4\\nexpect pic1.irr&0x10\\n' | kvm-irq run -", "from a pipe"],
-  ["kvm-irq run level.kvmirq --format junit -o report.xml", "for a CI system"],
-)}`,
-      ),
+      .addOption(outputOption("write the tap or junit report to a file")),
 
   check(globals, path: string, options: Options) {
     if (namedFile(options.output) !== undefined && options.format === "text") {

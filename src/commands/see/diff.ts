@@ -1,12 +1,5 @@
-import type { Command } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
-import {
-  type CommandSpec,
-  type Context,
-  examples,
-  type GlobalOptions,
-  type Outcome,
-} from "../../cli/command.ts";
+import type { CommandSpec, Context, GlobalOptions, Outcome } from "../../cli/command.ts";
 import { paths } from "../../cli/parsers.ts";
 import { type Decoded, readSource } from "../../operations/take-snapshot.ts";
 import { archOfBoth, diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
@@ -21,34 +14,28 @@ interface Options {
 export const diff: CommandSpec = {
   completes: ["files", "sessions"],
   refuses: "all",
-  declare: (program: Command) =>
-    program
-      .command("diff")
-      .summary("compare two snapshots, or live VMs")
-      .description(
-        "Compares two states field by field: one line per field, with its value in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Status 0: nothing differs, 1: something does.",
-      )
+  summary: "compare two snapshots, or live VMs",
+  description:
+    "Compares two states field by field: one line per field, with its value in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Status 0: nothing differs, 1: something does.",
+  notes: `How targets are named: - is a snapshot on standard input; pid:4242 is the VM of a process (pid:4242:13
+the one on its descriptor 13); what has a / or ends in .json is a file; anything else is the session of
+that name, or if there is none, the file. So ./ci is a file even where there is a session ci.`,
+  examples: [
+    ["kvm-irq diff before.json after.json", "two snapshots of `dump --json`"],
+    ["kvm-irq diff before.json default", "a snapshot, and what the session is now"],
+    [
+      "kvm-irq dump --pid 4242 --json | kvm-irq diff - pid:4242 --ignore 'vcpus[*]'",
+      "a VM of QEMU, a moment later",
+    ],
+  ],
+  declare: (command) =>
+    command
       .argument("<a>", "the first: a snapshot file, - for standard input, a session, or pid:PID")
       .argument("<b>", "the second, likewise")
       .option(
         "--ignore <path>",
         "leave out a field, or all below it, as lapic[*].timer_current or routing; repeatable",
         paths,
-      )
-      .addHelpText(
-        "after",
-        `
-How targets are named: - is a snapshot on standard input; pid:4242 is the VM of a process (pid:4242:13
-the one on its descriptor 13); what has a / or ends in .json is a file; anything else is the session of
-that name, or if there is none, the file. So ./ci is a file even where there is a session ci.
-${examples(
-  ["kvm-irq diff before.json after.json", "two snapshots of `dump --json`"],
-  ["kvm-irq diff before.json default", "a snapshot, and what the session is now"],
-  [
-    "kvm-irq dump --pid 4242 --json | kvm-irq diff - pid:4242 --ignore 'vcpus[*]'",
-    "a VM of QEMU, a moment later",
-  ],
-)}`,
       ),
 
   check(globals, a: string, b: string) {

@@ -1,15 +1,8 @@
-import { type Command, Option } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
 import { ARCHES } from "../../arch/arches.ts";
-import {
-  type CommandSpec,
-  type Context,
-  examples,
-  type GlobalOptions,
-  type Outcome,
-} from "../../cli/command.ts";
+import type { CommandSpec, Context, GlobalOptions, Outcome } from "../../cli/command.ts";
 import { chooseFormat, toFile } from "../../cli/outcome.ts";
-import { chipOption, outputOption } from "../../cli/parsers.ts";
+import { chipOption, choice, outputOption } from "../../cli/parsers.ts";
 import { type Decoded, readSource, selectChips } from "../../operations/take-snapshot.ts";
 import { toRaw } from "../../vm/raw.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
@@ -26,37 +19,34 @@ interface Options {
 /** `dump`: decoded state. */
 export const dump: CommandSpec = {
   scriptable: true,
-  declare: (program: Command) =>
-    program
-      .command("dump")
-      .summary("print the controllers' decoded state")
-      .description(
-        "Reads the interrupt controllers and shows them decoded. `--format json` is a snapshot, which `restore`, `diff` and `--snapshot` take; `--format raw` has the bytes that the ioctls return.",
-      )
+  summary: "print the controllers' decoded state",
+  description:
+    "Reads the interrupt controllers and shows them decoded. `--format json` is a snapshot, which `restore`, `diff` and `--snapshot` take; `--format raw` has the bytes that the ioctls return.",
+  examples: [
+    ["kvm-irq dump", "everything"],
+    ["kvm-irq dump --chip ioapic --chip pic", "these chips"],
+    ["kvm-irq dump --json | jq .chips.pic1.imr", "one register"],
+    ["kvm-irq dump --format raw --chip ioapic -o ioapic.bin", "struct kvm_irqchip, 520 bytes"],
+    ["kvm-irq dump --snapshot old.bin --layout ia64", "raw bytes from an old ia64 host"],
+  ],
+  declare: (command) =>
+    command
       .addOption(chipOption("only these"))
       .addOption(
-        new Option("--format <format>", "how to show it; --json is json (default: table)").choices([
+        choice("--format <format>", "how to show it; --json is json (default: table)", [
           "table",
           "json",
           "raw",
         ]),
       )
       .addOption(
-        new Option("--layout <layout>", "how the raw bytes of --snapshot are laid out").choices(
+        choice(
+          "--layout <layout>",
+          "how the raw bytes of --snapshot are laid out",
           ARCHES.map(({ rawLayout }) => rawLayout),
         ),
       )
-      .addOption(outputOption("write to a file (atomically)"))
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq dump", "everything"],
-          ["kvm-irq dump --chip ioapic --chip pic", "these chips"],
-          ["kvm-irq dump --json | jq .chips.pic1.imr", "one register"],
-          ["kvm-irq dump --format raw --chip ioapic -o ioapic.bin", "struct kvm_irqchip, 520 bytes"],
-          ["kvm-irq dump --snapshot old.bin --layout ia64", "raw bytes from an old ia64 host"],
-        ),
-      ),
+      .addOption(outputOption("write to a file (atomically)")),
 
   check(globals, { layout, format }: Options) {
     if (layout !== undefined && globals.snapshot === undefined) {

@@ -1,11 +1,10 @@
-import { type Command, Option } from "commander";
 import { type ErrorCode, KvmIrqError } from "../../abi/error.ts";
 import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
 import { isPerVcpu } from "../../arch/codec.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
-import { longerThan, wholeNumber } from "../../cli/parsers.ts";
-import { chooseStart, fromOption, type StartOptions } from "../../cli/start-state.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+import { choice, longerThan, wholeNumber } from "../../cli/parsers.ts";
+import { backendOption, chooseStart, fromOption, type StartOptions } from "../../cli/start-state.ts";
 import { checkModel } from "../../sources/make-machine.ts";
 import { checkSessionName } from "../../sources/session/runtime-dir.ts";
 import { count } from "../../text/format.ts";
@@ -23,13 +22,20 @@ interface Options extends StartOptions {
 /** `create [name]`: a VM with an irqchip, kept alive by a holder process. */
 export const create: CommandSpec = {
   targets: [],
-  declare: (program: Command) =>
-    program
-      .command("create")
-      .summary("create a VM with an irqchip, kept alive by a holder process")
-      .description(
-        "Makes a VM with an irqchip and vCPUs that do not run, unless --guest asks for it. A holder process keeps it until `destroy`, so that later commands, each a process of its own, find the same VM.",
-      )
+  summary: "create a VM with an irqchip, kept alive by a holder process",
+  description:
+    "Makes a VM with an irqchip and vCPUs that do not run, unless --guest asks for it. A holder process keeps it until `destroy`, so that later commands, each a process of its own, find the same VM.",
+  notes: `Presets:\n${named(HOST_ARCH.presets.words)}\n\nGuests, which set up their chips themselves, acknowledge and end interrupts:\n${named(GUEST_PROGRAMS)}`,
+  examples: [
+    ["kvm-irq create", "the session `default`, as the kernel makes it"],
+    ["kvm-irq create ci --preset ioapic --ttl 10m", "every IOAPIC pin open, gone after 10 idle minutes"],
+    ["kvm-irq create --guest ioapic", "one that handles its interrupts, `dump` counts them"],
+    ["kvm-irq create what-if --backend model --from snap.json", "a saved VM, to play with"],
+    ["kvm-irq create s --irqchip split --preset lapic", "local APICs alone, for MSIs"],
+    ["kvm-irq create smp --vcpus 4 --replace", "four local APICs, in place of an older `smp`"],
+  ],
+  declare: (command) =>
+    command
       .argument("[name]", "the session's name", checkSessionName, "default")
       .option(
         "--vcpus <n>",
@@ -38,62 +44,34 @@ export const create: CommandSpec = {
         1,
       )
       .addOption(
-        new Option("--preset <state>", "the state to start from")
-          .choices(Object.keys(HOST_ARCH.presets.words))
-          .default("reset"),
+        choice("--preset <state>", "the state to start from", Object.keys(HOST_ARCH.presets.words)).default(
+          "reset",
+        ),
       )
       .addOption(fromOption("guest", "irqchip"))
       .addOption(
-        new Option("--backend <backend>", "the kernel's KVM, the software model, or auto: KVM where it works")
-          .choices(["kvm", "model", "auto"])
-          .default("kvm")
-          .env("KVM_IRQ_BACKEND"),
+        backendOption("the kernel's KVM, the software model, or auto: KVM where it works").default("kvm"),
       )
       .addOption(
-        new Option("--irqchip <kind>", "what is in the kernel: all controllers, or local APICs alone")
-          .choices(Object.keys(IRQCHIPS))
-          .default("full"),
+        choice(
+          "--irqchip <kind>",
+          "what is in the kernel: all controllers, or local APICs alone",
+          Object.keys(IRQCHIPS),
+        ).default("full"),
       )
       .addOption(
-        new Option(
+        choice(
           "--guest <program>",
           "run a guest on vCPU 0 that takes interrupts and counts them",
-        ).choices(Object.keys(GUEST_PROGRAMS)),
+          Object.keys(GUEST_PROGRAMS),
+        ),
       )
       .option(
         "--ttl <duration>",
         "destroy the session after this long without a client (`list` does not count)",
         longerThan(0),
       )
-      .option("--replace", "take the place of a session of that name, once the new VM is made")
-      .addHelpText(
-        "after",
-        `\nPresets:\n${Object.entries(HOST_ARCH.presets.words)
-          .map(([name, what]) => `  ${name.padEnd(7)} ${what}`)
-          .join("\n")}`,
-      )
-      .addHelpText(
-        "after",
-        `\nGuests, which set up their chips themselves, acknowledge and end interrupts:\n${Object.entries(
-          GUEST_PROGRAMS,
-        )
-          .map(([name, what]) => `  ${name.padEnd(7)} ${what}`)
-          .join("\n")}`,
-      )
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq create", "the session `default`, as the kernel makes it"],
-          [
-            "kvm-irq create ci --preset ioapic --ttl 10m",
-            "every IOAPIC pin open, gone after 10 idle minutes",
-          ],
-          ["kvm-irq create --guest ioapic", "one that handles its interrupts, `dump` counts them"],
-          ["kvm-irq create what-if --backend model --from snap.json", "a saved VM, to play with"],
-          ["kvm-irq create s --irqchip split --preset lapic", "local APICs alone, for MSIs"],
-          ["kvm-irq create smp --vcpus 4 --replace", "four local APICs, in place of an older `smp`"],
-        ),
-      ),
+      .option("--replace", "take the place of a session of that name, once the new VM is made"),
 
   check(_globals, _name: string, options: Options) {
     if (options.guest !== undefined && (options.preset !== "reset" || options.vcpus === 0)) {
@@ -144,6 +122,12 @@ export const create: CommandSpec = {
     };
   },
 };
+
+function named(words: Readonly<Record<string, string>>): string {
+  return Object.entries(words)
+    .map(([name, what]) => `  ${name.padEnd(7)} ${what}`)
+    .join("\n");
+}
 
 /** @throws the error itself, unless it says that KVM can't be used here. */
 function sayFallback(error: unknown, context: Pick<Context, "notice">): void {

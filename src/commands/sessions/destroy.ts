@@ -1,6 +1,5 @@
-import type { Command } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { checkSessionName } from "../../sources/session/runtime-dir.ts";
 import { defaultSession } from "../../sources/session/way.ts";
 
@@ -13,21 +12,15 @@ const collect = (name: string, previous: string[] | undefined) => [
 export const destroy: CommandSpec = {
   targets: ["session"],
   completes: ["sessions"],
-  declare: (program: Command) =>
-    program
-      .command("destroy")
-      .summary("destroy sessions")
-      .description("Ends sessions: their holders, and with them their VMs. The default is the session of -s.")
-      .argument("[name...]", "the sessions", collect)
-      .option("--all", "every session of this user")
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq destroy", "the session `default`"],
-          ["kvm-irq destroy ci smp", "these two"],
-          ["kvm-irq destroy --all", "all; status 0 even when there are none, or others end them first"],
-        ),
-      ),
+  summary: "destroy sessions",
+  description: "Ends sessions: their holders, and with them their VMs. The default is the session of -s.",
+  examples: [
+    ["kvm-irq destroy", "the session `default`"],
+    ["kvm-irq destroy ci smp", "these two"],
+    ["kvm-irq destroy --all", "all; status 0 even when there are none, or others end them first"],
+  ],
+  declare: (command) =>
+    command.argument("[name...]", "the sessions", collect).option("--all", "every session of this user"),
 
   check({ session }, names: string[], { all }: { all?: true }) {
     if (all && (names.length > 0 || session !== undefined)) {

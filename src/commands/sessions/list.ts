@@ -1,25 +1,17 @@
-import type { Command } from "commander";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { programName, type VmProcess } from "../../sources/attach/processes.ts";
 
 /** `list`: sessions, and every other VM on this host. */
 export const list: CommandSpec = {
   targets: [],
-  declare: (program: Command) =>
-    program
-      .command("list")
-      .summary("list the sessions and every other VM on this host")
-      .description(
-        "Lists the sessions of this user, and the VMs inside other processes of this host, which --pid reaches. Sessions whose holder died are swept up, and named. Processes that this user may not look into are counted.",
-      )
-      .addHelpText(
-        "after",
-        examples(
-          ["kvm-irq list", "tables"],
-          ["kvm-irq list --json | jq -r '.sessions[].name'", "names of sessions alone"],
-          ["kvm-irq list --json | jq '.vms[] | select(.attachable).pid'", "the VMs that --pid can reach"],
-        ),
-      ),
+  summary: "list the sessions and every other VM on this host",
+  description:
+    "Lists the sessions of this user, and the VMs inside other processes of this host, which --pid reaches. Sessions whose holder died are swept up, and named. Processes that this user may not look into are counted.",
+  examples: [
+    ["kvm-irq list", "tables"],
+    ["kvm-irq list --json | jq -r '.sessions[].name'", "names of sessions alone"],
+    ["kvm-irq list --json | jq '.vms[] | select(.attachable).pid'", "the VMs that --pid can reach"],
+  ],
 
   async run(context: Context): Promise<Outcome> {
     const { identityOf, listSessions } = await import("../../sources/session/start.ts");

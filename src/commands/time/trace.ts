@@ -1,16 +1,9 @@
-import { type Command, Option } from "commander";
 import { advice, looking } from "../../abi/advice.ts";
 import { KvmIrqError } from "../../abi/error.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
-import {
-  type CommandSpec,
-  type Context,
-  examples,
-  type GlobalOptions,
-  type Outcome,
-} from "../../cli/command.ts";
+import type { CommandSpec, Context, GlobalOptions, Outcome } from "../../cli/command.ts";
 import { chooseFormat } from "../../cli/outcome.ts";
-import { duration, gsis, integer, namedFile, outputOption, wholeNumber } from "../../cli/parsers.ts";
+import { choice, duration, gsis, integer, namedFile, outputOption, wholeNumber } from "../../cli/parsers.ts";
 import { endWithoutReader, stdoutTaken } from "../../cli/standard-output.ts";
 import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-options.ts";
 
@@ -19,38 +12,32 @@ export const trace: CommandSpec = {
   severalPids: true,
   targets: ["session", "process"],
   refuses: ["vmFd", "snapshot"],
-  declare: (program: Command) =>
-    program
-      .command("trace")
-      .summary("record the kernel's interrupt events and draw them")
-      .description(
-        "Records the events that KVM reports of interrupts, until Ctrl-C, for a time, or around a command; shows them as they come, and at the end the life of each interrupt (raised, accepted, injected, EOI, acknowledged, lowered), latencies, and interrupts that never came to their end. The target is a session (the default one unless another is named), the processes of --pid, which can be repeated, or with --all every VM on this host. Needs root.",
-      )
+  summary: "record the kernel's interrupt events and draw them",
+  description:
+    "Records the events that KVM reports of interrupts, until Ctrl-C, for a time, or around a command; shows them as they come, and at the end the life of each interrupt (raised, accepted, injected, EOI, acknowledged, lowered), latencies, and interrupts that never came to their end. The target is a session (the default one unless another is named), the processes of --pid, which can be repeated, or with --all every VM on this host. Needs root.",
+  notes: `Ends with the command's status, 130 on Ctrl-C (the summary comes all the same), else 0. With a machine\nformat on stdout the command's own output goes to stderr.`,
+  examples: [
+    ["kvm-irq trace -- kvm-irq pulse 4", "what a pulse of the default session comes to"],
+    ["kvm-irq trace --all --for 2s --stats-only", "latencies of every VM on this host"],
+    ["kvm-irq trace --pid 4242 --gsi 4 --json -o t.ndjson", "keep it"],
+    ["kvm-irq trace --from t.ndjson --format vcd -o t.vcd", "for GTKWave or Surfer"],
+    ["kvm-irq trace --from t.ndjson --format perfetto -o t.json", "for ui.perfetto.dev"],
+    ["kvm-irq trace --from t.ndjson --format svg -o t.svg", "a timing diagram"],
+  ],
+  declare: (command) =>
+    command
       .argument("[command...]", "run this, behind --, and record until it ends; its exit status is passed on")
       .option("--for <duration>", "stop after this time", duration)
       .option("--all", "the target: every VM on this host")
       .option("--gsi <gsi>", "only these lines, as 4 or 10-12, and their vectors; repeatable", gsis)
       .option("--vector <vector>", "only these vectors, as 0x34, and their lines; repeatable", vectors)
       .addOption(
-        new Option("--format <format>", "how to show it; --json is ndjson (default: table)").choices(
-          TRACE_FORMATS,
-        ),
+        choice("--format <format>", "how to show it; --json is ndjson (default: table)", TRACE_FORMATS),
       )
       .addOption(outputOption("write to a file (atomically)"))
       .option("--from <file>", "show a trace that was saved as ndjson; - is stdin")
       .option("--stats-only", "latencies and what is unfinished, without events; with --json as one object")
-      .option("--buffer-kb <n>", "the kernel's buffer for each CPU, in KiB", wholeNumber(4, 1 << 20))
-      .addHelpText(
-        "after",
-        `\nEnds with the command's status, 130 on Ctrl-C (the summary comes all the same), else 0. With a machine\nformat on stdout the command's own output goes to stderr.\n${examples(
-          ["kvm-irq trace -- kvm-irq pulse 4", "what a pulse of the default session comes to"],
-          ["kvm-irq trace --all --for 2s --stats-only", "latencies of every VM on this host"],
-          ["kvm-irq trace --pid 4242 --gsi 4 --json -o t.ndjson", "keep it"],
-          ["kvm-irq trace --from t.ndjson --format vcd -o t.vcd", "for GTKWave or Surfer"],
-          ["kvm-irq trace --from t.ndjson --format perfetto -o t.json", "for ui.perfetto.dev"],
-          ["kvm-irq trace --from t.ndjson --format svg -o t.svg", "a timing diagram"],
-        )}`,
-      ),
+      .option("--buffer-kb <n>", "the kernel's buffer for each CPU, in KiB", wholeNumber(4, 1 << 20)),
 
   check(globals, command: string[], options: TraceOptions) {
     formatOf(options, globals);

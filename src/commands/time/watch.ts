@@ -1,7 +1,7 @@
-import { type Command, InvalidArgumentError, Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { Arch, Panels } from "../../arch/arch.ts";
 import { archNamed } from "../../arch/arches.ts";
-import { type CommandSpec, type Context, examples, type Outcome } from "../../cli/command.ts";
+import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { chipOption, duration, paths, routingOption } from "../../cli/parsers.ts";
 import { knownOf } from "../../operations/take-snapshot.ts";
 import { inBackground } from "../../os/proc.ts";
@@ -21,13 +21,18 @@ const SHORTEST_INTERVAL_MS = 20;
 
 /** `watch`: live view. */
 export const watch: CommandSpec = {
-  declare: (program: Command) =>
-    program
-      .command("watch")
-      .summary("watch the controllers live")
-      .description(
-        "Reads the target again and again and shows what changes: registers, lines that rise, findings that come and go. On a terminal it is a picture that redraws in place; in its background, elsewhere, and with --json, one line per change. Edges are counted as far as readings tell: those that are coalesced, or served between two readings, leave no trace (`trace` sees each of them).",
-      )
+  summary: "watch the controllers live",
+  description:
+    "Reads the target again and again and shows what changes: registers, lines that rise, findings that come and go. On a terminal it is a picture that redraws in place; in its background, elsewhere, and with --json, one line per change. Edges are counted as far as readings tell: those that are coalesced, or served between two readings, leave no trace (`trace` sees each of them).",
+  notes: `Keys: p or space pauses, n or . takes one reading, 1 to 5 or tab choose a chip, s saves a snapshot in the
+current folder, up and down scroll, q quits.`,
+  examples: [
+    ["kvm-irq watch", "the default session, twice a second"],
+    ["kvm-irq watch --pid 4242 --chip ioapic", "a VM of another process; its vCPUs are not stopped"],
+    ["kvm-irq watch --json --interval 100ms | jq .edges", "for scripts: a JSON object when something is new"],
+  ],
+  declare: (command) =>
+    command
       .addOption(
         new Option("--interval <duration>", "from one reading to the next")
           .argParser(interval)
@@ -35,18 +40,7 @@ export const watch: CommandSpec = {
       )
       .addOption(chipOption("read only these"))
       .option("--ignore <path>", "changes of no interest, as lapic[*].esr; repeatable", paths)
-      .addOption(routingOption())
-      .addHelpText(
-        "after",
-        `
-Keys: p or space pauses, n or . takes one reading, 1 to 5 or tab choose a chip, s saves a snapshot in the
-current folder, up and down scroll, q quits.
-${examples(
-  ["kvm-irq watch", "the default session, twice a second"],
-  ["kvm-irq watch --pid 4242 --chip ioapic", "a VM of another process; its vCPUs are not stopped"],
-  ["kvm-irq watch --json --interval 100ms | jq .edges", "for scripts: a JSON object when something is new"],
-)}`,
-      ),
+      .addOption(routingOption()),
 
   async run(context: Context, options: Options): Promise<Outcome> {
     const vm = await context.source();
