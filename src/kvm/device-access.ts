@@ -1,5 +1,6 @@
-import { readFileSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { userInfo } from "node:os";
+import { readText } from "../os/files.ts";
 
 /** What decides who may open a device. */
 export interface DeviceAccess {
@@ -73,15 +74,11 @@ export function accessRemedyHere(path: string): string {
 
 /** The lines of /etc/group, group(5). */
 function knownGroups(): { name: string; gid: number; members: string[] }[] {
-  try {
-    return readFileSync("/etc/group", "utf8")
-      .split("\n")
-      .map((line) => line.split(":"))
-      .filter((fields) => fields.length === 4)
-      .map(([name, , gid, members]) => ({ name: name!, gid: Number(gid), members: members!.split(",") }));
-  } catch {
-    return [];
-  }
+  return (readText("/etc/group") ?? "")
+    .split("\n")
+    .map((line) => line.split(":"))
+    .filter((fields) => fields.length === 4)
+    .map(([name, , gid, members]) => ({ name: name!, gid: Number(gid), members: members!.split(",") }));
 }
 
 /** Empty for a user without an entry in the password file. */

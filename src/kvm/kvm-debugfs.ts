@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { listFolder, readText } from "../os/files.ts";
 import { mountDetached } from "../os/mount.ts";
 
 /** A VM as KVM's debugfs shows it: `kvm/TID-FD`, by the thread that made it and the descriptor it got. */
@@ -25,7 +25,7 @@ export function debugVms(selfNamespace: string | undefined): DebugVm[] | undefin
   if (selfNamespace !== FIRST_PID_NAMESPACE) return undefined;
   const folder = kvmFolder();
   if (folder === undefined) return undefined;
-  return (list(folder) ?? []).flatMap((name) => {
+  return (listFolder(folder) ?? []).flatMap((name) => {
     const [, creator, fd] = /^(\d+)-(\d+)$/.exec(name) ?? [];
     if (creator === undefined) return [];
     const threads = vcpuThreads(`${folder}/${name}`);
@@ -36,12 +36,12 @@ export function debugVms(selfNamespace: string | undefined): DebugVm[] | undefin
 /** @returns `undefined` for a VM that ended meanwhile, and where a vCPU has no `pid`. */
 function vcpuThreads(folder: string): Map<number, number> | undefined {
   const threads = new Map<number, number>();
-  for (const name of list(folder) ?? []) {
+  for (const name of listFolder(folder) ?? []) {
     const [, vcpu] = /^vcpu(\d+)$/.exec(name) ?? [];
     if (vcpu === undefined) continue;
-    const tid = readNumber(`${folder}/${name}/pid`);
+    const tid = readText(`${folder}/${name}/pid`);
     if (tid === undefined) return undefined;
-    threads.set(Number(vcpu), tid);
+    threads.set(Number(vcpu), Number(tid));
   }
   return threads;
 }
@@ -50,27 +50,11 @@ let mounted: number | undefined;
 
 /** The folder stays open as long as this process, which nobody else sees. */
 function kvmFolder(): string | undefined {
-  if (list(`${MOUNTED}/kvm`) !== undefined) return `${MOUNTED}/kvm`;
+  if (listFolder(`${MOUNTED}/kvm`) !== undefined) return `${MOUNTED}/kvm`;
   if (mounted === undefined) {
     const mount = mountDetached("debugfs");
     if (!("fd" in mount)) return undefined;
     mounted = mount.fd;
   }
   return `/proc/self/fd/${mounted}/kvm`;
-}
-
-function list(folder: string): string[] | undefined {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return undefined;
-  }
-}
-
-function readNumber(path: string): number | undefined {
-  try {
-    return Number(readFileSync(path, "utf8"));
-  } catch {
-    return undefined;
-  }
 }

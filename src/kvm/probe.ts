@@ -1,8 +1,9 @@
-import { existsSync, readFileSync, statfsSync, statSync } from "node:fs";
+import { existsSync, statfsSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { KvmIrqError } from "../abi/error.ts";
 import { CAP, type CapName } from "../abi/ioctl.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
+import { readText } from "../os/files.ts";
 import { type KvmModule, kvmModule } from "./kvm-module.ts";
 import { type MemoryFacts, probeMemory } from "./probe-memory.ts";
 
@@ -119,12 +120,4 @@ function asKvmIrqError(error: unknown): KvmIrqError {
 function numberIn(path: string): number | undefined {
   const text = readText(path);
   return text === undefined ? undefined : Number(text);
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
+import { listFolder, readLink } from "./files.ts";
 import { bindLibc, close, I32, I64, NativeBuffer } from "./libc.ts";
 
 /** Numbers of <asm-generic/unistd.h>, which x86-64 shares. */
@@ -38,20 +39,8 @@ export function listensAs(pid: number, file: string): boolean {
     .split("\n")
     .find((text) => text.endsWith(`/${file}`) && text.split(/ +/)[3] === ACCEPTS);
   const inode = line?.trim().split(/ +/)[6];
-  try {
-    const folder = `/proc/${pid}/fd`;
-    return readdirSync(folder).some((fd) => linkOf(`${folder}/${fd}`) === `socket:[${inode}]`);
-  } catch {
-    return false;
-  }
-}
-
-function linkOf(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
+  const folder = `/proc/${pid}/fd`;
+  return (listFolder(folder) ?? []).some((fd) => readLink(`${folder}/${fd}`) === `socket:[${inode}]`);
 }
 
 /**

@@ -1,13 +1,5 @@
-import {
-  closeSync,
-  constants,
-  existsSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  readSync,
-} from "node:fs";
+import { closeSync, constants, existsSync, openSync, readSync } from "node:fs";
+import { listFolder, readLink, readText } from "./files.ts";
 
 /**
  * What /proc says of processes (proc(5)). Whatever can't be read, because the process is gone or is
@@ -311,7 +303,8 @@ export function inBackground(): boolean {
   return foreground !== group && foreground !== -1;
 }
 
-function readStat(path: string) {
+/** What `/proc/PID/stat` says, by its path; `undefined` when that process or thread is gone. */
+export function readStat(path: string) {
   // The command name, in parentheses, may itself hold spaces and parentheses.
   const [, comm, state, numbers] = /^\d+ \((.*)\) (\w) (.*)/s.exec(readText(path) ?? "") ?? [];
   if (comm === undefined || state === undefined || numbers === undefined) return undefined;
@@ -321,28 +314,8 @@ function readStat(path: string) {
 }
 
 function listNumbers(folder: string): number[] | undefined {
-  try {
-    return readdirSync(folder)
-      .map(Number)
-      .filter(Number.isInteger)
-      .sort((a, b) => a - b);
-  } catch {
-    return undefined;
-  }
-}
-
-function readText(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
-}
-
-function readLink(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
+  return listFolder(folder)
+    ?.map(Number)
+    .filter(Number.isInteger)
+    .sort((a, b) => a - b);
 }

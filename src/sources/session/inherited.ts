@@ -1,4 +1,5 @@
-import { closeSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { closeSync } from "node:fs";
+import { listFolder, readText } from "../../os/files.ts";
 
 const OWN_DESCRIPTORS = "/proc/self/fd";
 /** `O_CLOEXEC` of <fcntl.h>, as /proc/PID/fdinfo/FD has it, in octal (proc(5)). */
@@ -12,18 +13,15 @@ const O_CLOEXEC = 0o2000000;
  * @param last the highest that is meant for it.
  */
 export function closeInherited(last: number): void {
-  if (!existsSync(OWN_DESCRIPTORS)) return;
-  for (const fd of readdirSync(OWN_DESCRIPTORS).map(Number)) {
+  for (const fd of (listFolder(OWN_DESCRIPTORS) ?? []).map(Number)) {
     if (fd > last && !isClosedOnExec(fd)) closeSync(fd);
   }
 }
 
 /** A descriptor that is gone counts too: the folder's own, while it was read. */
 function isClosedOnExec(fd: number): boolean {
-  try {
-    const flags = /^flags:\s*(\d+)$/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.[1] ?? "";
-    return (Number.parseInt(flags, 8) & O_CLOEXEC) !== 0;
-  } catch {
-    return true;
-  }
+  const text = readText(`/proc/self/fdinfo/${fd}`);
+  if (text === undefined) return true;
+  const flags = /^flags:\s*(\d+)$/m.exec(text)?.[1] ?? "";
+  return (Number.parseInt(flags, 8) & O_CLOEXEC) !== 0;
 }

@@ -1,5 +1,6 @@
-import { lstatSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
+import { readText } from "../../os/files.ts";
 
 /** util-linux has it; busybox has another one, as a link to itself, which lacks --bounding-set. */
 const SETPRIV = "/usr/bin/setpriv";
@@ -21,12 +22,8 @@ export function withoutPrivileges(argv: [string, ...string[]], files: string[]):
 }
 
 function hasCapability(bit: bigint): boolean {
-  try {
-    const [, effective] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8")) ?? [];
-    return (BigInt(`0x${effective ?? 0}`) & (1n << bit)) !== 0n;
-  } catch {
-    return false;
-  }
+  const [, effective] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText("/proc/self/status") ?? "") ?? [];
+  return (BigInt(`0x${effective ?? 0}`) & (1n << bit)) !== 0n;
 }
 
 function isSetprivHere(): boolean {
