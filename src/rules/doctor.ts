@@ -30,6 +30,18 @@ const CAPABILITIES: Partial<Record<CapName, { use: string; required?: true }>> =
   KVM_CAP_X2APIC_API: { use: "APIC ids above 255" },
 };
 
+const as =
+  (status: Check["status"]) =>
+  (id: string, what: string, remedy?: string): Check => ({
+    id,
+    status,
+    what,
+    ...(remedy === undefined ? {} : { remedy }),
+  });
+const ok = as("ok");
+const warning = as("warning");
+const failed = as("failed");
+
 /** Judges what {@link HostFacts} tell. */
 export function examine(facts: HostFacts): Examination {
   const checks = [
@@ -48,133 +60,77 @@ export function examine(facts: HostFacts): Examination {
 
 function platformCheck({ platform, machine, kernel }: HostFacts): Check {
   const what = `${platform} ${machine}, kernel ${kernel}`;
-  if (platform === "linux" && machine === "x64") return { id: "platform", status: "ok", what };
-  return {
-    id: "platform",
-    status: "failed",
-    what,
-    remedy: "KVM's PICs, IOAPIC and local APICs are on x86-64 Linux; elsewhere use `--backend model`",
-  };
+  if (platform === "linux" && machine === "x64") return ok("platform", what);
+  const remedy = "KVM's PICs, IOAPIC and local APICs are on x86-64 Linux; elsewhere use `--backend model`";
+  return failed("platform", what, remedy);
 }
 
 function cpuCheck({ cpu, opened, trial }: HostFacts): Check {
   const { vendor = "unknown vendor", flag } = cpu;
-  if (flag !== undefined) return { id: "cpu", status: "ok", what: `${vendor}, virtualization flag ${flag}` };
+  if (flag !== undefined) return ok("cpu", `${vendor}, virtualization flag ${flag}`);
   const what = `${vendor}, no virtualization flag (vmx or svm)`;
   // In a VM the flag may be hidden although KVM works: then there is nothing to do about it.
-  if (trial !== undefined && "ok" in trial)
-    return { id: "cpu", status: "ok", what: `${what}, yet KVM works` };
-  return {
-    id: "cpu",
-    status: "apiVersion" in opened || isPermission(opened) ? "warning" : "failed",
-    what,
-    remedy: "enable VT-x or AMD-V in the firmware; in a VM, enable nested virtualization on its host",
-  };
+  if (trial !== undefined && "ok" in trial) return ok("cpu", `${what}, yet KVM works`);
+  const remedy = "enable VT-x or AMD-V in the firmware; in a VM, enable nested virtualization on its host";
+  return (isThere(opened) ? warning : failed)("cpu", what, remedy);
 }
 
-/** KVM is there, and this user may not use it. */
-function isPermission(opened: HostFacts["opened"]): boolean {
-  return "error" in opened && opened.error.code === "kvm-permission";
+/** Whether KVM is there, though this user may not be allowed to use it. */
+function isThere(opened: HostFacts["opened"]): boolean {
+  return "apiVersion" in opened || opened.error.code === "kvm-permission";
 }
 
 function moduleCheck({ module, opened, cpu }: HostFacts): Check {
   if (module !== undefined) {
-    const what = module.apicv
-      ? `${module.name}; CPUs run local APICs by themselves: traces see no injection, and no edge's EOI`
-      : module.name;
-    return { id: "module", status: "ok", what };
+    const apicv = "; CPUs run local APICs by themselves: traces see no injection, and no edge's EOI";
+    return ok("module", `${module.name}${module.apicv ? apicv : ""}`);
   }
-  if ("apiVersion" in opened || isPermission(opened)) {
-    return { id: "module", status: "ok", what: "built into the kernel" };
-  }
-  return {
-    id: "module",
-    status: "failed",
-    what: "neither kvm_intel nor kvm_amd is loaded",
-    remedy: `modprobe ${cpu.flag === "svm" ? "kvm_amd" : "kvm_intel"} (as root)`,
-  };
+  if (isThere(opened)) return ok("module", "built into the kernel");
+  const remedy = `modprobe ${cpu.flag === "svm" ? "kvm_amd" : "kvm_intel"} (as root)`;
+  return failed("module", "neither kvm_intel nor kvm_amd is loaded", remedy);
 }
 
 function deviceChecks({ device, opened }: HostFacts): Check[] {
-  const found: Check =
+  const found =
     device === undefined
-      ? {
-          id: "device",
-          status: "failed",
-          what: "no /dev/kvm",
-          remedy: "load the KVM module; in a container pass `--device /dev/kvm`",
-        }
-      : {
-          id: "device",
-          status: "ok",
-          what: `${device.path}, mode ${device.mode}, owner ${device.uid}:${device.gid}`,
-        };
-  if ("apiVersion" in opened) {
-    return [found, { id: "open", status: "ok", what: `opens, API version ${opened.apiVersion}` }];
-  }
+      ? failed("device", "no /dev/kvm", "load the KVM module; in a container pass `--device /dev/kvm`")
+      : ok("device", `${device.path}, mode ${device.mode}, owner ${device.uid}:${device.gid}`);
+  if ("apiVersion" in opened) return [found, ok("open", `opens, API version ${opened.apiVersion}`)];
   const { message, hint } = opened.error;
-  return [
-    found,
-    { id: "open", status: "failed", what: message, ...(hint === undefined ? {} : { remedy: hint }) },
-  ];
+  return [found, failed("open", message, hint)];
 }
 
 function capabilityChecks({ opened, capabilities }: HostFacts): Check[] {
   if ("error" in opened) return [];
-  return Object.entries(CAPABILITIES).map(([cap, { use, required }]): Check => {
-    const value = capabilities[cap as CapName] ?? 0;
-    if (value > 0) return { id: cap, status: "ok", what: use };
-    return {
-      id: cap,
-      status: required === true ? "failed" : "warning",
-      what: `missing: ${use}`,
-      remedy: "a newer kernel has it",
-    };
+  return Object.entries(CAPABILITIES).map(([cap, { use, required }]) => {
+    if ((capabilities[cap as CapName] ?? 0) > 0) return ok(cap, use);
+    return (required === true ? failed : warning)(cap, `missing: ${use}`, "a newer kernel has it");
   });
 }
 
 function trialCheck({ trial }: HostFacts): Check[] {
   if (trial === undefined) return [];
-  if ("ok" in trial)
-    return [{ id: "trial", status: "ok", what: "a VM, an irqchip, a vCPU, a pulse and a dump" }];
+  if ("ok" in trial) return [ok("trial", "a VM, an irqchip, a vCPU, a pulse and a dump")];
   const { message, hint } = trial.error;
-  return [{ id: "trial", status: "failed", what: message, ...(hint === undefined ? {} : { remedy: hint }) }];
+  return [failed("trial", message, hint)];
 }
 
-function ptraceCheck({ ptraceScope }: HostFacts): Check {
-  const id = "ptrace";
-  if (ptraceScope === undefined || ptraceScope === 0) {
-    return { id, status: "ok", what: "VMs of this user's other processes can be attached to" };
-  }
-  return {
-    id,
-    status: "warning",
-    what: `ptrace_scope is ${ptraceScope}: attaching to another process's VM is restricted`,
-    remedy:
-      ptraceScope < 3
-        ? "attach as root, or set kernel.yama.ptrace_scope=0 with sysctl"
-        : "ptrace_scope 3 can't be lowered until the next boot",
-  };
+function ptraceCheck({ ptraceScope = 0 }: HostFacts): Check {
+  if (ptraceScope === 0) return ok("ptrace", "VMs of this user's other processes can be attached to");
+  return warning(
+    "ptrace",
+    `ptrace_scope is ${ptraceScope}: attaching to another process's VM is restricted`,
+    ptraceScope < 3
+      ? "attach as root, or set kernel.yama.ptrace_scope=0 with sysctl"
+      : "ptrace_scope 3 can't be lowered until the next boot",
+  );
 }
 
 function tracefsCheck({ tracefs, mayTrace }: HostFacts): Check {
-  if (tracefs !== undefined && mayTrace) {
-    return { id: "tracefs", status: "ok", what: `mounted at ${tracefs}` };
-  }
-  if (tracefs !== undefined) {
-    return {
-      id: "tracefs",
-      status: "warning",
-      what: `mounted at ${tracefs}, and not for this user`,
-      remedy: "trace interrupts as root",
-    };
-  }
-  return {
-    id: "tracefs",
-    status: "warning",
-    what: "tracefs is not mounted",
-    remedy: "mount -t tracefs tracefs /sys/kernel/tracing (as root), to trace interrupts",
-  };
+  const remedy = "mount -t tracefs tracefs /sys/kernel/tracing (as root), to trace interrupts";
+  if (tracefs === undefined) return warning("tracefs", "tracefs is not mounted", remedy);
+  if (mayTrace) return ok("tracefs", `mounted at ${tracefs}`);
+  return warning("tracefs", `mounted at ${tracefs}, and not for this user`, "trace interrupts as root");
 }
 
 const PTRACE = "until then VMs of other processes are read by ptrace";
