@@ -32,26 +32,22 @@ const EDGE_LOST = rule<IoapicPin>(
 
 /** The pin's line. The chip shows a level only until it is delivered; the PIC's input helps out. */
 export const IOAPIC_LINE_RULES: readonly Rule<IoapicPin>[] = [
-  rule(
-    "line-high",
-    "open",
-    SET_IRQ,
-    ({ ioapic, pin, entry, path }) =>
+  rule("line-high", "open", SET_IRQ, ({ ioapic, pin, entry, path }) => {
+    return (
       entry.trig_mode === "level" &&
-      hasBit(ioapic.irr, pin) && [bitSet("ioapic.irr", pin), is(`${path}.trig_mode`, "level")],
-  ),
+      hasBit(ioapic.irr, pin) && [bitSet("ioapic.irr", pin), is(`${path}.trig_mode`, "level")]
+    );
+  }),
   { ...EDGE_LOST, level: { hop: "pending" }, as: { line: "line-edge-latched" } },
   // KVM_SET_IRQCHIP makes KVM forget which edges it delivered, and no state shows whether it did.
-  rule(
-    "line-edge-consumed",
-    "blocked",
-    SET_IRQ,
-    ({ ioapic, pin, entry, picInput }) =>
+  rule("line-edge-consumed", "blocked", SET_IRQ, ({ ioapic, pin, entry, picInput }) => {
+    return (
       entry.trig_mode === "edge" &&
       !entry.mask &&
       !hasBit(ioapic.irr, pin) &&
-      picInput?.high === true && [bitSet(picInput.path, picInput.pin), bitClear("ioapic.irr", pin)],
-  ),
+      picInput?.high === true && [bitSet(picInput.path, picInput.pin), bitClear("ioapic.irr", pin)]
+    );
+  }),
   rule("line-low", "open", SET_IRQ, ({ pin }) => [bitClear("ioapic.irr", pin)]),
 ];
 
@@ -73,12 +69,9 @@ const waits = ({ entry }: IoapicPin) => entry.trig_mode === "level" && entry.rem
 export const IOAPIC_RULES: readonly Rule<IoapicPin>[] = [
   rule("ioapic-masked", "blocked", TABLE, ({ entry, path }) => entry.mask && [is(`${path}.mask`, true)]),
   STUCK,
-  rule(
-    "ioapic-waits-for-eoi",
-    "in service",
-    REMOTE_IRR,
-    (at) => waits(at) && [is(`${at.path}.remote_irr`, true)],
-  ),
+  rule("ioapic-waits-for-eoi", "in service", REMOTE_IRR, (at) => {
+    return waits(at) && [is(`${at.path}.remote_irr`, true)];
+  }),
   EDGE_LOST,
   // KVM counts an RTC interrupt that has no EOI yet as one with the next.
   rule("ioapic-rtc-coalesced", "in service", "KVM ioapic.c rtc_irq_check_coalesced", (at) => {
@@ -137,12 +130,9 @@ export function gsisOf({ vm, pin }: ScenePin): number[] {
 /** What to look for at every pin. */
 export const PIN_FINDINGS: readonly Rule<ScenePin>[] = [
   STUCK,
-  rule(
-    "shares-stuck-line",
-    { finding: "warning" },
-    REMOTE_IRR,
-    (at) => gsisOf(at).length > 1 && STUCK.test(at),
-  ),
+  rule("shares-stuck-line", { finding: "warning" }, REMOTE_IRR, (at) => {
+    return gsisOf(at).length > 1 && STUCK.test(at);
+  }),
   rule(
     "asserted-but-masked",
     { finding: (at) => unlessServed(at, "warning") },
@@ -190,13 +180,9 @@ export function sharedVectors(vm: Scene): SharedVector[] {
 }
 
 export const SHARED_FINDINGS: readonly Rule<SharedVector>[] = [
-  rule(
-    "shared-vector",
-    { finding: "warning" },
-    "SDM vol. 3, 12.8.4",
-    ({ vector, pins, vcpus }) =>
-      vcpus.length > 0 && pins.map(({ path }) => is(`${path}.vector`, hex(vector))),
-  ),
+  rule("shared-vector", { finding: "warning" }, "SDM vol. 3, 12.8.4", ({ vector, pins, vcpus }) => {
+    return vcpus.length > 0 && pins.map(({ path }) => is(`${path}.vector`, hex(vector)));
+  }),
 ];
 
 /** What to look for at pins that are unmasked. */

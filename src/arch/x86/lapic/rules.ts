@@ -92,42 +92,30 @@ export const ILLEGAL_VECTOR = rule<{ vector: Vector | null; at?: Sent["at"] }>(
 
 /** Whether a local APIC accepts a message, and hands it to its vCPU. */
 export const LAPIC_RULES: readonly Rule<Arrival>[] = [
-  rule(
-    "lapic-hardware-disabled",
-    "blocked",
-    BASE,
-    ({ cpu }) => cpu.mode === "disabled" && [globallyOff(cpu)],
-  ),
-  rule(
-    "lapic-software-disabled",
-    "blocked",
-    SVR,
-    ({ cpu, deliveryMode }) =>
+  rule("lapic-hardware-disabled", "blocked", BASE, ({ cpu }) => {
+    return cpu.mode === "disabled" && [globallyOff(cpu)];
+  }),
+  rule("lapic-software-disabled", "blocked", SVR, ({ cpu, deliveryMode }) => {
+    return (
       !softwareEnabled(cpu) &&
       hasVector(deliveryMode) && [
         is(of(cpu, "svr"), hex(cpu.lapic.svr, 1)),
         bitClear(of(cpu, "svr"), SVR_ENABLE_BIT),
-      ],
-  ),
+      ]
+    );
+  }),
   ILLEGAL_VECTOR,
-  rule(
-    "lapic-in-service",
-    "in service",
-    PRIORITY,
-    ({ cpu, vector }) => vector !== null && cpu.lapic.isr.includes(vector) && inService(cpu, vector),
-  ),
+  rule("lapic-in-service", "in service", PRIORITY, ({ cpu, vector }) => {
+    return vector !== null && cpu.lapic.isr.includes(vector) && inService(cpu, vector);
+  }),
   rule("lapic-behind-tpr", "held", PRIORITY, (arrival) => {
     const [service, tpr] = behind(arrival, "tpr") ?? [];
     return tpr && [...tpr, ...service!];
   }),
   rule("lapic-behind-service", "held", PRIORITY, (arrival) => behind(arrival, "isr")?.flat()),
-  rule(
-    "lapic-pending",
-    "pending",
-    VECTORS,
-    ({ cpu, vector }) =>
-      vector !== null && cpu.lapic.irr.includes(vector) && [listHas(of(cpu, "irr"), hex(vector))],
-  ),
+  rule("lapic-pending", "pending", VECTORS, ({ cpu, vector }) => {
+    return vector !== null && cpu.lapic.irr.includes(vector) && [listHas(of(cpu, "irr"), hex(vector))];
+  }),
   rule("lapic-open", "open", PRIORITY, ({ cpu, vector }) =>
     vector === null ? [] : [bitSet(of(cpu, "svr"), SVR_ENABLE_BIT)],
   ),
@@ -152,12 +140,9 @@ export const lvtLint0 = (cpu: Cpu) => is(of(cpu, "lvt_lint0"), hex(cpu.lapic.lvt
 /** The LINT0 that lets the PIC's INTR in. KVM offers INTR to the vCPUs in order. */
 export const LINT0_RULES: readonly Rule<Vm>[] = [
   rule("lint0-unknown", "unknown", LINT0, ({ cpus }) => cpus === undefined && [missing("chips.lapic")]),
-  rule(
-    "lint0-virtual-wire",
-    "open",
-    LINT0,
-    ({ intr }) => intr !== undefined && lint0(intr) === "virtual-wire" && [globallyOff(intr)],
-  ),
+  rule("lint0-virtual-wire", "open", LINT0, ({ intr }) => {
+    return intr !== undefined && lint0(intr) === "virtual-wire" && [globallyOff(intr)];
+  }),
   rule("lint0-open", "open", LINT0, ({ intr }) => {
     return intr && [lvtLint0(intr), bitClear(of(intr, "lvt_lint0"), LVT_MASK_BIT)];
   }),

@@ -32,21 +32,14 @@ const TWICE = "MultiProcessor Specification 1.4, 3.6.2";
 
 /** The input's level, and whether it still has an edge to give. */
 export const PIC_LINE_RULES: readonly Rule<PicInput>[] = [
-  rule(
-    "line-high",
-    "open",
-    LEVELS,
-    ({ chip, pin, level, high }) =>
-      level && high && [bitSet(`${chip}.last_irr`, pin), bitSet(`${chip}.elcr`, pin)],
-  ),
+  rule("line-high", "open", LEVELS, ({ chip, pin, level, high }) => {
+    return level && high && [bitSet(`${chip}.last_irr`, pin), bitSet(`${chip}.elcr`, pin)];
+  }),
   rule("line-edge-latched", "pending", LEVELS, (input) => input.high && latched(input)),
   rule("line-low-after-edge", "pending", LEVELS, latched),
-  rule(
-    "line-edge-consumed",
-    "blocked",
-    LEVELS,
-    ({ chip, pin, high }) => high && [bitSet(`${chip}.last_irr`, pin), bitClear(`${chip}.irr`, pin)],
-  ),
+  rule("line-edge-consumed", "blocked", LEVELS, ({ chip, pin, high }) => {
+    return high && [bitSet(`${chip}.last_irr`, pin), bitClear(`${chip}.irr`, pin)];
+  }),
   rule("line-low", "open", LEVELS, ({ chip, pin, pic }) => [
     is(`${chip}.last_irr`, pic.last_irr),
     bitClear(`${chip}.last_irr`, pin),
@@ -72,12 +65,9 @@ const NOT_INITIALISED: Rule<WithBase> = rule(
 /** Whether the PICs would put an input through to INTR once its line has risen. */
 export const PIC_RULES: readonly Rule<PicInput>[] = [
   rule("pic-masked", "blocked", IMR, ({ chip, pin, pic }) => maskedBy(chip, pic, pin)),
-  rule(
-    "pic-cascade-masked",
-    "blocked",
-    IMR,
-    ({ chip, pics: { pic1 } }) => chip === "pic2" && maskedBy("pic1", pic1, CASCADE_PIN),
-  ),
+  rule("pic-cascade-masked", "blocked", IMR, ({ chip, pics: { pic1 } }) => {
+    return chip === "pic2" && maskedBy("pic1", pic1, CASCADE_PIN);
+  }),
   rule("pic-in-service", "in service", NESTED, (input) => waitsForItself(input) && inService(input)),
   rule("pic-behind-service", "held", NESTED, (input) => {
     const held = heldBack(input);
@@ -97,30 +87,26 @@ export const PIC_RULES: readonly Rule<PicInput>[] = [
     ];
   }),
   // The slave's pulse left nothing in the master: its input 2 is level-triggered, or was high already.
-  rule(
-    "pic-cascade-lost",
-    "blocked",
-    CASCADE,
-    ({ chip, risen, pics: { pic1 } }) =>
+  rule("pic-cascade-lost", "blocked", CASCADE, ({ chip, risen, pics: { pic1 } }) => {
+    return (
       chip === "pic2" &&
       requested(risen.pic2, false) !== undefined &&
       !hasBit(risen.pic1.irr, CASCADE_PIN) && [
         is("pic1.elcr", hex(pic1.elcr)),
         is("pic1.last_irr", hex(pic1.last_irr)),
-      ],
-  ),
-  rule(
-    "pic-cascade-pin",
-    "open",
-    CASCADE,
-    ({ chip, pin, pics: { pic2 }, answer }) =>
+      ]
+    );
+  }),
+  rule("pic-cascade-pin", "open", CASCADE, ({ chip, pin, pics: { pic2 }, answer }) => {
+    return (
       chip === "pic1" &&
       pin === CASCADE_PIN &&
       answer !== undefined && [
         is("pic2.irq_base", hex(pic2.irq_base)),
         ...(answer.spurious ? [] : [bitSet("pic2.irr", answer.pin)]),
-      ],
-  ),
+      ]
+    );
+  }),
   NOT_INITIALISED,
   rule("pic-open", "open", NESTED, ({ chip, pin, pic }) => [
     bitClear(`${chip}.imr`, pin),

@@ -34,12 +34,9 @@ const BEFORE_IT: readonly Rule<AtVcpu>[] = [
     const { mp_state } = at.state;
     return !["runnable", "halted"].includes(mp_state) && !isInit(at) && [is(of(at, "mp_state"), mp_state)];
   }),
-  rule(
-    "vcpu-in-smm",
-    "held",
-    SMM,
-    (at) => at.state.smi.smm && isSmiOrInit(at) && [is(of(at, "smi.smm"), true)],
-  ),
+  rule("vcpu-in-smm", "held", SMM, (at) => {
+    return at.state.smi.smm && isSmiOrInit(at) && [is(of(at, "smi.smm"), true)];
+  }),
   rule("vcpu-exception-first", "held", PRIORITY, (at) => {
     const { injected, pending } = at.state.exception;
     return (injected || pending) && [is(of(at, `exception.${injected ? "injected" : "pending"}`), true)];
@@ -49,18 +46,12 @@ const BEFORE_IT: readonly Rule<AtVcpu>[] = [
     if (injected) return [is(of(at, "nmi.injected"), true)];
     return pending !== 0 && !masked && [is(of(at, "nmi.pending"), pending)];
   }),
-  rule(
-    "vcpu-interrupt-first",
-    "held",
-    PRIORITY,
-    (at) => at.state.interrupt.injected && [is(of(at, "interrupt.injected"), true)],
-  ),
-  rule(
-    "vcpu-nmi-masked",
-    "held",
-    NMI,
-    (at) => at.deliveryMode === "nmi" && at.state.nmi.masked && [is(of(at, "nmi.masked"), true)],
-  ),
+  rule("vcpu-interrupt-first", "held", PRIORITY, (at) => {
+    return at.state.interrupt.injected && [is(of(at, "interrupt.injected"), true)];
+  }),
+  rule("vcpu-nmi-masked", "held", NMI, (at) => {
+    return at.deliveryMode === "nmi" && at.state.nmi.masked && [is(of(at, "nmi.masked"), true)];
+  }),
   rule("vcpu-if-clear", "held", "SDM vol. 3, 7.8.1", (at) => {
     const unheld = at.deliveryMode === "nmi" || isSmiOrInit(at) || hasBit(at.state.rflags, IF_BIT);
     return !unheld && [bitClear(of(at, "rflags"), IF_BIT)];
@@ -86,25 +77,16 @@ const takesIt = ({ cpu: { vcpu, state } }: Arrival) => [
 /** Whether the vCPU would take it at once. */
 export const VCPU_RULES: readonly Rule<Arrival>[] = [
   rule("vcpu-no-guest", "held", RUN, ({ guest }) => !guest && []),
-  rule(
-    "vcpu-unknown",
-    "unknown",
-    RUN,
-    ({ cpu }) => cpu.state === undefined && [missing(`vcpus[${cpu.vcpu}]`)],
-  ),
-  rule(
-    "vcpu-paused",
-    "held",
-    RUN,
-    ({ cpu }) => cpu.state?.run === false && [is(`vcpus[${cpu.vcpu}].run`, false)],
-  ),
+  rule("vcpu-unknown", "unknown", RUN, ({ cpu }) => {
+    return cpu.state === undefined && [missing(`vcpus[${cpu.vcpu}]`)];
+  }),
+  rule("vcpu-paused", "held", RUN, ({ cpu }) => {
+    return cpu.state?.run === false && [is(`vcpus[${cpu.vcpu}].run`, false)];
+  }),
   ...BEFORE_IT.map(ofKnown),
-  rule(
-    "vcpu-halted",
-    "open",
-    "SDM vol. 2, HLT",
-    (arrival) => arrival.cpu.state?.mp_state === "halted" && takesIt(arrival),
-  ),
+  rule("vcpu-halted", "open", "SDM vol. 2, HLT", (arrival) => {
+    return arrival.cpu.state?.mp_state === "halted" && takesIt(arrival);
+  }),
   rule("vcpu-open", "open", PRIORITY, takesIt),
 ];
 
