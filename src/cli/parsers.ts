@@ -82,10 +82,13 @@ function chips(text: string, previous: string[] | undefined): string[] {
   return [...(previous ?? []), ...words];
 }
 
-/** A path of `--ignore`, repeatable. */
-export function paths(text: string, previous: string[] | undefined): string[] {
-  return [...(previous ?? []), parsePath(text).text];
+/** A parser that collects the values of what is repeatable. @param parse one of them. */
+export function collecting<T>(parse: (text: string) => T): (text: string, before: T[] | undefined) => T[] {
+  return (text, before) => [...(before ?? []), parse(text)];
 }
+
+/** A path of `--ignore`, repeatable. */
+export const paths = collecting((text) => parsePath(text).text);
 
 /** An option that takes one of some words. */
 export function choice(flags: string, description: string, words: readonly string[]): Option {

@@ -1,11 +1,7 @@
 import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+import { collecting } from "../../cli/parsers.ts";
 import { type Assignment, checkAssignments, editSource, parseAssignment } from "../../operations/edit.ts";
 import { diffState } from "../../rules/diff.ts";
-
-const collect = (text: string, previous: Assignment[] | undefined) => [
-  ...(previous ?? []),
-  parseAssignment(text),
-];
 
 /** `set <path=value...>`: change single fields. */
 export const set: CommandSpec = {
@@ -21,7 +17,8 @@ export const set: CommandSpec = {
     ["kvm-irq set 'lapic[0].irr=0x34,0x35'", "a list of vectors; [] for none"],
     [`kvm-irq set 'lapic[0].reserved={"0x3f0":1}'`, "all words without a name; {} for none"],
   ],
-  declare: (command) => command.argument("<path=value...>", "fields and their new values", collect),
+  declare: (command) =>
+    command.argument("<path=value...>", "fields and their new values", collecting(parseAssignment)),
 
   fits: checkAssignments,
 

@@ -4,8 +4,7 @@ import type { ArchData } from "../../arch/arch.ts";
 import { archNamed } from "../../arch/arches.ts";
 import { chipOfPath } from "../../arch/fields.ts";
 import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
-
-import { duration } from "../../cli/parsers.ts";
+import { collecting, duration } from "../../cli/parsers.ts";
 import { blankReading, readSource } from "../../operations/take-snapshot.ts";
 import { type Condition, checkConditions, judge, parseCondition, type Verdict } from "../../rules/expect.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
@@ -14,11 +13,6 @@ import type { Source } from "../../vm/source.ts";
 /** Between two looks at the target: short at first, then as long as a person would not notice. */
 const FIRST_PAUSE_MS = 2;
 const LONGEST_PAUSE_MS = 100;
-
-const collect = (text: string, previous: Condition[] | undefined) => [
-  ...(previous ?? []),
-  parseCondition(text),
-];
 
 /** `expect <cond...>`: exit 0 when all hold, 1 when not. */
 export const expect: CommandSpec = {
@@ -36,7 +30,11 @@ export const expect: CommandSpec = {
   ],
   declare: (command) =>
     command
-      .argument("<condition...>", "such as pic1.imr=0xff, pic1.irr&0x10, lapic[0].irr=0x44", collect)
+      .argument(
+        "<condition...>",
+        "such as pic1.imr=0xff, pic1.irr&0x10, lapic[0].irr=0x44",
+        collecting(parseCondition),
+      )
       .option("--timeout <duration>", "wait up to this long for all conditions to hold", duration, 0),
 
   fits(info: SourceInfo, conditions: Condition[]) {

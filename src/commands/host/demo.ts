@@ -1,7 +1,7 @@
 import { shellWord } from "../../abi/advice.ts";
 import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { backendOption, type ScratchOptions, scratchSource } from "../../cli/start-state.ts";
-import { StepContext } from "../scripts/step-context.ts";
+import { stepContext } from "../scripts/step-context.ts";
 
 /** The tour: each stop is a command that the reader can type after `kvm-irq create --preset ioapic`. */
 const TOUR: readonly { say: string; argv: string[] }[] = [
@@ -58,12 +58,8 @@ export const demo: CommandSpec = {
       const steps = [];
       for (const { say, argv } of TOUR) {
         if (context.signal.aborted) return { status: 130 };
-        const json = await takeStep(
-          context,
-          new StepContext(context, scratch, context.globals, { options: [] }),
-          say,
-          argv,
-        );
+        const inside = stepContext(context, scratch, context.globals, { options: [] });
+        const json = await takeStep(context, inside, say, argv);
         steps.push({ command: argv, result: json });
       }
       return { json: { source, steps } };

@@ -5,7 +5,7 @@ import { asKnown } from "../../os/system-error.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
 import { atLine, type Script, type ScriptLine } from "./script.ts";
-import { StepContext } from "./step-context.ts";
+import { stepContext } from "./step-context.ts";
 
 /** A line of a script, ready to run. */
 export interface ScriptStep {
@@ -80,7 +80,7 @@ export async function runStep(
   address: VmAddress,
 ): Promise<StepResult> {
   const { json } = step.parsed.globals;
-  const context = new StepContext(outer, source, json === undefined ? {} : { json }, address);
+  const context = stepContext(outer, source, json === undefined ? {} : { json }, address);
   const start = performance.now();
   try {
     const outcome = await step.parsed.run(context);

@@ -1,12 +1,8 @@
 import { KvmIrqError } from "../../abi/error.ts";
 import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
+import { collecting } from "../../cli/parsers.ts";
 import { checkSessionName } from "../../sources/session/runtime-dir.ts";
 import { defaultSession } from "../../sources/session/way.ts";
-
-const collect = (name: string, previous: string[] | undefined) => [
-  ...(previous ?? []),
-  checkSessionName(name),
-];
 
 /** `destroy [name...]`: end sessions. */
 export const destroy: CommandSpec = {
@@ -20,7 +16,9 @@ export const destroy: CommandSpec = {
     ["kvm-irq destroy --all", "all; status 0 even when there are none, or others end them first"],
   ],
   declare: (command) =>
-    command.argument("[name...]", "the sessions", collect).option("--all", "every session of this user"),
+    command
+      .argument("[name...]", "the sessions", collecting(checkSessionName))
+      .option("--all", "every session of this user"),
 
   check({ session }, names: string[], { all }: { all?: true }) {
     if (all && (names.length > 0 || session !== undefined)) {

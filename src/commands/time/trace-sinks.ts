@@ -2,12 +2,11 @@ import { KvmIrqError } from "../../abi/error.ts";
 import type { Events } from "../../arch/arch.ts";
 import { type TraceFormat as Form, TRACES, type WholeTrace } from "../../exports/index.ts";
 import type { Chain } from "../../lives/chain.ts";
-import { type Joiner, joinAll } from "../../lives/joiner.ts";
+import { joinAll } from "../../lives/joiner.ts";
 import type { ChainStatistics } from "../../lives/statistics.ts";
 import { FirstChains, Tally } from "../../lives/tally.ts";
 import { wavesOf } from "../../lives/waves.ts";
 import { count } from "../../text/format.ts";
-import type { Rows } from "../../text/rows.ts";
 import { eventRows } from "../../text/trace.ts";
 import { renderChains } from "../../text/trace-chains.ts";
 import { renderStatistics } from "../../text/trace-statistics.ts";
@@ -25,57 +24,45 @@ export async function sinkFor(
   events: Events,
   write: Write,
 ): Promise<TraceSink> {
-  if (format === "table") return new TableSink(view, statsOnly, events, write);
-  if (statsOnly) return new JsonStatisticsSink(events, write);
+  if (format === "table") return tableSink(view, statsOnly, events, write);
+  if (statsOnly) return jsonStatisticsSink(events, write);
   const form: Form = TRACES[format];
-  return "stream" in form ? form.stream(write) : new PictureSink(form.whole, events, write);
+  return "stream" in form ? form.stream(write) : pictureSink(form.whole, events, write);
 }
 
 /** The most interrupts whose lives are listed, and the most unfinished ones in JSON. */
 const MOST_LISTED = 10_000;
 
 /** Events as they come, then the interrupts, and what they come to. */
-class TableSink implements TraceSink {
-  readonly #view: View;
-  readonly #statsOnly: boolean;
-  readonly #write: Write;
-  readonly #rows: Rows<TraceEvent>;
-  readonly #tally = new Tally();
-  readonly #listed = new FirstChains(MOST_LISTED);
-  readonly #joiner: Joiner;
-  #events = 0;
-
-  constructor(view: View, statsOnly: boolean, events: Events, write: Write) {
-    this.#view = view;
-    this.#statsOnly = statsOnly;
-    this.#write = write;
-    this.#rows = eventRows(view, events.detail);
-    this.#joiner = events.joiner((chain) => {
-      this.#tally.add(chain);
-      if (!statsOnly) this.#listed.add(chain);
-    });
-  }
-
-  begin(): void {
-    if (!this.#statsOnly) this.#write(`${this.#rows.heading()}\n`);
-  }
-
-  push(event: TraceEvent): void {
-    this.#events++;
-    this.#joiner.push(event);
-    if (!this.#statsOnly) this.#write(`${this.#rows.row(event)}\n`);
-  }
-
-  end(summary: TraceSummary | null): void {
-    this.#joiner.finish();
-    if (!this.#statsOnly) {
-      const chains = this.#joiner.numbered(this.#listed.kept);
-      this.#write(chains.length === 0 ? "\n" : `\n${renderChains(chains, this.#view)}\n`);
-      const more = this.#listed.count - chains.length;
-      if (more > 0) this.#write(`${count(more, "more interrupt")} not listed\n\n`);
-    }
-    this.#write(renderStatistics(this.#tally, { events: this.#events, summary }, this.#view));
-  }
+function tableSink(view: View, statsOnly: boolean, { detail, joiner }: Events, write: Write): TraceSink {
+  const rows = eventRows(view, detail);
+  const tally = new Tally();
+  const listed = new FirstChains(MOST_LISTED);
+  const joined = joiner((chain) => {
+    tally.add(chain);
+    if (!statsOnly) listed.add(chain);
+  });
+  let events = 0;
+  return {
+    begin() {
+      if (!statsOnly) write(`${rows.heading()}\n`);
+    },
+    push(event) {
+      events++;
+      joined.push(event);
+      if (!statsOnly) write(`${rows.row(event)}\n`);
+    },
+    end(summary) {
+      joined.finish();
+      if (!statsOnly) {
+        const chains = joined.numbered(listed.kept);
+        write(chains.length === 0 ? "\n" : `\n${renderChains(chains, view)}\n`);
+        const more = listed.count - chains.length;
+        if (more > 0) write(`${count(more, "more interrupt")} not listed\n\n`);
+      }
+      write(renderStatistics(tally, { events, summary }, view));
+    },
+  };
 }
 
 /** What `trace --stats-only --json` prints. */
@@ -88,84 +75,59 @@ interface TraceStatistics {
   unfinished: Chain[];
 }
 
-class JsonStatisticsSink implements TraceSink {
-  readonly #write: Write;
-  readonly #tally = new Tally();
-  readonly #unfinished = new FirstChains(MOST_LISTED);
-  readonly #joiner: Joiner;
-  #header!: TraceHeader;
-
-  constructor(events: Events, write: Write) {
-    this.#write = write;
-    this.#joiner = events.joiner((chain) => {
-      this.#tally.add(chain);
-      if (chain.outcome === "unfinished") this.#unfinished.add(chain);
-    });
-  }
-
-  begin(header: TraceHeader): void {
-    this.#header = header;
-  }
-
-  push(event: TraceEvent): void {
-    this.#joiner.push(event);
-  }
-
-  end(summary: TraceSummary | null): void {
-    this.#joiner.finish();
-    const result: TraceStatistics = {
-      trace: this.#header,
-      summary,
-      interrupts: this.#tally.outcomes,
-      statistics: this.#tally.statistics(),
-      unfinished: this.#joiner.numbered(this.#unfinished.kept),
-    };
-    this.#write(`${JSON.stringify(result)}\n`);
-  }
+function jsonStatisticsSink({ joiner }: Events, write: Write): TraceSink {
+  const tally = new Tally();
+  const unfinished = new FirstChains(MOST_LISTED);
+  const joined = joiner((chain) => {
+    tally.add(chain);
+    if (chain.outcome === "unfinished") unfinished.add(chain);
+  });
+  let trace: TraceHeader;
+  return {
+    begin(header) {
+      trace = header;
+    },
+    push: (event) => joined.push(event),
+    end(summary) {
+      joined.finish();
+      const result: TraceStatistics = {
+        trace,
+        summary,
+        interrupts: tally.outcomes,
+        statistics: tally.statistics(),
+        unfinished: joined.numbered(unfinished.kept),
+      };
+      write(`${JSON.stringify(result)}\n`);
+    },
+  };
 }
 
 /** A picture is made from the whole trace, which takes some 700 bytes an event. */
 const MOST_DRAWN = 500_000;
 
-function tooManyToDraw(): KvmIrqError {
-  return new KvmIrqError("unsupported", `a picture takes at most ${MOST_DRAWN} events`, {
-    hint: "narrow it with --gsi, --vector or --for, or use --json or --stats-only, which take any number",
-  });
-}
-
-class PictureSink implements TraceSink {
-  readonly #draw: (trace: WholeTrace) => Promise<Iterable<string>>;
-  readonly #arch: Events;
-  readonly #write: Write;
-  readonly #events: TraceEvent[] = [];
-  #header!: TraceHeader;
-
-  constructor(draw: (trace: WholeTrace) => Promise<Iterable<string>>, arch: Events, write: Write) {
-    this.#draw = draw;
-    this.#arch = arch;
-    this.#write = write;
-  }
-
-  begin(header: TraceHeader): void {
-    this.#header = header;
-  }
-
-  push(event: TraceEvent): void {
-    if (this.#events.length === MOST_DRAWN) throw tooManyToDraw();
-    this.#events.push(event);
-  }
-
-  async end(summary: TraceSummary | null): Promise<void> {
-    const [events, { lineOf, detail }] = [this.#events, this.#arch];
-    const chains = joinAll(this.#arch.joiner, events);
-    const trace = {
-      header: this.#header,
-      events,
-      summary,
-      chains,
-      waves: wavesOf(events, chains, lineOf),
-      detail,
-    };
-    for (const piece of await this.#draw(trace)) this.#write(piece);
-  }
+function pictureSink(
+  draw: (trace: WholeTrace) => Promise<Iterable<string>>,
+  { joiner, lineOf, detail }: Events,
+  write: Write,
+): TraceSink {
+  const events: TraceEvent[] = [];
+  let header: TraceHeader;
+  return {
+    begin(first) {
+      header = first;
+    },
+    push(event) {
+      if (events.length === MOST_DRAWN) {
+        throw new KvmIrqError("unsupported", `a picture takes at most ${MOST_DRAWN} events`, {
+          hint: "narrow it with --gsi, --vector or --for, or use --json or --stats-only, which take any number",
+        });
+      }
+      events.push(event);
+    },
+    async end(summary) {
+      const chains = joinAll(joiner, events);
+      const waves = wavesOf(events, chains, lineOf);
+      for (const piece of await draw({ header, events, summary, chains, waves, detail })) write(piece);
+    },
+  };
 }

@@ -149,11 +149,8 @@ function refuseMixtures(command: readonly string[], options: TraceOptions, globa
       hint: "`timeout 2 COMMAND` ends a command after a time",
     });
   }
-  const [live] =
-    options.from === undefined
-      ? []
-      : (Object.keys(given) as (keyof typeof given)[]).filter((name) => given[name]);
-  if (live !== undefined) {
+  const [live] = together(...(Object.keys(given) as (keyof typeof given)[]));
+  if (options.from !== undefined && live !== undefined) {
     throw new KvmIrqError("usage", `--from shows what was recorded; ${live} is for recording`);
   }
 }
