@@ -3,6 +3,7 @@ import type { IoctlName } from "../abi/ioctl.ts";
 import type { Gsi, Pin } from "../abi/numbers.ts";
 import type { Chain } from "../lives/chain.ts";
 import type { Joiner } from "../lives/joiner.ts";
+import type { MemoryField, Structure } from "../registers/memory.ts";
 import type { Layout } from "../registers/struct.ts";
 import type { Explanation } from "../rules/explanation.ts";
 import type { Finding } from "../rules/finding.ts";
@@ -14,7 +15,7 @@ import type { FactKind } from "../vm/facts.ts";
 import type { GuestProgram } from "../vm/guest.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { MsiMessage, NamedRouting, PinRoute, RoutingRules } from "../vm/routing.ts";
-import type { Snapshot } from "../vm/snapshot.ts";
+import type { KernelIrqchip, Snapshot } from "../vm/snapshot.ts";
 
 /**
  * The contract of an architecture: what everybody else asks instead of knowing its chips, lines and ranges.
@@ -112,6 +113,8 @@ export interface Arch<
   panels(): Promise<Panels>;
   /** What KVM's tracepoints tell of its interrupts. */
   events(): Promise<Events>;
+  /** Its chips in the memory of the kernel that has them; absent where that is not known. */
+  memory?(): Promise<KernelMemory>;
   /** Its chips in software; absent where there are none. */
   model?(): Promise<Model>;
   /** What a scratch VM's vCPU 0 can run; absent where there is nothing. */
@@ -272,6 +275,48 @@ export interface Events {
   detail(event: TraceEvent): string;
   /** The line that an event raises or lowers, if it does. */
   lineOf(event: TraceEvent): { gsi: Gsi; level: number } | undefined;
+}
+
+/** What reading the memory of this host's kernel rests on. */
+export interface KernelHost {
+  /** The values of an enum by name; `undefined` for one that this kernel lacks. */
+  enumOf(name: string): ReadonlyMap<string, number> | undefined;
+  /** Whether a structure has a field. */
+  has(type: string, path: string): boolean;
+  /** The module that drives the CPU: one of {@link KernelMemory.vendors}; `undefined` where that can't be told. */
+  vendor: string | undefined;
+  /** CLOCK_MONOTONIC when it was read. */
+  nowNs: bigint;
+}
+
+/** What was read of a VM. */
+export interface VmMemory {
+  /** What {@link KernelMemory.vm} is. */
+  arch: unknown;
+  /** By vCPU number: what {@link KernelMemory.vcpu} is, what the module keeps, and `kvm_vcpu.mode`. */
+  vcpus: ReadonlyMap<number, { arch: unknown; vendor: unknown; mode: number }>;
+}
+
+/** The controllers in the memory of the kernel that has them. */
+export interface KernelMemory {
+  /** `struct kvm_arch`. */
+  readonly vm: Structure;
+  /** `struct kvm_vcpu_arch`. */
+  readonly vcpu: Structure;
+  /** What modules that drive a CPU keep around a `struct kvm_vcpu`, by the module's name. */
+  readonly vendors: Readonly<Record<string, MemoryField>>;
+  irqchip(vm: VmMemory): KernelIrqchip | undefined;
+  /**
+   * The bytes that ioctls would give of a chip or a vCPU.
+   *
+   * @returns nothing for what the VM does not have. `unread`: the paths of decoded fields that the memory does not
+   *   tell.
+   */
+  image(
+    id: ChipId,
+    vm: VmMemory,
+    host: KernelHost,
+  ): { bytes: Uint8Array; unread?: readonly string[] } | undefined;
 }
 
 /** The chips in software. */

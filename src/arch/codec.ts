@@ -55,9 +55,10 @@ export function codecOf<C extends Chips, V extends VcpuState>(
     decode(images) {
       const state: Record<string, unknown> = {};
       const vcpus: VcpuState[] = [];
-      for (const { id, bytes } of images) {
+      for (const { id, bytes, unread = [] } of images) {
         const one = controller(id)!;
         const decoded = one.layout.decode(bytes);
+        for (const path of unread) leaveOut(decoded, path.split("."));
         if (!isPerVcpu(one)) {
           state[one.kind] = decoded;
           continue;
@@ -79,6 +80,11 @@ export function codecOf<C extends Chips, V extends VcpuState>(
         }),
     encodeVcpu: (state) => image(vcpu!.kind, vcpu!, state),
   };
+}
+
+function leaveOut(state: Record<string, unknown>, [key, ...rest]: string[]): void {
+  if (rest.length === 0) delete state[key!];
+  else leaveOut(state[key!] as Record<string, unknown>, rest);
 }
 
 /** Bytes of a chip image or a vCPU image, the usual number first. */

@@ -217,6 +217,7 @@ function checkGlobals(
   if (spec.refuses === undefined) checkChoice(globals);
   const label = writes ? wayOf(globals).readOnly?.(globals) : undefined;
   if (label !== undefined) throw readOnly(label);
+  wayOf(globals).check?.(globals, writes);
 }
 
 /** The program with all its commands. */

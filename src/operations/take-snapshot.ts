@@ -22,13 +22,18 @@ export interface Decoded extends Reading {
  */
 export async function readSource(source: Source, words: readonly string[] = []): Promise<Decoded> {
   const reading = await readSelected(source, words);
-  const { identity, images, runs } = reading;
+  const { identity, images, runs, settled } = reading;
   const { capturedAt, irqchip } = identity;
   const { routing, guest } = infoOf(reading);
   const { facts, unknown = {} } = reading;
   const arch = archNamed(identity.host.arch);
   const snapshot = {
-    ...makeSnapshot(arch, images, identity.source, identity.host),
+    ...makeSnapshot(
+      arch,
+      images,
+      settled === false ? { ...identity.source, settled } : identity.source,
+      identity.host,
+    ),
     ...(capturedAt === undefined ? {} : { captured_at: capturedAt }),
     ...(irqchip === undefined ? {} : { irqchip }),
     ...(routing === undefined ? {} : { routing }),

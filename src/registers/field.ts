@@ -21,6 +21,8 @@ export interface Field<T = unknown> {
   readonly shape: Shape;
   /** Left out of decoded state while it is zero or empty. */
   readonly optional?: true;
+  /** Left out of decoded state where its source could not read it. */
+  readonly perhaps?: true;
   /** Each of its bits means something by itself, so that differences name bits. */
   readonly bitwise?: true;
   /** Reads it from a structure that begins at `base`. */
@@ -33,7 +35,7 @@ export type Fields = Readonly<Record<string, Field>>;
 
 type ValueOf<F> = F extends Field<infer T> ? T : never;
 type OptionalKeys<F extends Fields> = {
-  [K in keyof F]: F[K] extends { optional: true } ? K : never;
+  [K in keyof F]: F[K] extends { optional: true } | { perhaps: true } ? K : never;
 }[keyof F];
 
 /** The decoded form of some fields. */
@@ -49,6 +51,11 @@ export function bitwise<T>(field: Field<T>): Field<T> {
 /** Marks a field that is left out of decoded state while it is zero or empty. */
 export function optional<T>(field: Field<T>): Field<T> & { optional: true } {
   return { ...field, optional: true };
+}
+
+/** Marks a field that not every source can read; of others it is always there. */
+export function perhaps<T>(field: Field<T>): Field<T> & { perhaps: true } {
+  return { ...field, perhaps: true };
 }
 
 export function u8(at: number): Field<number> {

@@ -30,7 +30,7 @@ export function fieldSchemas(
     Object.entries(fields).map(([name, field]) => {
       const lengths = alike.flatMap((other) => lengthOf(other[name]) ?? []);
       const schema = lengths.length === 0 ? schemaOf(field) : listOf(schemaOf(field), lengths);
-      return [name, field.optional ? v.exactOptional(schema) : schema];
+      return [name, field.optional || field.perhaps ? v.exactOptional(schema) : schema];
     }),
   );
 }

@@ -1,8 +1,8 @@
 import type { VmAddress } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Source } from "../vm/source.ts";
-import { PROCESS } from "./attach/way.ts";
 import { FILE } from "./file/way.ts";
+import { PROCESS } from "./process/way.ts";
 import { SESSION } from "./session/way.ts";
 import { longOf, type Way } from "./way.ts";
 

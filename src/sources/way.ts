@@ -24,6 +24,8 @@ export interface Way<Choice> {
   readonly asksToChange?: true;
   /** For what can't be changed: how messages name it. */
   readOnly?(choice: Choice): string;
+  /** @param writes whether the target is to be changed. @throws KvmIrqError `usage` where it can't be so. */
+  check?(choice: Choice, writes: boolean): void;
   /** How a command line names the target again; when not given, with the options that chose it. */
   address?(choice: Choice, env: NodeJS.ProcessEnv): VmAddress;
   /**

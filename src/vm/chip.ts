@@ -24,6 +24,8 @@ export interface VcpuState {
 export interface ChipImage {
   id: ChipId;
   bytes: Uint8Array;
+  /** Fields that could not be read, by their paths in decoded state, which leaves them out. */
+  unread?: readonly string[];
 }
 
 /** One change of a GSI's level. */

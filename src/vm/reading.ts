@@ -67,6 +67,11 @@ export interface Reading {
   unknown?: Unknown;
   /** Whether chips are of one moment, or each of its own. */
   consistency: "atomic" | "per chip" | "unsynchronised";
+  /**
+   * Of an unsynchronised one: whether two looks in a row agreed on all that does not change by itself. When none did,
+   * it is the last look.
+   */
+  settled?: boolean;
   /** The threads of another process that it stopped, and for how long. */
   stops: readonly ThreadStop[];
 }

@@ -17,6 +17,10 @@ export interface SnapshotSource {
   name?: string | undefined;
   backend?: string | undefined;
   pid?: number | undefined;
+  /** How another process's VM was read: `kernel` (its memory) or `ptrace`. */
+  via?: string | undefined;
+  /** `false` where no two looks at a VM in the kernel's memory agreed: its parts need not fit together. */
+  settled?: boolean | undefined;
   [further: string]: unknown;
 }
 

@@ -70,11 +70,11 @@ export class User {
     return finished(this.start(args));
   }
 
-  /** Everything in the runtime folder. */
+  /** Everything in the runtime folder but what is kept for later: this kernel's types. */
   leftovers(): string[] {
     return readdirSync(this.folder, { recursive: true })
       .map(String)
-      .filter((path) => path !== "kvm-irq");
+      .filter((path) => path !== "kvm-irq" && path !== "kvm-irq/.kernel-types.json");
   }
 
   /**

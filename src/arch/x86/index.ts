@@ -54,5 +54,6 @@ export const X86_64: Arch<Chips, VcpuState, Msi, PresetName> = {
   panels: async () => (await import("./panels.ts")).panels,
   events: async () => (await import("./events/facet.ts")).events,
   guest: async () => (await import("./guest/image.ts")).guest,
+  memory: async () => (await import("./memory.ts")).memory,
   model: async () => (await import("./model/facet.ts")).model,
 };

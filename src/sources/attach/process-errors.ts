@@ -3,6 +3,7 @@ import { type ErrorOptions, KvmIrqError } from "../../abi/error.ts";
 import { KvmError } from "../../kvm/kvm-error.ts";
 import { readProcess, readStatus, readThread, readTracer } from "../../os/proc.ts";
 import { isEnding } from "./address-space.ts";
+import { gone, refused } from "./choose.ts";
 import { judge, tracedBy } from "./permission.ts";
 import type { VmProcess } from "./processes.ts";
 import { PtraceError, StopTimeoutError, ThreadGoneError, UnexpectedCallError } from "./ptrace.ts";
@@ -114,30 +115,4 @@ function hintAtMaker(holders: readonly number[]): string {
   if (options.length === 1) return `use the process that made it: ${options[0]}`;
   if (options.length > 1) return `one of the processes that have it made it: try ${options.join(", ")}`;
   return "no other process has it any more: the one that made it has ended, or runs another program, and nobody can use the VM";
-}
-
-/** The error for a process that may not be attached to. */
-export function refused(pid: number, message: string, hint: string, cause?: unknown): KvmIrqError {
-  return new KvmIrqError("attach-refused", message, { hint, details: { pid }, cause });
-}
-
-/** The error for a process without the VM that was asked for. */
-export function noVm(
-  pid: number,
-  message: string,
-  hint = "`kvm-irq list` shows the VMs of this host",
-): KvmIrqError {
-  return new KvmIrqError("no-vm", message, {
-    hint,
-    details: { pid },
-  });
-}
-
-/** The error for a process that ended. */
-export function gone(pid: number, cause?: unknown): KvmIrqError {
-  return new KvmIrqError("no-process", `process ${pid} has exited`, {
-    hint: "`kvm-irq list` shows the VMs of this host",
-    details: { pid },
-    cause,
-  });
 }

@@ -5,9 +5,8 @@ import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
 import { vcpuOf } from "../../arch/codec.ts";
 import { KvmError } from "../../kvm/kvm-error.ts";
-import { sameFile } from "../../os/kcmp.ts";
 import {
-  HeldProcess,
+  type HeldProcess,
   hasUserfaultfd,
   type ProcessRecord,
   readKvmFd,
@@ -32,9 +31,10 @@ import type { Source } from "../../vm/source.ts";
 import { findGadgets, type Gadgets, isEnding, readMappings } from "./address-space.ts";
 import { Alarm } from "./alarm.ts";
 import { ChangedProcessError } from "./borrowed-thread.ts";
+import { checkProcess, chooseVm, gone, holdProcess, noVm, refused, unseen } from "./choose.ts";
 import { judge, letsGoSoon, type Permission } from "./permission.ts";
-import { explainFailure, gone, noVm, refused } from "./process-errors.ts";
-import { debugVmOf, elsewhere, processNamed, programName, type VmProcess, vmsOf } from "./processes.ts";
+import { explainFailure } from "./process-errors.ts";
+import { debugVmOf, programName, type VmProcess, vmsOf } from "./processes.ts";
 import { PtraceError } from "./ptrace.ts";
 import { fdsInKvmRun, readInTurn, type StoppedWork, type VmLocation, withStoppedVm } from "./stopped-vm.ts";
 import { watchIdle } from "./vcpu-runs.ts";
@@ -81,16 +81,6 @@ async function withVcpus(vm: VmProcess, record: ProcessRecord, { id }: HeldProce
   );
 }
 
-function holdProcess(pid: number): HeldProcess {
-  try {
-    return new HeldProcess(pid);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    processNamed(pid);
-    throw gone(pid);
-  }
-}
-
 /** How long others of us at the same VM are waited for: each holds it for milliseconds, and lets go. */
 const PATIENCE_MS = 5_000;
 const PAUSE_MS = 3;
@@ -100,12 +90,10 @@ async function accessible(pid: number): Promise<{ record: ProcessRecord; attacha
   const deadline = performance.now() + PATIENCE_MS;
   for (;;) {
     const record = readProcess(pid);
-    processNamed(pid, record?.status);
-    if (record === undefined) throw gone(pid);
-    if (record.isKernelThread) throw noVm(pid, `process ${pid} is a thread of the kernel and has no VM`);
+    checkProcess(pid, record);
     const attachable = judge(record);
     if (attachable.allowed) {
-      if (record.fds === undefined) throw refused(pid, `process ${pid} can't be looked into`, "run as root");
+      if (record.fds === undefined) throw unseen(pid);
       return { record, attachable };
     }
     if (attachable.busy !== true || performance.now() > deadline) {
@@ -113,25 +101,6 @@ async function accessible(pid: number): Promise<{ record: ProcessRecord; attacha
     }
     await sleep(PAUSE_MS);
   }
-}
-
-function chooseVm(pid: number, vmFd: number | undefined, vms: readonly VmProcess[]): VmProcess {
-  const [first, ...others] = vms;
-  if (first === undefined) throw noVm(pid, `process ${pid} has no VM`, elsewhere(pid));
-  const fds = vms.map(({ vm_fd }) => vm_fd);
-  if (vmFd !== undefined) {
-    const chosen = vms.find(({ vm_fd }) => vm_fd === vmFd || sameFile({ pid, fd: vm_fd }, { pid, fd: vmFd }));
-    if (chosen !== undefined) return chosen;
-    throw new KvmIrqError("no-vm", `descriptor ${vmFd} of process ${pid} is not a VM`, {
-      hint: `its VMs are the descriptors ${fds.join(", ")}`,
-      details: { pid, vm_fds: fds },
-    });
-  }
-  if (others.length === 0) return first;
-  throw new KvmIrqError("usage", `process ${pid} has ${vms.length} VMs: descriptors ${fds.join(", ")}`, {
-    hint: `choose one, as with \`--vm-fd ${first.vm_fd}\``,
-    details: { pid, vm_fds: fds },
-  });
 }
 
 /** How often a thread may be found free right after it could not be seized, before the kernel is believed. */
@@ -197,6 +166,7 @@ export class ProcessSource implements Source {
         command: program,
         ...(name && { name }),
         ...(vcpus === null && { vcpus }),
+        via: "ptrace",
       },
       host: thisHost(),
       chips: [

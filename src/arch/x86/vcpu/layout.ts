@@ -3,6 +3,7 @@ import {
   bitwise,
   flagByte,
   openWord,
+  perhaps,
   type RecordOf,
   record,
   u8,
@@ -75,9 +76,9 @@ const { regs, sregs, events, mp_state } = VCPU_IMAGE;
 /** The fields of those structures that are looked at, by their place in the four together. */
 export const VCPU = struct("kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_mp_state", VCPU_IMAGE.size, {
   mp_state: openWord(u32(mp_state), MP_STATES),
-  rip: u64(regs + REGS.rip),
-  rflags: bitwise(u64(regs + REGS.rflags)),
-  cr0: bitwise(u64(sregs + SREGS.cr0)),
+  rip: perhaps(u64(regs + REGS.rip)),
+  rflags: perhaps(bitwise(u64(regs + REGS.rflags))),
+  cr0: perhaps(bitwise(u64(sregs + SREGS.cr0))),
   cr8: u64(sregs + SREGS.cr8),
   efer: bitwise(u64(sregs + SREGS.efer)),
   /** IA32_APIC_BASE: bit 11 the APIC's global enable, bit 10 x2APIC mode, bit 8 the bootstrap processor. */
@@ -88,9 +89,9 @@ export const VCPU = struct("kvm_regs, kvm_sregs, kvm_vcpu_events, kvm_mp_state",
     nr: u8(1),
     soft: flagByte(2),
     /** Bit 0 after MOV SS, bit 1 after STI. */
-    shadow: bitwise(u8(3)),
+    shadow: perhaps(bitwise(u8(3))),
   }),
-  nmi: record(events + EVENTS.nmi, { injected: flagByte(0), pending: u8(1), masked: flagByte(2) }),
+  nmi: record(events + EVENTS.nmi, { injected: flagByte(0), pending: u8(1), masked: perhaps(flagByte(2)) }),
   smi: record(events + EVENTS.smi, { smm: flagByte(0), pending: flagByte(1) }),
 });
 

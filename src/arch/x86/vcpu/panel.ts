@@ -10,12 +10,16 @@ import { IF_BIT, shadowCause, type VcpuState } from "./layout.ts";
  */
 export function renderVcpu(vcpu: VcpuState, { paint }: View, foreign = false): string {
   const { interrupt, exception, nmi, smi } = vcpu;
-  const interruptible = hasBit(vcpu.rflags, IF_BIT);
+  const { rip, rflags } = vcpu;
   const words = [
     vcpu.mp_state,
-    `rip ${hex(vcpu.rip, 4)}`,
-    interruptible ? paint.green("IF set") : paint.yellow("IF clear"),
-    interrupt.shadow !== 0 && `shadow of ${shadowCause(interrupt.shadow)}`,
+    rip !== undefined && `rip ${hex(rip, 4)}`,
+    rflags === undefined
+      ? "IF not known"
+      : hasBit(rflags, IF_BIT)
+        ? paint.green("IF set")
+        : paint.yellow("IF clear"),
+    !!interrupt.shadow && `shadow of ${shadowCause(interrupt.shadow)}`,
     interrupt.injected && paint.magenta(`interrupt ${hex(interrupt.nr)} injected`),
     (exception.injected || exception.pending) && `exception ${hex(exception.nr)} first`,
     (nmi.injected || (nmi.pending > 0 && !nmi.masked)) && "NMI first",

@@ -23,6 +23,14 @@ const RUN = "KVM api.rst, KVM_RUN";
 const of = ({ state }: AtVcpu, field: string) => `vcpus[${state.vcpu}].${field}`;
 const isInit = ({ deliveryMode }: AtVcpu) => deliveryMode === "init";
 const isSmiOrInit = (at: AtVcpu) => at.deliveryMode === "smi" || isInit(at);
+const isUnmaskable = (at: AtVcpu) => at.deliveryMode === "nmi" || isSmiOrInit(at);
+
+/** What decides it and could not be read. */
+function unread(at: AtVcpu): string | undefined {
+  if (isSmiOrInit(at)) return undefined;
+  if (at.deliveryMode === "nmi") return at.state.nmi.masked === undefined ? "nmi.masked" : undefined;
+  return at.state.rflags === undefined ? "rflags" : undefined;
+}
 
 /** What is before an interrupt that has come to a vCPU: what SMM itself holds is another SMI, and INIT. */
 const BEFORE_IT: readonly Rule<AtVcpu>[] = [
@@ -50,15 +58,18 @@ const BEFORE_IT: readonly Rule<AtVcpu>[] = [
     return at.state.interrupt.injected && [is(of(at, "interrupt.injected"), true)];
   }),
   rule("vcpu-nmi-masked", "held", NMI, (at) => {
-    return at.deliveryMode === "nmi" && at.state.nmi.masked && [is(of(at, "nmi.masked"), true)];
+    return at.deliveryMode === "nmi" && at.state.nmi.masked === true && [is(of(at, "nmi.masked"), true)];
   }),
   rule("vcpu-if-clear", "held", "SDM vol. 3, 7.8.1", (at) => {
-    const unheld = at.deliveryMode === "nmi" || isSmiOrInit(at) || hasBit(at.state.rflags, IF_BIT);
+    const { rflags } = at.state;
+    const unheld = isUnmaskable(at) || rflags === undefined || hasBit(rflags, IF_BIT);
     return !unheld && [bitClear(of(at, "rflags"), IF_BIT)];
   }),
   rule("vcpu-shadow", "held", SHADOW, (at) => {
     const { shadow } = at.state.interrupt;
-    return shadow !== 0 && !isSmiOrInit(at) && [is(of(at, "interrupt.shadow"), shadow)];
+    return (
+      shadow !== undefined && shadow !== 0 && !isSmiOrInit(at) && [is(of(at, "interrupt.shadow"), shadow)]
+    );
   }),
 ];
 
@@ -71,7 +82,9 @@ const ofKnown = ({ code, level, ref, test }: Rule<AtVcpu>): Rule<Arrival> => ({
 
 const takesIt = ({ cpu: { vcpu, state } }: Arrival) => [
   is(`vcpus[${vcpu}].mp_state`, state!.mp_state),
-  (hasBit(state!.rflags, IF_BIT) ? bitSet : bitClear)(`vcpus[${vcpu}].rflags`, IF_BIT),
+  ...(state!.rflags === undefined
+    ? []
+    : [(hasBit(state!.rflags, IF_BIT) ? bitSet : bitClear)(`vcpus[${vcpu}].rflags`, IF_BIT)]),
 ];
 
 /** Whether the vCPU would take it at once. */
@@ -84,6 +97,11 @@ export const VCPU_RULES: readonly Rule<Arrival>[] = [
     return cpu.state?.run === false && [is(`vcpus[${cpu.vcpu}].run`, false)];
   }),
   ...BEFORE_IT.map(ofKnown),
+  rule("vcpu-unread", "unknown", RUN, ({ cpu: { state }, deliveryMode }) => {
+    const at = state && { state, deliveryMode };
+    const field = at && unread(at);
+    return field !== undefined && [missing(of(at!, field))];
+  }),
   rule("vcpu-halted", "open", "SDM vol. 2, HLT", (arrival) => {
     return arrival.cpu.state?.mp_state === "halted" && takesIt(arrival);
   }),
@@ -92,7 +110,8 @@ export const VCPU_RULES: readonly Rule<Arrival>[] = [
 
 /** Whether an interrupt finds a vCPU ready: out of reset, IF set, and nothing of precedence before it. */
 export function takesInterrupts(state: VcpuState): boolean {
-  return BEFORE_IT.every(({ test }) => !test({ state, deliveryMode: "fixed" }));
+  const at: AtVcpu = { state, deliveryMode: "fixed" };
+  return unread(at) === undefined && BEFORE_IT.every(({ test }) => !test(at));
 }
 
 /** Whether a vCPU has interrupts on and is being run, as far as that is known. */

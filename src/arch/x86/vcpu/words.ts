@@ -18,6 +18,10 @@ export const VCPU_WORDS: WordsByCode<Arrival> = {
     evidence: (at) => `vcpus has no ${vcpu(at)}`,
     remedy: "attach to the VM's process (`--pid`), or dump again with a version that reads vCPU state",
   },
+  "vcpu-unread": {
+    text: (at) => `whether ${vcpu(at)} takes it is not known: what decides it was in the CPU just then`,
+    remedy: "run it again with `--via ptrace`, which stops a thread to look",
+  },
   "vcpu-paused": {
     text: (at) =>
       `${vcpu(at)} looks paused: for some 20 ms no thread was in KVM_RUN for it, or at work on an exit`,
@@ -58,7 +62,7 @@ export const VCPU_WORDS: WordsByCode<Arrival> = {
     until: "once RFLAGS.IF is set",
   },
   "vcpu-shadow": {
-    text: (at) => `${vcpu(at)} is in the interrupt shadow of ${shadowCause(state(at).interrupt.shadow)}`,
+    text: (at) => `${vcpu(at)} is in the interrupt shadow of ${shadowCause(state(at).interrupt.shadow!)}`,
     until: (at) => `once ${vcpu(at)} has executed one more instruction`,
   },
   "vcpu-halted": {

@@ -1,0 +1,131 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { HOST_ARCH } from "../../../src/arch/arches.ts";
+import { openProcess } from "../../../src/sources/attach/source.ts";
+import { type KernelSource, openByKernel } from "../../../src/sources/kernel/source.ts";
+import type { ChipImage } from "../../../src/vm/chip.ts";
+import { BusyVmm, haveBusyVmm } from "../../support/attach.ts";
+import { noKernelMemory } from "../../support/kernel-memory.ts";
+import { StateVmm } from "../../support/state-vmm.ts";
+
+const open: { close(): Promise<void> }[] = [];
+const vmms: { end(): Promise<unknown> }[] = [];
+afterEach(async () => {
+  await Promise.all(open.splice(0).map((source) => source.close()));
+  await Promise.all(vmms.splice(0).map((vmm) => vmm.end()));
+});
+
+async function opened(pid: number): Promise<KernelSource> {
+  const source = await openByKernel({ pid });
+  open.push(source);
+  return source;
+}
+
+async function start(...args: Parameters<typeof StateVmm.start>): Promise<StateVmm> {
+  const vmm = await StateVmm.start(...args);
+  vmms.push(vmm);
+  return vmm;
+}
+
+/** A chip byte by byte; of a vCPU, whose structures have more than is looked at, what they say. */
+const shown = ({ id, bytes }: ChipImage) =>
+  id.startsWith("vcpu") ? HOST_ARCH.decode([{ id, bytes }]).vcpus![0] : Buffer.from(bytes).toString("hex");
+
+const byId = (images: readonly ChipImage[]) => Object.fromEntries(images.map((one) => [one.id, shown(one)]));
+
+const SHAPES = [
+  ["full", 1, "pit"],
+  ["full", 2, "x2apic"],
+  ["full", 8],
+  ["full", 22, "x2apic-ids"],
+  ["split", 1, "x2apic-ids"],
+  ["split", 8, "x2apic"],
+  ["split", 22],
+] as const;
+/** scripts/soak-kernel.js tries more. */
+const ROUNDS = 6;
+
+describe.skipIf(noKernelMemory !== undefined || !haveBusyVmm)("a VM in the memory of the kernel", () => {
+  for (const shape of SHAPES) {
+    it(`equals what ioctls give, over random states: ${shape.join(" ")}`, { timeout: 60_000 }, async () => {
+      const [irqchip, vcpus, ...options] = shape;
+      const vmm = await start(irqchip, vcpus, ...options);
+      const source = await opened(vmm.pid);
+      const target = await openProcess({ pid: vmm.pid });
+      open.push(target);
+      const chips = HOST_ARCH.chips(vcpus).filter((id) => irqchip === "full" || id.startsWith("lapic"));
+      const ids = [...chips, ...Array.from({ length: vcpus }, (_, n) => `vcpu[${n}]`)];
+      expect(source.identity).toMatchObject({ irqchip, vcpus, chips: ids });
+      for (let seed = 1; seed <= ROUNDS; seed++) {
+        await vmm.ask(`random ${seed}`);
+        const reading = await source.read({ chips: ids });
+        const own = [...(await vmm.state())].map(([id, bytes]) => ({ id, bytes }));
+        expect(reading).toMatchObject({ consistency: "unsynchronised", settled: true, stops: [] });
+        expect(byId(reading.images)).toEqual(byId(own));
+        expect(reading.images.flatMap(({ unread = [] }) => unread)).toEqual([]);
+        const { images } = await target.read({ chips: ids });
+        expect(byId(reading.images)).toEqual(byId(images));
+      }
+    });
+  }
+
+  it("counts a local APIC's timer down between two looks of the VMM's own", async () => {
+    const vmm = await start("full", 1);
+    const source = await opened(vmm.pid);
+    await vmm.ask("timer 0 4000000000");
+    const count = (bytes: Uint8Array) => Buffer.from(bytes).readUInt32LE(0x390);
+    const own = async () => count((await vmm.state()).get("lapic[0]")!);
+    const before = await own();
+    const { images } = await source.read({ chips: ["lapic[0]"] });
+    const after = await own();
+    const between = count(images[0]!.bytes);
+    expect(before).toBeGreaterThan(between);
+    expect(between).toBeGreaterThan(after);
+  });
+
+  it("tells running vCPUs from paused ones", async () => {
+    const vmm = await start("full", 2);
+    const source = await opened(vmm.pid);
+    const runs = async () => [...(await source.read({ chips: ["vcpu[0]", "vcpu[1]"] })).runs.values()];
+    expect(await runs()).toEqual([false, false]);
+    await vmm.ask("run");
+    await expect.poll(runs).toEqual([true, true]);
+    await vmm.ask("pause");
+    await expect.poll(runs).toEqual([false, false]);
+  });
+
+  it("stops nobody: a VMM whose filter kills any ioctl but KVM_RUN is read, and runs on", async () => {
+    const vmm = await BusyVmm.start("seccomp");
+    vmms.push(vmm);
+    const source = await opened(vmm.pid);
+    const before = vmm.counter();
+    for (let n = 0; n < 50; n++) await source.read({ chips: source.identity.chips });
+    await expect.poll(() => vmm.counter()).not.toBe(before);
+    expect(await vmm.status()).toMatchObject({ trouble: "ok" });
+  });
+
+  it("reads a VMM that is stopped by SIGSTOP, which stays so", async () => {
+    const vmm = await start("full", 1);
+    process.kill(vmm.pid, "SIGSTOP");
+    const source = await opened(vmm.pid);
+    const { images, runs } = await source.read({ chips: ["pic1", "vcpu[0]"] });
+    expect(images).toHaveLength(2);
+    expect(runs.get(0)).toBe(false);
+    process.kill(vmm.pid, "SIGCONT");
+    expect(await vmm.ask("count")).toBe("0");
+  });
+
+  it("answers no-process for a VM that ended", async () => {
+    const vmm = await start("full", 1);
+    const source = await opened(vmm.pid);
+    await vmm.end();
+    await expect(source.read({ chips: ["pic1"] })).rejects.toMatchObject({ code: "no-process" });
+  });
+
+  it("can only be read", async () => {
+    const vmm = await start("split", 1);
+    const source = await opened(vmm.pid);
+    expect(source.can()).toBe(false);
+    await expect(source.perform("setIrqLines")).rejects.toMatchObject({ code: "unsupported" });
+    await expect(source.read({ chips: ["pic1"] })).rejects.toMatchObject({ code: "bad-chip" });
+  });
+});
