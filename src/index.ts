@@ -5,7 +5,7 @@
  */
 
 export { type ErrorCode, EXIT_STATUS, KvmIrqError } from "./abi/error.ts";
-export { CAP, type CapName, IOCTL, type IoctlName, SIZEOF } from "./abi/ioctl.ts";
+export { CAP, type CapName, type IoctlName } from "./abi/ioctl.ts";
 export { readTrace, type Trace } from "./exports/ndjson.ts";
 export { Kvm } from "./kvm/kvm.ts";
 export { KvmError } from "./kvm/kvm-error.ts";

@@ -1,7 +1,4 @@
-/**
- * ioctl numbers of `<linux/kvm.h>`, put together as `<asm-generic/ioctl.h>` does. The sizes are those of
- * the x86-64 structures; they are part of the number.
- */
+/** ioctl numbers of `<linux/kvm.h>`, put together as `<asm-generic/ioctl.h>` does. Sizes are part of the number. */
 
 /** `_IOC_WRITE` and `_IOC_READ` of `<asm-generic/ioctl.h>`: the caller writes, reads. */
 const WRITE = 1;
@@ -16,21 +13,14 @@ const ior = (number: number, size: number) => kvmIoctl(READ, number, size);
 const iow = (number: number, size: number) => kvmIoctl(WRITE, number, size);
 const iowr = (number: number, size: number) => kvmIoctl(READ | WRITE, number, size);
 
-/** Bytes of the structures that the ioctls take, on x86-64. */
+/** Bytes of the structures that the ioctls take, on all 64-bit architectures; those of chips and vCPUs their layouts have. */
 export const SIZEOF = {
   kvm_irqchip: 520,
-  kvm_pic_state: 16,
-  kvm_ioapic_state: 216,
   kvm_irq_level: 8,
-  kvm_lapic_state: 1024,
   kvm_irq_routing: 8,
   kvm_irq_routing_entry: 48,
   kvm_irqfd: 32,
   kvm_msi: 32,
-  kvm_mp_state: 4,
-  kvm_vcpu_events: 64,
-  kvm_regs: 144,
-  kvm_sregs: 312,
   kvm_enable_cap: 104,
   kvm_userspace_memory_region: 32,
   kvm_pit_config: 64,
@@ -38,7 +28,7 @@ export const SIZEOF = {
   kvm_msrs: 8,
 } as const;
 
-/** Every KVM ioctl that this program uses, by its name in the header. */
+/** KVM ioctls that this program uses, by their names in the header. */
 export const IOCTL = {
   KVM_GET_API_VERSION: io(0x00),
   KVM_CREATE_VM: io(0x01),
@@ -58,16 +48,7 @@ export const IOCTL = {
   KVM_IRQFD: iow(0x76, SIZEOF.kvm_irqfd),
   KVM_CREATE_PIT2: iow(0x77, SIZEOF.kvm_pit_config),
   KVM_RUN: io(0x80),
-  KVM_GET_REGS: ior(0x81, SIZEOF.kvm_regs),
-  KVM_SET_REGS: iow(0x82, SIZEOF.kvm_regs),
-  KVM_GET_SREGS: ior(0x83, SIZEOF.kvm_sregs),
-  KVM_SET_SREGS: iow(0x84, SIZEOF.kvm_sregs),
   KVM_GET_MSRS: iowr(0x88, SIZEOF.kvm_msrs),
-  KVM_GET_LAPIC: ior(0x8e, SIZEOF.kvm_lapic_state),
-  KVM_SET_LAPIC: iow(0x8f, SIZEOF.kvm_lapic_state),
-  KVM_GET_MP_STATE: ior(0x98, SIZEOF.kvm_mp_state),
-  KVM_SET_MP_STATE: iow(0x99, SIZEOF.kvm_mp_state),
-  KVM_GET_VCPU_EVENTS: ior(0x9f, SIZEOF.kvm_vcpu_events),
   KVM_ENABLE_CAP: iow(0xa3, SIZEOF.kvm_enable_cap),
   KVM_SIGNAL_MSI: iow(0xa5, SIZEOF.kvm_msi),
   KVM_GET_STATS_FD: io(0xce),
@@ -75,16 +56,33 @@ export const IOCTL = {
   KVM_GET_DEVICE_ATTR: iow(0xe2, SIZEOF.kvm_device_attr),
 } as const;
 
-export type IoctlName = keyof typeof IOCTL;
+/** Those whose structure the architecture has in its layouts: without its size, which is part of the number. */
+export const LAYOUT_IOCTL = {
+  KVM_GET_REGS: ior(0x81, 0),
+  KVM_SET_REGS: iow(0x82, 0),
+  KVM_GET_SREGS: ior(0x83, 0),
+  KVM_SET_SREGS: iow(0x84, 0),
+  KVM_GET_LAPIC: ior(0x8e, 0),
+  KVM_SET_LAPIC: iow(0x8f, 0),
+  KVM_GET_MP_STATE: ior(0x98, 0),
+  KVM_SET_MP_STATE: iow(0x99, 0),
+  KVM_GET_VCPU_EVENTS: ior(0x9f, 0),
+} as const;
+
+export type IoctlName = keyof typeof IOCTL | keyof typeof LAYOUT_IOCTL;
+
+const NUMBERS: Readonly<Record<IoctlName, number>> = { ...IOCTL, ...LAYOUT_IOCTL };
 
 /**
- * An ioctl's number for a structure of another size than the usual one: the size is part of the number, so that a
- * kernel can have two of one name.
+ * An ioctl's number for a structure of some size: that is part of the number, so that a kernel can have two of one
+ * name.
  *
  * @param size bytes of the structure; the usual number when not given.
+ * @throws RangeError for one of {@link LAYOUT_IOCTL} without a size.
  */
 export function requestOf(name: IoctlName, size?: number): number {
-  const usual = IOCTL[name];
+  const usual = NUMBERS[name];
+  if (size === undefined && name in LAYOUT_IOCTL) throw new RangeError(`${name} has no size of its own`);
   if (size === undefined) return usual;
   return Math.floor(usual / 2 ** 30) * 2 ** 30 + size * 2 ** 16 + (usual % 2 ** 16);
 }

@@ -1,16 +1,23 @@
 import { ERRNO } from "../abi/errno.ts";
-import { type IoctlName, SIZEOF } from "../abi/ioctl.ts";
+import type { IoctlName } from "../abi/ioctl.ts";
 import type { VcpuPart } from "../arch/arch.ts";
+import { HOST_ARCH } from "../arch/arches.ts";
 import { NativeBuffer } from "../os/libc.ts";
 import { checkStateSize } from "../vm/checks.ts";
 import { type IoctlCaller, KvmFd } from "./fd.ts";
 import { KvmError } from "./kvm-error.ts";
 
+/** What a vCPU of this host has, and how large it is. */
+const PARTS: readonly VcpuPart[] = [...HOST_ARCH.chipKinds, HOST_ARCH.vcpu!].flatMap(({ access }) =>
+  "vcpu" in access ? access.vcpu : [],
+);
+const sizeOf = (get: IoctlName) => PARTS.find((part) => part.get === get)!.size;
+
 /** A vCPU: its local APIC, and what decides whether it takes an interrupt. */
 export class Vcpu extends KvmFd {
   /** The vCPU's number, which is its local APIC's id after reset. */
   readonly id: number;
-  readonly #buffer = new NativeBuffer(SIZEOF.kvm_lapic_state);
+  readonly #buffer = new NativeBuffer(Math.max(...PARTS.map(({ size }) => size)));
 
   /** @param call where `fd` is open, when it is not this process. */
   constructor(fd: number, id: number, call?: IoctlCaller) {
@@ -25,7 +32,7 @@ export class Vcpu extends KvmFd {
    * @throws KvmError EINVAL when the VM has no in-kernel irqchip.
    */
   getLapic(): Uint8Array {
-    return this.#read("KVM_GET_LAPIC", SIZEOF.kvm_lapic_state);
+    return this.#readOf("KVM_GET_LAPIC");
   }
 
   /**
@@ -35,18 +42,18 @@ export class Vcpu extends KvmFd {
    * @throws KvmError EINVAL when the VM has no in-kernel irqchip or the id does not fit the APIC's mode.
    */
   setLapic(state: Uint8Array): void {
-    checkStateSize("lapic", SIZEOF.kvm_lapic_state, state);
+    checkStateSize("lapic", sizeOf("KVM_GET_LAPIC"), state);
     this.write("KVM_SET_LAPIC", state);
   }
 
   /** KVM_GET_REGS: `struct kvm_regs`, 144 bytes. */
   getRegs(): Uint8Array {
-    return this.#read("KVM_GET_REGS", SIZEOF.kvm_regs);
+    return this.#readOf("KVM_GET_REGS");
   }
 
   /** KVM_GET_SREGS: `struct kvm_sregs`, 312 bytes. */
   getSregs(): Uint8Array {
-    return this.#read("KVM_GET_SREGS", SIZEOF.kvm_sregs);
+    return this.#readOf("KVM_GET_SREGS");
   }
 
   /** KVM_SET_REGS. @param state a `struct kvm_regs`, 144 bytes. */
@@ -61,12 +68,12 @@ export class Vcpu extends KvmFd {
 
   /** KVM_GET_VCPU_EVENTS: `struct kvm_vcpu_events`, 64 bytes: pending and injected events, shadow. */
   getVcpuEvents(): Uint8Array {
-    return this.#read("KVM_GET_VCPU_EVENTS", SIZEOF.kvm_vcpu_events);
+    return this.#readOf("KVM_GET_VCPU_EVENTS");
   }
 
   /** KVM_GET_MP_STATE: `struct kvm_mp_state`, 4 bytes. */
   getMpState(): Uint8Array {
-    return this.#read("KVM_GET_MP_STATE", SIZEOF.kvm_mp_state);
+    return this.#readOf("KVM_GET_MP_STATE");
   }
 
   /** What decides whether the vCPU takes an interrupt: `kvm_regs`, `kvm_sregs`, `kvm_vcpu_events`, `kvm_mp_state`. */
@@ -86,7 +93,7 @@ export class Vcpu extends KvmFd {
   }
 
   /** An ioctl that a kernel knows with one of several sizes; KVM says EINVAL, or ENOTTY, to a number that it has not. */
-  #readOf(name: IoctlName, [size, ...others]: readonly number[]): Uint8Array {
+  #readOf(name: IoctlName, [size, ...others]: readonly number[] = [sizeOf(name)]): Uint8Array {
     try {
       return this.#read(name, size!);
     } catch (error) {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { IOCTL, requestOf } from "../../src/abi/ioctl.ts";
+import { requestOf } from "../../src/abi/ioctl.ts";
+import { IOCTL } from "../../src/arch/x86/ioctl.ts";
 import { Vcpu } from "../../src/kvm/vcpu.ts";
 
 describe("the number of an ioctl", () => {
@@ -7,6 +8,11 @@ describe("the number of an ioctl", () => {
     expect(requestOf("KVM_GET_SREGS", 312)).toBe(IOCTL.KVM_GET_SREGS);
     expect(requestOf("KVM_SET_LAPIC", 1024)).toBe(IOCTL.KVM_SET_LAPIC);
     expect(requestOf("KVM_GET_IRQCHIP", 520)).toBe(IOCTL.KVM_GET_IRQCHIP);
+  });
+
+  it("is not known without a size where the architecture has that", () => {
+    expect(() => requestOf("KVM_GET_SREGS")).toThrow("KVM_GET_SREGS has no size of its own");
+    expect(requestOf("KVM_GET_IRQCHIP")).toBe(IOCTL.KVM_GET_IRQCHIP);
   });
 
   it("has the size that a part of a vCPU's state is declared with", () => {

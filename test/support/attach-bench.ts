@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
+import { IOCTL, SIZEOF } from "../../src/arch/x86/ioctl.ts";
 import { openProcess } from "../../src/sources/attach/source.ts";
 import { type BusyVmm, bundle } from "./attach.ts";
 import { has } from "./commands.ts";

@@ -1,4 +1,4 @@
-import { IOCTL, SIZEOF } from "../../src/abi/ioctl.ts";
+import { IOCTL, SIZEOF } from "../../src/arch/x86/ioctl.ts";
 import type { PicEoi } from "../../src/arch/x86/pic/model.ts";
 import { INPUTS, routesOf } from "../../src/arch/x86/routing.ts";
 import { RFLAGS_IF } from "../../src/arch/x86/vcpu/layout.ts";

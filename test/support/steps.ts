@@ -1,10 +1,10 @@
 import fc from "fast-check";
-import { SIZEOF } from "../../src/abi/ioctl.ts";
 import {
   DELIVERY_MODES,
   encodeRedirectionEntry,
   type RedirectionEntry,
 } from "../../src/arch/x86/ioapic/layout.ts";
+import { SIZEOF } from "../../src/arch/x86/ioctl.ts";
 import {
   LAPIC_REGISTERS,
   LAPIC_VECTOR_REGISTERS,

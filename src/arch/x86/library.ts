@@ -31,6 +31,7 @@ export {
   type IoapicState,
   type RedirectionEntry,
 } from "./ioapic/layout.ts";
+export { IOCTL, SIZEOF } from "./ioctl.ts";
 export { decodeLapic, encodeLapic, type LapicState } from "./lapic/layout.ts";
 export { chainsOf } from "./lives/chains.ts";
 export type { Chain } from "./lives/life.ts";

@@ -1,6 +1,5 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { IOCTL, SIZEOF } from "../../../src/abi/ioctl.ts";
 import { ioapicOf } from "../../../src/arch/ioapic-layout.ts";
 import { X86_64 } from "../../../src/arch/x86/index.ts";
 import {
@@ -9,6 +8,7 @@ import {
   encodeIoapic,
   encodeRedirectionEntry,
 } from "../../../src/arch/x86/ioapic/layout.ts";
+import { IOCTL, SIZEOF } from "../../../src/arch/x86/ioctl.ts";
 import { decodeLapic, encodeLapic } from "../../../src/arch/x86/lapic/layout.ts";
 import { decodeMsi, encodeMsi } from "../../../src/arch/x86/msi.ts";
 import { decodePic, encodePic, PIC } from "../../../src/arch/x86/pic/layout.ts";

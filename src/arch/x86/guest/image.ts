@@ -1,7 +1,6 @@
-import { SIZEOF } from "../../../abi/ioctl.ts";
 import { viewOf } from "../../../abi/u64.ts";
 import type { GuestCode } from "../../arch.ts";
-import { REGS, SEGMENT, SEGMENTS } from "../vcpu/layout.ts";
+import { REGS, SEGMENT, SEGMENTS, VCPU_SIZEOF } from "../vcpu/layout.ts";
 
 /**
  * The guest's program as bytes. Its listing is guest.S beside this file, and a test assembles that and
@@ -51,7 +50,7 @@ export const guest: GuestCode = {
       viewOf(sregs).setBigUint64(at, BigInt(base), true);
       viewOf(sregs).setUint16(at + SEGMENT.selector, 0, true);
     }
-    const regs = new Uint8Array(SIZEOF.kvm_regs);
+    const regs = new Uint8Array(VCPU_SIZEOF.kvm_regs);
     viewOf(regs).setBigUint64(REGS.rbx, BigInt(GUEST_PROGRAM_NUMBER[program]), true);
     viewOf(regs).setBigUint64(REGS.rip, BigInt(GUEST_LAYOUT.start), true);
     viewOf(regs).setBigUint64(REGS.rflags, 2n, true);

@@ -1,4 +1,3 @@
-import { SIZEOF } from "../../../abi/ioctl.ts";
 import {
   bitSet,
   bitwise,
@@ -72,7 +71,8 @@ export const LAPIC_VECTOR_REGISTERS = { isr: 0x100, tmr: 0x180, irr: 0x200 } as 
 
 export type LapicVectorRegister = keyof typeof LAPIC_VECTOR_REGISTERS;
 
-const SIZE = SIZEOF.kvm_lapic_state;
+/** `KVM_APIC_REG_SIZE`: what of the register page the structure has. */
+const SIZE = 0x400;
 const VECTOR_WORDS = 8;
 const STRIDE = 16;
 

@@ -1,9 +1,8 @@
-import { SIZEOF } from "../../../abi/ioctl.ts";
 import { bitwise, type RecordOf, u8 } from "../../../registers/field.ts";
 import { struct } from "../../../registers/struct.ts";
 
 /** `struct kvm_pic_state` of `<asm/kvm.h>`: an 8259, a byte a field. */
-export const PIC = struct("kvm_pic_state", SIZEOF.kvm_pic_state, {
+export const PIC = struct("kvm_pic_state", 16, {
   /** The line levels, for edge detection. */
   last_irr: bitwise(u8(0)),
   irr: bitwise(u8(1)),

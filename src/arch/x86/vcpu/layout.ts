@@ -1,4 +1,3 @@
-import { SIZEOF } from "../../../abi/ioctl.ts";
 import {
   bitwise,
   flagByte,
@@ -13,24 +12,27 @@ import {
 import { struct } from "../../../registers/struct.ts";
 import type { VcpuState as AnyVcpuState } from "../../../vm/chip.ts";
 
+/** Bytes of a vCPU's structures, in `<asm/kvm.h>` and, the last, `<linux/kvm.h>`. */
+export const VCPU_SIZEOF = { kvm_regs: 144, kvm_sregs: 312, kvm_vcpu_events: 64, kvm_mp_state: 4 } as const;
+
 /**
  * What decides whether a vCPU takes an interrupt, besides its local APIC: read only, and read as four
  * structures one behind the other: `kvm_regs`, `kvm_sregs`, `kvm_vcpu_events`, `kvm_mp_state`.
  */
 export const VCPU_IMAGE = {
   regs: 0,
-  sregs: SIZEOF.kvm_regs,
-  events: SIZEOF.kvm_regs + SIZEOF.kvm_sregs,
-  mp_state: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events,
-  size: SIZEOF.kvm_regs + SIZEOF.kvm_sregs + SIZEOF.kvm_vcpu_events + SIZEOF.kvm_mp_state,
+  sregs: VCPU_SIZEOF.kvm_regs,
+  events: VCPU_SIZEOF.kvm_regs + VCPU_SIZEOF.kvm_sregs,
+  mp_state: VCPU_SIZEOF.kvm_regs + VCPU_SIZEOF.kvm_sregs + VCPU_SIZEOF.kvm_vcpu_events,
+  size: VCPU_SIZEOF.kvm_regs + VCPU_SIZEOF.kvm_sregs + VCPU_SIZEOF.kvm_vcpu_events + VCPU_SIZEOF.kvm_mp_state,
 } as const;
 
 /** The ioctls that fill them. */
 export const VCPU_PARTS = [
-  { get: "KVM_GET_REGS", size: SIZEOF.kvm_regs },
-  { get: "KVM_GET_SREGS", size: SIZEOF.kvm_sregs },
-  { get: "KVM_GET_VCPU_EVENTS", size: SIZEOF.kvm_vcpu_events },
-  { get: "KVM_GET_MP_STATE", size: SIZEOF.kvm_mp_state },
+  { get: "KVM_GET_REGS", size: VCPU_SIZEOF.kvm_regs },
+  { get: "KVM_GET_SREGS", size: VCPU_SIZEOF.kvm_sregs },
+  { get: "KVM_GET_VCPU_EVENTS", size: VCPU_SIZEOF.kvm_vcpu_events },
+  { get: "KVM_GET_MP_STATE", size: VCPU_SIZEOF.kvm_mp_state },
 ] as const;
 
 /** `KVM_MP_STATE_*` of `<linux/kvm.h>` by number, those that x86 uses. */
