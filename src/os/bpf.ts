@@ -14,7 +14,7 @@ import {
   STEPS,
 } from "./bpf-program.ts";
 import { lackingForBpf } from "./capabilities.ts";
-import { bindLibc, bindRepeatable, close, I32, I64, NativeBuffer } from "./libc.ts";
+import { bindLibc, bindRepeatable, close, I32, I64, type LibcResult, NativeBuffer } from "./libc.ts";
 
 /** bpf(2) by the machine's own number: <asm/unistd_64.h>, <asm-generic/unistd.h>. */
 const NR_BPF = process.arch === "arm64" ? 280 : 321;
@@ -303,9 +303,20 @@ function load(map: number, steps: number, types: number): number {
   view.setUint32(76, 8, true);
   view.setBigUint64(80, BigInt(functions.address), true);
   view.setUint32(88, 2, true);
-  const { value, errno } = syscall(NR_BPF, PROG_LOAD, attr.address, ATTR_SIZE);
+  const { value, errno } = whenNotInterrupted(() => syscall(NR_BPF, PROG_LOAD, attr.address, ATTR_SIZE));
   if (value >= 0) return value;
   throw refused("loading the program", errno, verifierLog(attr));
+}
+
+/** How often a load is tried that signals interrupt. */
+const MOST_TRIES = 50;
+
+/** Loads a program: with a signal waiting for this thread, a verifier gives up with EAGAIN, as libbpf knows too. */
+export function whenNotInterrupted(load: () => LibcResult): LibcResult {
+  for (let tries = 1; ; tries++) {
+    const result = load();
+    if (result.value >= 0 || result.errno !== ERRNO.EAGAIN || tries === MOST_TRIES) return result;
+  }
 }
 
 function nativeCopy(bytes: Buffer): NativeBuffer {

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type Batch, KernelMemory, type KernelRead } from "../../src/os/bpf.ts";
+import { type Batch, KernelMemory, type KernelRead, whenNotInterrupted } from "../../src/os/bpf.ts";
 import { Btf, parseSteps } from "../../src/os/btf.ts";
 import { PROGRAM } from "../support/cli.ts";
 import { has } from "../support/commands.ts";
@@ -125,6 +125,16 @@ describe.skipIf(noKernelMemory !== undefined)("kernel memory", () => {
       expect(check("bpf").what).toBe("kernel memory can't be read: no permission to load a BPF program");
     },
   );
+});
+
+describe("a program's load", () => {
+  it("is tried again while signals interrupt it, and not for ever", () => {
+    const results = [11, 11, 11, 0, 11].map((errno) => ({ value: errno === 0 ? 7 : -1, errno }));
+    expect(whenNotInterrupted(() => results.shift()!)).toEqual({ value: 7, errno: 0 });
+    expect(results).toHaveLength(1);
+    expect(whenNotInterrupted(() => ({ value: -1, errno: 1 }))).toEqual({ value: -1, errno: 1 });
+    expect(whenNotInterrupted(() => ({ value: -1, errno: 11 }))).toEqual({ value: -1, errno: 11 });
+  });
 });
 
 function isBpf(fd: string): boolean {
