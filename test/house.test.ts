@@ -25,7 +25,6 @@ const RULES: readonly [rule: string, pattern: RegExp, places: readonly string[]]
     "JSON is parsed where its size and depth are limited before",
     /\bJSON\.parse\(/,
     [
-      "src/sources/kernel/types-cache.ts",
       "src/sources/session/holder.ts",
       "src/sources/session/start.ts",
       "src/sources/session/wire.ts",

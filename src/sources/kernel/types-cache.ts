@@ -11,7 +11,6 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import { excessOf } from "../../abi/json-limits.ts";
 import type { Field } from "../../os/btf.ts";
 import { checkRuntimeDir, ensureRuntimeDir, runtimeDir } from "../session/runtime-dir.ts";
 
@@ -31,12 +30,13 @@ export interface KnownTypes {
 /** Raised with every change of what a path means, or of what is kept of it. */
 const VERSION = 1;
 /** No session has such a name. */
-const FILE = ".kernel-types.json";
-/** A reading looks up some 200 paths of 150 bytes. */
+const FILE = ".kernel-types";
+/** A reading looks up some 200 paths of 100 bytes. */
 const MOST_BYTES = 2 ** 20;
 /** No structure of the kernel's is larger. */
 const MOST_OFFSET = 2 ** 24;
-const KINDS = new Set(["int", "bool", "enum", "float", "pointer", "struct", "union", "array"]);
+/** What the last line is: without it, the file is not whole. */
+const END = "end";
 
 /**
  * What earlier processes of this user kept of the running kernel's types, in the runtime folder. A file of another
@@ -59,7 +59,7 @@ export function writeKnown({ kernel, fields, enums }: KnownTypes, folder: string
   if (kernel === undefined) return;
   try {
     const path = join(ensureRuntimeDir(folder), FILE);
-    const text = Buffer.from(JSON.stringify({ version: VERSION, kernel, fields, enums }));
+    const text = Buffer.from(spellKnown({ kernel, fields, enums }));
     if (text.length <= MOST_BYTES) replaceFile(path, text);
   } catch {
     // The next process looks it up again.
@@ -98,48 +98,81 @@ function readOwn(path: string): string {
   }
 }
 
+/*
+ * A line for each field and enum, its parts apart by blanks. Not JSON: to limit that before it is parsed takes longer
+ * than all the rest.
+ */
+function spellKnown({ kernel, fields, enums }: KnownTypes): string {
+  const lines = [`${VERSION} ${kernel}`];
+  for (const [path, field] of Object.entries(fields))
+    lines.push(`field ${path} ${field ? spellField(field) : "-"}`);
+  for (const [name, values] of Object.entries(enums)) {
+    const pairs = values && Object.entries(values).map(([value, number]) => `${value}=${number}`);
+    lines.push(`enum ${name} ${pairs?.join(",") ?? "-"}`);
+  }
+  return [...lines, END, ""].join("\n");
+}
+
+function spellField({ offset, size, kind, type, signed, bits, array, through }: FieldPath): string {
+  return [
+    `${offset}+${size}`,
+    `${kind}:${type}:${signed ? "s" : "u"}`,
+    bits ? `bits=${bits.offset}+${bits.size}` : "",
+    array ? `array=${array.count}*${array.stride}` : "",
+    through.map((pointer) => `->${pointer}`).join(""),
+  ]
+    .filter((part) => part !== "")
+    .join(" ");
+}
+
+const KIND = "int|bool|enum|float|pointer|struct|union|array";
+const FIELD_LINE = new RegExp(
+  `^(\\d+)\\+(\\d+) (${KIND}):(\\w*):([su])(?: bits=(\\d+)\\+(\\d+))?(?: array=(\\d+)\\*(\\d+))?(?: ((?:->\\d+)+))?$`,
+);
+const ENUM_LINE = /^(?:\w+=-?\d+(?:,|$))*$/;
+
 /** @returns nothing for a text that is not of this version and kernel, or not as it was written. */
 export function parseKnown(text: string, kernel: string): KnownTypes | undefined {
-  if (excessOf(text) !== undefined) return undefined;
-  const read: unknown = JSON.parse(text);
-  if (!isRecord(read) || read["version"] !== VERSION || read["kernel"] !== kernel) return undefined;
-  const { fields, enums } = read;
-  const areFields =
-    isRecord(fields) && Object.values(fields).every((field) => field === null || isField(field));
-  const areEnums =
-    isRecord(enums) && Object.values(enums).every((values) => values === null || isEnum(values));
-  return areFields && areEnums ? ({ kernel, fields, enums } as KnownTypes) : undefined;
+  const [head, ...lines] = text.split("\n");
+  if (head !== `${VERSION} ${kernel}` || lines.pop() !== "" || lines.pop() !== END) return undefined;
+  const known: KnownTypes = { kernel, fields: {}, enums: {} };
+  for (const line of lines) {
+    const [, what, name, rest] = /^(field|enum) (\S+) (.*)$/.exec(line) ?? [];
+    if (name === undefined || rest === undefined) return undefined;
+    const isField = what === "field";
+    const value = rest === "-" ? null : isField ? parseField(rest) : parseEnum(rest);
+    if (value === undefined) return undefined;
+    if (isField) known.fields[name] = value as FieldPath | null;
+    else known.enums[name] = value as Record<string, number> | null;
+  }
+  return known;
 }
 
-function isField(value: unknown): boolean {
-  if (!isRecord(value)) return false;
-  const { offset, size, kind, type, signed, bits, array, through } = value;
-  return (
-    [offset, size].every(isOffset) &&
-    KINDS.has(kind as string) &&
-    typeof type === "string" &&
-    typeof signed === "boolean" &&
-    (bits === undefined || (isRecord(bits) && isBit(bits["offset"]) && isBit(bits["size"]))) &&
-    (array === undefined || (isRecord(array) && isOffset(array["count"]) && isOffset(array["stride"]))) &&
-    Array.isArray(through) &&
-    through.every(isOffset)
+function parseField(text: string): FieldPath | undefined {
+  const [, offset, size, kind, type, sign, bit, bits, count, stride, pointers = ""] =
+    FIELD_LINE.exec(text) ?? [];
+  const through = pointers.split("->").slice(1).map(Number);
+  const numbers = [offset, size, bit, bits, count, stride].map((number) => Number(number ?? 0));
+  if (kind === undefined || [...numbers, ...through].some((number) => number > MOST_OFFSET)) return undefined;
+  const [at = 0, length = 0, firstBit = 0, width = 0, elements = 0, apart = 0] = numbers;
+  return {
+    offset: at,
+    size: length,
+    kind: kind as FieldPath["kind"],
+    type: type ?? "",
+    signed: sign === "s",
+    ...(bits === undefined ? {} : { bits: { offset: firstBit, size: width } }),
+    ...(stride === undefined ? {} : { array: { count: elements, stride: apart } }),
+    through,
+  };
+}
+
+function parseEnum(text: string): Record<string, number> | undefined {
+  if (!ENUM_LINE.test(text)) return undefined;
+  const pairs = text.split(",").map((pair) => pair.split("="));
+  return Object.fromEntries(
+    pairs.filter(([name]) => name !== "").map(([name, number]) => [name, Number(number)]),
   );
-}
-
-function isEnum(value: unknown): boolean {
-  return isRecord(value) && Object.values(value).every(Number.isSafeInteger);
-}
-
-function isOffset(value: unknown): boolean {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MOST_OFFSET;
-}
-
-function isBit(value: unknown): boolean {
-  return isOffset(value) && (value as number) <= 64;
-}
-
-function isRecord(value: unknown): value is Record<string, unknown> {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /** `NT_GNU_BUILD_ID` and its name in a note, as `/sys/kernel/notes` has them: elf(5). */
