@@ -1,6 +1,13 @@
 import { KvmIrqError } from "../../abi/error.ts";
 import type { Base, Batch, KernelMemory, KernelRead } from "../../os/bpf.ts";
-import { HeldProcess, otherThread, readKvmFds, readStartTime, type ThreadId } from "../../os/proc.ts";
+import {
+  HeldProcess,
+  type KvmFds,
+  otherThread,
+  readKvmFds,
+  readStartTime,
+  type ThreadId,
+} from "../../os/proc.ts";
 import type { FieldRead, KernelTypes } from "./types.ts";
 
 /** A descriptor of a VM, and where its `struct kvm` is. */
@@ -30,6 +37,8 @@ export class KernelProcess {
   readonly #memory: KernelMemory;
   readonly #types: KernelTypes;
   readonly #held: HeldProcess;
+  /** The thread that was found last, and its `struct pid`, which stays while its folder in /proc is held. */
+  #found: { tid: number; pid: bigint } | undefined;
 
   /** @throws KvmIrqError `no-process` when there is no such process. */
   constructor(memory: KernelMemory, types: KernelTypes, pid: number) {
@@ -45,40 +54,69 @@ export class KernelProcess {
 
   /**
    * Its descriptors of VMs and vCPUs, with what stands behind each. An address is good for as long as the process has
-   * the descriptor: to be asked for again with every reading.
+   * the descriptor: to be asked for again with every reading, which {@link vm} does for one.
    *
    * @throws KvmIrqError `no-process` when it has ended; `bpf-unavailable` when the kernel's structures are not as
    *   they are known.
    */
   kvmFiles(): KernelFiles {
+    const fds = readKvmFds(this.#held.id);
+    if (fds === undefined) throw gone(this.pid);
+    return this.#look(fds);
+  }
+
+  /** Where the `struct kvm` of one descriptor is; nothing when that is no VM. @throws as {@link kvmFiles}. */
+  vm(fd: number): bigint | undefined {
+    return this.#look({ vms: [fd], vcpus: [] }).vms[0]?.address;
+  }
+
+  #look(fds: KvmFds): KernelFiles {
     const { id } = this.#held;
     const tid = otherThread(id) ?? this.pid;
     const thread: ThreadId = tid === this.pid ? id : `${id}/task/${tid}`;
-    const fds = readKvmFds(id);
-    if (fds === undefined) throw gone(this.pid);
+    if (this.#found?.tid === tid) {
+      const looked = this.#files(fds, () => this.#found!.pid, thread);
+      if (looked !== undefined) return looked.files;
+    }
+    const looked = this.#files(fds, (batch) => findPid(this.#memory, this.#types, batch, tid), thread);
+    if (looked === undefined) throw gone(this.pid);
+    this.#found = { tid, pid: looked.pid };
+    return looked.files;
+  }
+
+  /** @param find gives the thread's `struct pid`. @returns nothing when that is not the thread's. */
+  #files(
+    { vms, vcpus }: KvmFds,
+    find: (batch: Batch) => KernelRead | bigint,
+    thread: ThreadId,
+  ): { files: KernelFiles; pid: bigint } | undefined {
     const batch = this.#memory.batch();
-    const task = new TaskWalk(this.#memory, this.#types).find(batch, tid);
+    const pid = find(batch);
+    const task = new Task(this.#types, batch, pid);
     const files = new OpenFiles(this.#types, batch, task);
-    const vms = fds.vms.map((fd) => ({ fd, file: files.add(fd) }));
-    const vcpus = fds.vcpus.map(({ fd, vcpu }) => {
+    const asVm = vms.map((fd) => ({ fd, file: files.add(fd) }));
+    const asVcpu = vcpus.map(({ fd, vcpu }) => {
       const file = files.add(fd);
-      return { fd, vcpu, file, vm: this.#types.read(batch, file.privateData, "kvm_vcpu.kvm")! };
+      return { fd, vcpu, file, vm: this.#types.readKnown(batch, file.privateData, "kvm_vcpu.kvm") };
     });
     batch.run();
     // Only now: what /proc says is of the process in whose folder it stands, or there is none any more.
-    if (!task.isOf(thread)) throw gone(this.pid);
+    if (!task.isOf(thread)) return undefined;
     return {
-      vms: vms
-        .filter(({ file }) => file.name === "kvm-vm")
-        .map(({ fd, file }) => ({ fd, address: file.privateData.value })),
-      vcpus: vcpus
-        .filter(({ file, vcpu, vm }) => file.name === `kvm-vcpu:${vcpu}` && vm.read.value !== 0n)
-        .map(({ fd, vcpu, file, vm }) => ({
-          fd,
-          vcpu,
-          address: file.privateData.value,
-          vm: vm.read.value,
-        })),
+      pid: typeof pid === "bigint" ? pid : pid.value,
+      files: {
+        vms: asVm
+          .filter(({ file }) => file.name === "kvm-vm")
+          .map(({ fd, file }) => ({ fd, address: file.privateData.value })),
+        vcpus: asVcpu
+          .filter(({ file, vcpu, vm }) => file.name === `kvm-vcpu:${vcpu}` && vm.read.value !== 0n)
+          .map(({ fd, vcpu, file, vm }) => ({
+            fd,
+            vcpu,
+            address: file.privateData.value,
+            vm: vm.read.value,
+          })),
+      },
     };
   }
 
@@ -107,9 +145,10 @@ class Task {
   readonly #started: KernelRead;
   readonly #selfStarted: KernelRead;
 
-  constructor(types: KernelTypes, batch: Batch, link: KernelRead) {
+  constructor(types: KernelTypes, batch: Batch, pid: Base) {
     this.#types = types;
-    this.#link = link;
+    const first = types.known(`pid.tasks[${PIDTYPE_PID}].first`);
+    this.#link = batch.read(pid, first.offset, first.size);
     this.#started = this.read(batch, "start_boottime");
     const { offset, size } = types.known("task_struct.start_boottime");
     this.#selfStarted = batch.read("current", offset, size);
@@ -138,65 +177,43 @@ class Task {
 }
 
 /**
- * The way to a thread's task by its number, as this process's PID namespace has it: `pid_namespace.idr`, in which
- * /proc looks it up as well.
+ * The way to the `struct pid` of a thread by its number, as this process's PID namespace has it: `pid_namespace.idr`, in
+ * which /proc looks it up as well.
+ *
+ * @param batch what is to be read of it, too.
  */
-class TaskWalk {
-  readonly #memory: KernelMemory;
-  readonly #types: KernelTypes;
-
-  constructor(memory: KernelMemory, types: KernelTypes) {
-    this.#memory = memory;
-    this.#types = types;
+function findPid(memory: KernelMemory, types: KernelTypes, batch: Batch, tid: number): KernelRead {
+  const { root, shift, base } = readIdr(memory, types);
+  const { offset, array } = types.known("xa_node.slots");
+  const { count, stride } = array ?? { count: 0, stride: 0 };
+  const bits = Math.log2(count);
+  if ((root & ENTRY_TAG) !== NODE_TAG || !(bits >= 1 && Number.isInteger(bits)))
+    throw unfit("pid_namespace.idr");
+  const index = tid - base;
+  // A number beyond all that there are is nobody's.
+  let entry: Base = index < 2 ** (shift + bits) ? root : 0n;
+  for (let at = shift; at >= 0; at -= bits) {
+    const slot = Math.floor(index / 2 ** at) % count;
+    entry = batch.read(entry, offset + slot * stride - Number(NODE_TAG), 8);
   }
+  return entry as KernelRead;
+}
 
-  /** @param batch what the task, and what hangs on it, is to be read with. */
-  find(batch: Batch, tid: number): Task {
-    const { root, shift, base } = this.#idr();
-    const slots = this.#types.known("xa_node.slots");
-    const { count, stride } = slots.array ?? { count: 0, stride: 0 };
-    const bits = Math.log2(count);
-    if (root.tag !== NODE_TAG || !Number.isInteger(bits) || bits === 0) throw unfit("pid_namespace.idr");
-    const index = tid - base;
-    let entry: Base = root.address;
-    for (let at = shift; at >= 0; at -= bits) {
-      const slot = Math.floor(index / 2 ** at) % count;
-      // A number beyond all that there are is nobody's.
-      const isBeyond = at === shift && index >= 2 ** (shift + bits);
-      entry = batch.read(isBeyond ? 0n : entry, slots.offset + slot * stride - Number(NODE_TAG), 8);
-    }
-    const first = this.#types.known(`pid.tasks[${PIDTYPE_PID}].first`);
-    return new Task(this.#types, batch, batch.read(entry, first.offset, first.size));
-  }
-
-  /** The root of the numbers of this process's PID namespace, how many bits are below it, and the least number. */
-  #idr(): { root: { address: bigint; tag: bigint }; shift: number; base: number } {
-    const own = this.#memory.batch();
-    const thread = this.#types.known("task_struct.thread_pid");
-    const pid = own.read("current", thread.offset, thread.size);
-    const level = this.#read(own, pid, "pid.level");
-    own.run();
-    const batch = this.#memory.batch();
-    const { stride = 0 } = this.#types.known("pid.numbers").array ?? {};
-    const { offset } = this.#types.known("pid.numbers[0].ns");
-    const namespace = batch.read(pid, offset + Number(level.unsigned ?? 0n) * stride, 8);
-    const head = this.#read(batch, namespace, "pid_namespace.idr.idr_rt.xa_head");
-    const base = this.#read(batch, namespace, "pid_namespace.idr.idr_base");
-    const shift = batch.read(head.read, this.#types.known("xa_node.shift").offset - Number(NODE_TAG), 1);
-    batch.run();
-    const address = head.read.value;
-    return {
-      root: { address, tag: address & ENTRY_TAG },
-      shift: Number(shift.value),
-      base: base.number ?? 0,
-    };
-  }
-
-  #read(batch: Batch, base: Base, path: string): FieldRead {
-    const read = this.#types.read(batch, base, path);
-    if (read === undefined) throw unfit(path);
-    return read;
-  }
+/** The root of the numbers of this process's PID namespace, how many bits are below it, and the least number. */
+function readIdr(memory: KernelMemory, types: KernelTypes): { root: bigint; shift: number; base: number } {
+  const own = memory.batch();
+  const pid = types.readKnown(own, "current", "task_struct.thread_pid").read;
+  const level = types.readKnown(own, pid, "pid.level");
+  own.run();
+  const batch = memory.batch();
+  const { stride = 0 } = types.known("pid.numbers").array ?? {};
+  const { offset } = types.known("pid.numbers[0].ns");
+  const namespace = batch.read(pid, offset + (level.number ?? 0) * stride, 8);
+  const head = types.readKnown(batch, namespace, "pid_namespace.idr.idr_rt.xa_head").read;
+  const base = types.readKnown(batch, namespace, "pid_namespace.idr.idr_base");
+  const shift = batch.read(head, types.known("xa_node.shift").offset - Number(NODE_TAG), 1);
+  batch.run();
+  return { root: head.value, shift: Number(shift.value), base: base.number ?? 0 };
 }
 
 /** A descriptor's file. */
@@ -220,14 +237,14 @@ class OpenFiles {
     this.#types = types;
     this.#batch = batch;
     const files = task.read(batch, "files");
-    this.#count = types.read(batch, files, "files_struct.fdt->max_fds")!;
-    this.#table = types.read(batch, files, "files_struct.fdt->fd")!.read;
+    this.#count = types.readKnown(batch, files, "files_struct.fdt->max_fds");
+    this.#table = types.readKnown(batch, files, "files_struct.fdt->fd").read;
   }
 
   add(fd: number): OpenFile {
     const file = this.#batch.read(this.#table, 8 * fd, 8);
-    const privateData = this.#types.read(this.#batch, file, "file.private_data")!.read;
-    const text = this.#types.read(this.#batch, file, "file.f_path.dentry->d_name.name")!.read;
+    const privateData = this.#types.readKnown(this.#batch, file, "file.private_data").read;
+    const text = this.#types.readKnown(this.#batch, file, "file.f_path.dentry->d_name.name").read;
     const name = this.#batch.read(text, 0, NAME_BYTES);
     const count = this.#count;
     return {

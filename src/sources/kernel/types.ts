@@ -55,15 +55,20 @@ export class KernelTypes {
    */
   read(batch: Batch, base: Base, path: string): FieldRead | undefined {
     const field = this.field(path);
-    if (field === undefined) return undefined;
-    const from = field.through.reduce<Base>((at, offset) => batch.read(at, offset, 8), base);
-    return new FieldRead(field, batch.read(from, field.offset, field.size));
+    return field && addReads(batch, base, field);
+  }
+
+  /** The same of a field that every kernel has. @throws KvmIrqError `bpf-unavailable` when this one lacks it. */
+  readKnown(batch: Batch, base: Base, path: string): FieldRead {
+    return addReads(batch, base, this.known(path));
   }
 
   /** Keeps what was found for the next process; in silence where that is not possible. */
   save(): void {
     if (this.#isNew) writeKnown(this.#known);
     this.#isNew = false;
+    // Megabytes, which are hardly asked for again.
+    this.#btfs = undefined;
   }
 
   #remember<T>(known: Record<string, T | null>, key: string, find: () => T | undefined): T | null {
@@ -132,6 +137,11 @@ export class FieldRead {
     if (unsigned === undefined) return undefined;
     return Number(field.signed ? BigInt.asIntN(field.bits?.size ?? 8 * field.size, unsigned) : unsigned);
   }
+}
+
+function addReads(batch: Batch, base: Base, field: FieldPath): FieldRead {
+  const from = field.through.reduce<Base>((at, offset) => batch.read(at, offset, 8), base);
+  return new FieldRead(field, batch.read(from, field.offset, field.size));
 }
 
 /** The BTF of each KVM module, KVM's own first, on top of the kernel's; the kernel's alone where KVM is built in. */

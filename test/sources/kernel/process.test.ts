@@ -53,6 +53,10 @@ describe.skipIf(noKernelMemory !== undefined || !haveKvm)(
         [2, 1],
       ]);
       expect(new Set([...vms, ...vcpus].map(({ address }) => address)).size).toBe(7);
+      using found = new KernelProcess(memory, types, process.pid);
+      expect(vms.map(({ fd }) => found.vm(fd))).toEqual(vms.map(({ address }) => address));
+      expect(vcpus.map(({ fd }) => found.vm(fd))).toEqual(vcpus.map(() => undefined));
+      expect([found.vm(0), found.vm(1_000_000)]).toEqual([undefined, undefined]);
     });
 
     it("are none of a process without a VM, and of one that the kernel runs for itself", () => {
