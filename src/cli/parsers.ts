@@ -30,23 +30,19 @@ export function longerThan(ms: number): (text: string) => number {
   };
 }
 
-/** A whole number in a range, both ends included. */
-export function wholeNumber(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`it takes a whole number from ${min} to ${max}.`);
-  };
+function ranged(form: RegExp, kind: string, also = "") {
+  return (min: number, max: number) =>
+    (text: string): number => {
+      const value = form.test(text) ? Number(text) : Number.NaN;
+      if (value >= min && value <= max) return value;
+      throw new InvalidArgumentError(`it takes a ${kind} from ${min} to ${max}${also}.`);
+    };
 }
 
+/** A whole number in a range, both ends included. */
+export const wholeNumber = ranged(/^\d+$/, "whole number");
 /** A number in a range, both ends included, in decimal or as `0x41`. */
-export function integer(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = /^(\d+|0x[0-9a-fA-F]+)$/.test(text) ? Number(text) : Number.NaN;
-    if (value >= min && value <= max) return value;
-    throw new InvalidArgumentError(`it takes a number from ${min} to ${max}, or the same in hexadecimal.`);
-  };
-}
+export const integer = ranged(/^(\d+|0x[0-9a-fA-F]+)$/, "number", ", or the same in hexadecimal");
 
 /**
  * GSIs: numbers and ranges. Collects a variadic argument. Those that no routing can have are refused here;

@@ -1,7 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
-import type { LineStep } from "../vm/chip.ts";
 import type { Source } from "../vm/source.ts";
-import { countStatus, type InjectionResult, type PulseTrain, setLines } from "./inject.ts";
+import { countStatus, fall, type InjectionResult, type PulseTrain, rise, setLines } from "./inject.ts";
 import { pause, untilOver } from "./wait.ts";
 
 /** What became of the pulses of one GSI into a guest that takes interrupts. */
@@ -49,12 +48,10 @@ async function pulseOnce(
   const before = await handledBy(source);
   const { gsi } = result;
   const deadline = performance.now() + timeoutMs;
-  const rise: LineStep = { gsi, level: 1 };
-  const fall: LineStep = { gsi, level: 0 };
-  const together = widthMs === 0 ? [rise, fall] : [rise];
+  const together = widthMs === 0 ? [rise(gsi), fall(gsi)] : [rise(gsi)];
   const [status] = await setLines(source, together, true);
   await pause(widthMs, signal);
-  if (widthMs > 0) await setLines(source, [fall]);
+  if (widthMs > 0) await setLines(source, [fall(gsi)]);
   if (status !== undefined) countStatus(result, status);
   while (!signal.aborted) {
     if ((await handledBy(source)) > before) {

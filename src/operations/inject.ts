@@ -67,7 +67,8 @@ export async function pulse(
   for (let done = 0; done < count && !signal.aborted; ) {
     const rounds = Math.min(perBatch, count - done);
     if (widthMs === 0) {
-      const steps = Array.from({ length: rounds }, () => gsis.flatMap(risesAndFalls)).flat();
+      const round = gsis.flatMap((gsi) => [rise(gsi), fall(gsi)]);
+      const steps = Array<LineStep[]>(rounds).fill(round).flat();
       tally.add(steps, await setLines(source, steps));
     } else {
       await widePulse(source, gsis, widthMs, tally, over);
@@ -87,13 +88,10 @@ async function widePulse(
   tally: Tally,
   over: AbortSignal,
 ): Promise<void> {
-  const rises = gsis.map((gsi): LineStep => ({ gsi, level: 1 }));
+  const rises = gsis.map(rise);
   tally.add(rises, await setLines(source, rises, true));
   await pause(widthMs, over);
-  await setLines(
-    source,
-    gsis.map((gsi) => ({ gsi, level: 0 })),
-  );
+  await setLines(source, gsis.map(fall));
 }
 
 /**
@@ -112,17 +110,14 @@ export async function hold(
     await widePulse(source, gsis, forMs, tally, untilOver(source, signal));
     return tally.results(0);
   }
-  const rises = gsis.map((gsi): LineStep => ({ gsi, level: 1 }));
+  const rises = gsis.map(rise);
   tally.add(rises, await setLines(source, rises));
   return tally.results(1);
 }
 
 /** Lowers lines. The kernel's answer to a fall says nothing, so nothing is counted. */
 export async function release(source: Source, gsis: readonly number[]): Promise<InjectionResult[]> {
-  await setLines(
-    source,
-    gsis.map((gsi) => ({ gsi, level: 0 })),
-  );
+  await setLines(source, gsis.map(fall));
   return new Tally(gsis).results(0);
 }
 
@@ -135,12 +130,9 @@ export async function setLines(
   return (await source.perform("setIrqLines", { steps, transient })).statuses;
 }
 
-function risesAndFalls(gsi: Gsi): LineStep[] {
-  return [
-    { gsi, level: 1 },
-    { gsi, level: 0 },
-  ];
-}
+/** A line that goes up, and one that goes down. */
+export const rise = (gsi: Gsi): LineStep => ({ gsi, level: 1 });
+export const fall = (gsi: Gsi): LineStep => ({ gsi, level: 0 });
 
 /** Adds one answer. */
 export function countStatus(counts: StatusCounts, status: InjectionStatus): void {

@@ -4,8 +4,16 @@ import { archesNaming } from "../arch/arches.ts";
 import { wordsOf } from "../arch/fields.ts";
 import { certainPart, type Field, type Path, parsePath, resolvePath } from "../registers/path.ts";
 
-const OPERATORS = ["=", "!=", "<", ">", "<=", ">=", "&"] as const;
-type Operator = (typeof OPERATORS)[number];
+const COMPARE = {
+  "=": (found: bigint, wanted: bigint) => found === wanted,
+  "!=": (found: bigint, wanted: bigint) => found !== wanted,
+  "<": (found: bigint, wanted: bigint) => found < wanted,
+  ">": (found: bigint, wanted: bigint) => found > wanted,
+  "<=": (found: bigint, wanted: bigint) => found <= wanted,
+  ">=": (found: bigint, wanted: bigint) => found >= wanted,
+  "&": (found: bigint, wanted: bigint) => (found & wanted) !== 0n,
+};
+type Operator = keyof typeof COMPARE;
 
 /** Something that is to hold of decoded state. */
 export interface Condition {
@@ -80,7 +88,7 @@ function holds(arch: ArchData, field: Field, operator: Operator, wanted: string)
   const { value } = field;
   if (Array.isArray(value)) return listHolds(field, value, operator, wanted);
   if (typeof value === "number" || (typeof value === "string" && value.startsWith("0x"))) {
-    return numberHolds(BigInt(value), operator, toNumber(field, wanted));
+    return COMPARE[operator](BigInt(value), toNumber(field, wanted));
   }
   if (typeof value === "boolean" || typeof value === "string") {
     refuseOrder(field, operator);
@@ -104,25 +112,6 @@ function listHolds(field: Field, list: unknown[], operator: Operator, wanted: st
   refuseOrder(field, operator);
   const met = wanted === "[]" ? list.length === 0 : list.includes(Number(toNumber(field, wanted)));
   return met === (operator === "=");
-}
-
-function numberHolds(found: bigint, operator: Operator, wanted: bigint): boolean {
-  switch (operator) {
-    case "=":
-      return found === wanted;
-    case "!=":
-      return found !== wanted;
-    case "<":
-      return found < wanted;
-    case ">":
-      return found > wanted;
-    case "<=":
-      return found <= wanted;
-    case ">=":
-      return found >= wanted;
-    case "&":
-      return (found & wanted) !== 0n;
-  }
 }
 
 function toNumber(field: Field, text: string): bigint {

@@ -18,6 +18,11 @@ export function count(n: number, noun: string): string {
   return `${n} ${noun}${n === 1 ? "" : "s"}`;
 }
 
+/** A count in its colour, but for none. */
+export function some(n: number, colour: (text: string) => string): string {
+  return n === 0 ? "0" : colour(String(n));
+}
+
 /** Any field's value: numbers in hexadecimal, lists as vectors, words as they are. */
 export function value(field: unknown): string {
   if (field === undefined) return "absent";

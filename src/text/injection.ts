@@ -1,5 +1,6 @@
 import type { HandledResult } from "../operations/handled.ts";
 import type { InjectionResult } from "../operations/inject.ts";
+import { some } from "./format.ts";
 import { table } from "./table.ts";
 import type { View } from "./view.ts";
 
@@ -10,8 +11,6 @@ export function renderInjection(
 ): string {
   const unknown = results.some((result) => result.unknown !== undefined);
   const handled = results.some((result) => "handled" in result);
-  const some = (value: number, colour: (text: string) => string) =>
-    value === 0 ? "0" : colour(String(value));
   return table(
     [
       { head: "GSI", align: "right" },

@@ -1,7 +1,7 @@
 import type { MsiFormat } from "../arch/arch.ts";
 import type { MsiResult } from "../operations/msi.ts";
 import type { MsiMessage } from "../vm/routing.ts";
-import { hex } from "./format.ts";
+import { hex, some } from "./format.ts";
 import { heading, table } from "./table.ts";
 import type { View } from "./view.ts";
 
@@ -22,8 +22,6 @@ export function renderMsi(message: MsiMessage, format: MsiFormat<object>, view: 
 /** What became of a message. */
 export function renderMsiResult(result: MsiResult, { describe }: MsiFormat<object>, view: View): string {
   const { paint } = view;
-  const some = (value: number, colour: (text: string) => string) =>
-    value === 0 ? "0" : colour(String(value));
   return table(
     [
       { head: "ADDRESS" },

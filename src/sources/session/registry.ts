@@ -148,7 +148,7 @@ export function listAll(): Registration[] {
 
 /** Removes what a dead holder left. Harmless when it is gone already or another holder took the name. */
 export function sweep(registration: Registration): void {
-  removeFile(registration.path);
+  unlessGone(() => unlinkSync(registration.path));
   removeIfEmpty(join(registration.path, ".."));
 }
 
@@ -184,28 +184,20 @@ async function isListenedOn(path: string): Promise<boolean> {
 }
 
 function listFolder(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === "ENOENT" || code === "ENOTDIR") return [];
-    throw error;
-  }
-}
-
-function removeFile(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
+  return unlessGone(() => readdirSync(folder), "ENOTDIR") ?? [];
 }
 
 function removeIfEmpty(folder: string): void {
+  unlessGone(() => rmdirSync(folder), "ENOTEMPTY", "EEXIST");
+}
+
+/** Does something with what may be gone. @param also further codes that are no error. */
+function unlessGone<T>(action: () => T, ...also: string[]): T | undefined {
   try {
-    rmdirSync(folder);
+    return action();
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code !== "ENOENT" && code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+    const { code = "" } = error as NodeJS.ErrnoException;
+    if (code !== "ENOENT" && !also.includes(code)) throw error;
+    return undefined;
   }
 }

@@ -52,7 +52,8 @@ export function renderPic(
   );
 }
 
-function inputState(pic: PicState, bit: number, { paint }: View): string {
+/** What is going on at an input. @param bit the one that the input has in the registers. */
+export function inputState(pic: PicState, bit: number, { paint }: View): string {
   const words = [
     (pic.isr & bit) !== 0 && paint.magenta("in service"),
     (pic.irr & bit) !== 0 && paint.yellow("pending"),

@@ -2,6 +2,7 @@ import { hex } from "../../../text/format.ts";
 import { tableLines } from "../../../text/table.ts";
 import type { Marks } from "../../arch.ts";
 import { CASCADE_PIN, type PicField, type PicState } from "./layout.ts";
+import { inputState } from "./panel.ts";
 
 type PicName = "pic1" | "pic2";
 
@@ -34,11 +35,6 @@ export function picPanel(name: PicName, pic: PicState, marks: Marks): string[] {
   const rows = Array.from({ length: 8 }, (_, input) => {
     const has = (field: PicField) => ((pic[field] >>> input) & 1) === 1;
     const cascade = name === "pic1" && input === CASCADE_PIN;
-    const words = [
-      has("isr") && view.paint.magenta("in service"),
-      has("irr") && view.paint.yellow("pending"),
-      has("imr") && view.paint.red("masked"),
-    ].filter((word) => word !== false);
     return [
       `IR${input}`,
       cascade ? "slave" : gsis(name, input),
@@ -46,7 +42,7 @@ export function picPanel(name: PicName, pic: PicState, marks: Marks): string[] {
       has("elcr") ? "level" : "edge",
       has("last_irr") ? "high" : "low",
       cascade ? "-" : edges(name, input),
-      words.length === 0 ? view.paint.dim("open") : words.join(", "),
+      inputState(pic, 1 << input, view),
     ];
   });
   const columns = ["INPUT", "GSI", "VECTOR", "TRIGGER", "LINE", "EDGES", "STATE"];

@@ -1,12 +1,9 @@
-import { bitsOf, hasBit } from "../../../abi/bits.ts";
+import { hasBit } from "../../../abi/bits.ts";
 import { bitClear, bitSet, is, missing } from "../../../rules/evidence.ts";
 import { type Rule, rule } from "../../../rules/rule.ts";
 import type { Arrival } from "../explain/context.ts";
 import type { Cpu } from "../lapic/logic.ts";
-import { RFLAGS_IF, type VcpuState } from "./layout.ts";
-
-/** RFLAGS.IF. */
-export const IF_BIT = bitsOf(RFLAGS_IF)[0]!;
+import { IF_BIT, type VcpuState } from "./layout.ts";
 
 /** What arrives at a vCPU whose state is known. */
 export interface AtVcpu extends Pick<Arrival, "deliveryMode"> {
