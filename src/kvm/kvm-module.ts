@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { listFolder, readText } from "../os/files.ts";
 
 /** The module that makes KVM work on this CPU, beside `kvm` itself. */
 export interface KvmModule {
@@ -13,13 +13,13 @@ const APICV_PARAMETERS: Readonly<Record<string, string>> = { kvm_intel: "enable_
 
 /** The backend that is loaded or built in; `undefined` where sysfs shows none. */
 export function kvmModule(): KvmModule | undefined {
-  const names = existsSync(MODULES) ? readdirSync(MODULES) : [];
+  const names = listFolder(MODULES) ?? [];
   const known = Object.keys(APICV_PARAMETERS).find((name) => names.includes(name));
   const name = known ?? names.find((other) => other.startsWith("kvm_"));
   return name === undefined ? undefined : { name, apicv: isOn(name, APICV_PARAMETERS[name]) };
 }
 
 function isOn(module: string, parameter: string | undefined): boolean {
-  const path = `${MODULES}/${module}/parameters/${parameter}`;
-  return parameter !== undefined && existsSync(path) && /^[Y1]/.test(readFileSync(path, "utf8"));
+  if (parameter === undefined) return false;
+  return /^[Y1]/.test(readText(`${MODULES}/${module}/parameters/${parameter}`) ?? "");
 }

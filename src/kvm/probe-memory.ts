@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { KvmIrqError } from "../abi/error.ts";
 import { lackingForBpf } from "../os/capabilities.ts";
+import { readText } from "../os/files.ts";
 
 /** What reading kernel memory takes, as far as this host has it. */
 export interface MemoryFacts {
@@ -20,7 +21,8 @@ export async function probeMemory(): Promise<MemoryFacts> {
     btf: { kernel: hasBtf("vmlinux"), kvm: !existsSync("/sys/module/kvm/initstate") || hasBtf("kvm") },
     bpf: await tryProgram(),
     lacking: lackingForBpf(),
-    lockdown: lockdown(),
+    // The one in brackets: `none [integrity] confidentiality`.
+    lockdown: /\[(\w+)\]/.exec(readText("/sys/kernel/security/lockdown") ?? "")?.[1],
   };
 }
 
@@ -37,14 +39,5 @@ async function tryProgram(): Promise<MemoryFacts["bpf"]> {
     if (error instanceof KvmIrqError) return { error };
     const why = (error as Error).message.split("\n")[0];
     return { error: new KvmIrqError("bpf-unavailable", `the FFI can't be loaded: ${why}`) };
-  }
-}
-
-/** The one in brackets: `none [integrity] confidentiality`. */
-function lockdown(): string | undefined {
-  try {
-    return /\[(\w+)\]/.exec(readFileSync("/sys/kernel/security/lockdown", "utf8"))?.[1];
-  } catch {
-    return undefined;
   }
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { ERRNO, errnoName } from "../abi/errno.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import {
@@ -14,6 +13,7 @@ import {
   STEPS,
 } from "./bpf-program.ts";
 import { lackingForBpf } from "./capabilities.ts";
+import { readText } from "./files.ts";
 import { bindLibc, bindRepeatable, close, I32, I64, type LibcResult, NativeBuffer } from "./libc.ts";
 
 /** bpf(2) by the machine's own number: <asm/unistd_64.h>, <asm-generic/unistd.h>. */
@@ -365,7 +365,7 @@ function reason(errno: number, log: string | undefined): [why: string, hint: str
       "run as root on the host, or with CAP_BPF and CAP_PERFMON; or use --via ptrace",
     ];
   }
-  if (readSetting("/proc/sys/net/core/bpf_jit_enable") === "0") {
+  if (readText("/proc/sys/net/core/bpf_jit_enable")?.trim() === "0") {
     return [
       "this kernel's BPF compiler is off",
       "set net.core.bpf_jit_enable=1 with sysctl, or use --via ptrace",
@@ -384,13 +384,5 @@ function reason(errno: number, log: string | undefined): [why: string, hint: str
 
 /** Whether the kernel keeps its memory from root too: kernel_lockdown(7). Nothing is known where it can't be read. */
 function isLockedDown(): boolean {
-  return readSetting("/sys/kernel/security/lockdown")?.includes("[confidentiality]") === true;
-}
-
-function readSetting(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8").trim();
-  } catch {
-    return undefined;
-  }
+  return readText("/sys/kernel/security/lockdown")?.includes("[confidentiality]") === true;
 }

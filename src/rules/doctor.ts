@@ -141,47 +141,27 @@ function memoryChecks(facts: MemoryFacts): Check[] {
 }
 
 function btfCheck({ btf }: MemoryFacts): Check {
-  const id = "btf";
-  if (btf.kernel && btf.kvm) return { id, status: "ok", what: "the kernel describes its types" };
-  return {
-    id,
-    status: "warning",
-    what: btf.kernel
-      ? "the module kvm does not describe its types"
-      : "the kernel does not describe its types",
-    remedy: btf.kernel
-      ? `use a kernel with CONFIG_DEBUG_INFO_BTF_MODULES; ${PTRACE}`
-      : `use a kernel with CONFIG_DEBUG_INFO_BTF; ${PTRACE}`,
-  };
+  if (btf.kernel && btf.kvm) return ok("btf", "the kernel describes its types");
+  const [who, option] = btf.kernel
+    ? ["the module kvm", "CONFIG_DEBUG_INFO_BTF_MODULES"]
+    : ["the kernel", "CONFIG_DEBUG_INFO_BTF"];
+  return warning("btf", `${who} does not describe its types`, `use a kernel with ${option}; ${PTRACE}`);
 }
 
 function capabilityCheck({ lacking }: MemoryFacts): Check {
-  const id = "capabilities";
-  if (lacking.length === 0) return { id, status: "ok", what: "CAP_BPF and CAP_PERFMON" };
-  return {
-    id,
-    status: "warning",
-    what: `this user lacks ${lacking.join(" and ")}`,
-    remedy: "run as root to read VMs of other processes in kernel memory",
-  };
+  if (lacking.length === 0) return ok("capabilities", "CAP_BPF and CAP_PERFMON");
+  const remedy = "run as root to read VMs of other processes in kernel memory";
+  return warning("capabilities", `this user lacks ${lacking.join(" and ")}`, remedy);
 }
 
 function lockdownCheck({ lockdown }: MemoryFacts): Check {
-  const id = "lockdown";
-  if (lockdown !== "confidentiality") {
-    return { id, status: "ok", what: lockdown ?? "none that this user can see" };
-  }
-  return {
-    id,
-    status: "warning",
-    what: "confidentiality: the kernel's memory is closed to root too",
-    remedy: `boot with lockdown=integrity, or none; ${PTRACE}`,
-  };
+  if (lockdown !== "confidentiality") return ok("lockdown", lockdown ?? "none that this user can see");
+  const what = "confidentiality: the kernel's memory is closed to root too";
+  return warning("lockdown", what, `boot with lockdown=integrity, or none; ${PTRACE}`);
 }
 
 function bpfCheck({ bpf }: MemoryFacts): Check {
-  const id = "bpf";
-  if ("ok" in bpf) return { id, status: "ok", what: "VMs of other processes can be read in kernel memory" };
+  if ("ok" in bpf) return ok("bpf", "VMs of other processes can be read in kernel memory");
   const { message, hint } = bpf.error;
-  return { id, status: "warning", what: message, ...(hint === undefined ? {} : { remedy: hint }) };
+  return warning("bpf", message, hint);
 }

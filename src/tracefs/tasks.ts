@@ -1,6 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { KvmIrqError } from "../abi/error.ts";
+import { readText } from "../os/files.ts";
 
 /** Who a thread is. */
 export interface Task {
@@ -59,8 +60,8 @@ export class TaskNames {
   }
 
   #look(pid: number): Task {
-    const status = tryRead(`/proc/${pid}/status`);
-    const stat = tryRead(`/proc/${pid}/stat`);
+    const status = readText(`/proc/${pid}/status`);
+    const stat = readText(`/proc/${pid}/stat`);
     if (status !== undefined && stat !== undefined) return parseTask(status, stat);
     const process = Number(this.#saved("saved_tgids", pid) ?? 0);
     return {
@@ -70,7 +71,7 @@ export class TaskNames {
   }
 
   #saved(file: string, pid: number): string | undefined {
-    const text = tryRead(join(this.#tracefs, file));
+    const text = readText(join(this.#tracefs, file));
     return text === undefined ? undefined : new RegExp(`^${pid} (.*)$`, "m").exec(text)?.[1];
   }
 }
@@ -96,16 +97,8 @@ export function threadsOf(pid: number): number[] {
 function workersOf(pid: number): number[] {
   return readdirSync("/proc").flatMap((entry) => {
     if (!/^\d+$/.test(entry)) return [];
-    const comm = tryRead(`/proc/${entry}/comm`)?.trimEnd() ?? "";
+    const comm = readText(`/proc/${entry}/comm`)?.trimEnd() ?? "";
     const isOurs = WORKER_OF.exec(comm)?.groups?.["pid"] === String(pid);
     return isOurs || SHARED_WORKER.test(comm) ? [Number(entry)] : [];
   });
-}
-
-function tryRead(path: string): string | undefined {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return undefined;
-  }
 }

@@ -15,7 +15,7 @@ export function writeChips(
   expected: readonly ChipImage[] = [],
 ): void {
   for (const { id, bytes } of expected) {
-    if (!sameBytes(machine.readChip(id), bytes)) {
+    if (!Buffer.from(machine.readChip(id)).equals(bytes)) {
       throw new KvmIrqError("conflict", `${id} changed while it was being edited; nothing was written`, {
         hint: "run the command again",
         details: { chip: id },
@@ -33,9 +33,4 @@ export function writeChips(
     for (const image of before.slice(0, written)) machine.writeChip(image);
     throw error;
   }
-}
-
-/** Whether two byte strings are the same. */
-export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }

@@ -37,27 +37,19 @@ _kvm-irq() {
 };
 
 /** A completion script for bash. */
-export function completeBash(program: CommandSyntax, commands: readonly CommandSyntax[]): string {
-  return script(BASH, program, commands);
-}
-
+export const completeBash = scriptIn(BASH);
 /** A completion script for zsh, to be sourced after compinit or put into a folder of `$fpath`. */
-export function completeZsh(program: CommandSyntax, commands: readonly CommandSyntax[]): string {
-  return script(ZSH, program, commands);
-}
+export const completeZsh = scriptIn(ZSH);
 
-function script(
-  { before, after }: typeof BASH,
-  program: CommandSyntax,
-  commands: readonly CommandSyntax[],
-): string {
-  // The same option has other values in another command: `dump --format`, `trace --format`.
-  const values = [{ ...program, name: "*" }, ...commands].flatMap(({ name, options }) =>
-    options.filter(({ takesValue }) => takesValue).map((option) => valueCase(name, option)),
-  );
-  const names = commands.map(({ name }) => name);
-  const start = { ...program, name: "''", choices: names, options: [] };
-  return `${before}
+function scriptIn({ before, after }: typeof BASH) {
+  return (program: CommandSyntax, commands: readonly CommandSyntax[]): string => {
+    // The same option has other values in another command: `dump --format`, `trace --format`.
+    const values = [{ ...program, name: "*" }, ...commands].flatMap(({ name, options }) =>
+      options.filter(({ takesValue }) => takesValue).map((option) => valueCase(name, option)),
+    );
+    const names = commands.map(({ name }) => name);
+    const start = { ...program, name: "''", choices: names, options: [] };
+    return `${before}
   local command= value= each
   for each in "\${line[@]}"; do
     if [[ -n $value && $each != = ]]; then value=; continue; fi
@@ -76,6 +68,7 @@ ${[start, ...commands].map((command) => commandCase(command, program)).join("\n"
 }
 ${after}
 `;
+  };
 }
 
 /** What completes the value of an option of a command; `*` stands for any command. */

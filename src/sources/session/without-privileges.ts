@@ -1,6 +1,6 @@
 import { lstatSync, realpathSync, statSync } from "node:fs";
 import { dirname } from "node:path";
-import { readText } from "../../os/files.ts";
+import { readStatus } from "../../os/proc.ts";
 
 /** util-linux has it; busybox has another one, as a link to itself, which lacks --bounding-set. */
 const SETPRIV = "/usr/bin/setpriv";
@@ -22,8 +22,7 @@ export function withoutPrivileges(argv: [string, ...string[]], files: string[]):
 }
 
 function hasCapability(bit: bigint): boolean {
-  const [, effective] = /^CapEff:\s*([0-9a-f]+)$/m.exec(readText("/proc/self/status") ?? "") ?? [];
-  return (BigInt(`0x${effective ?? 0}`) & (1n << bit)) !== 0n;
+  return ((readStatus("self")?.capEff ?? 0n) & (1n << bit)) !== 0n;
 }
 
 function isSetprivHere(): boolean {
