@@ -11,7 +11,7 @@ import type { View } from "../text/view.ts";
 import type { TraceEvent, TraceSummary } from "../tracefs/event.ts";
 import type { RecordOptions } from "../tracefs/record.ts";
 import type { ChipId, ChipImage, Chips, VcpuState } from "../vm/chip.ts";
-import type { FactKind } from "../vm/facts.ts";
+import type { FactKind, Facts, Unknown } from "../vm/facts.ts";
 import type { GuestProgram } from "../vm/guest.ts";
 import type { Machine } from "../vm/machine.ts";
 import type { MsiMessage, NamedRouting, PinRoute, RoutingRules } from "../vm/routing.ts";
@@ -306,6 +306,14 @@ export interface KernelMemory {
   /** What modules that drive a CPU keep around a `struct kvm_vcpu`, by the module's name. */
   readonly vendors: Readonly<Record<string, MemoryField>>;
   irqchip(vm: VmMemory): KernelIrqchip | undefined;
+  /**
+   * The input that a route of `KVM_IRQ_ROUTING_IRQCHIP` leads to, by the chip's number in `struct kvm_irqchip`.
+   *
+   * @returns nothing for a chip that is not known.
+   */
+  input(irqchip: number, pin: number): { chip: string; pin: number } | undefined;
+  /** Its own facts by their names, and why it has not all of those that were asked for. */
+  facts(names: readonly string[], vm: VmMemory, host: KernelHost): { facts: Facts; unknown: Unknown };
   /**
    * The bytes that ioctls would give of a chip or a vCPU.
    *

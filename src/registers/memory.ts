@@ -33,7 +33,7 @@ export interface Structure<F extends MemoryFields = MemoryFields> {
 
 /** What was read of one. */
 export type Node<F extends MemoryFields> = {
-  readonly [K in keyof F]: F[K] extends MemoryField<infer T> ? T | undefined : never;
+  readonly [K in keyof F]?: F[K] extends MemoryField<infer T> ? T | undefined : never;
 };
 export type NodeOf<S> = S extends Structure<infer F> ? Node<F> : never;
 

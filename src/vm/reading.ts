@@ -20,6 +20,8 @@ export interface Identity {
   host: SnapshotHost;
   /** What can be read: chips, and vCPUs (`vcpu[n]`) where they can be seen. */
   chips: readonly ChipId[];
+  /** The facts that can be told of it, by their names; none when not given. A reading may still lack some. */
+  facts?: readonly string[];
   /** How many vCPUs the VM has; absent where that can't be told, as of a file that may have some of them. */
   vcpus?: number;
   /** Which controllers are in the kernel; absent where that can't be told. */

@@ -6,6 +6,7 @@ import { isPerVcpu, vcpuOf } from "../../arch/codec.ts";
 import { readProcess, readStatus } from "../../os/proc.ts";
 import type { Node } from "../../registers/memory.ts";
 import type { ChipId, ChipImage } from "../../vm/chip.ts";
+import type { Facts, IrqfdFact } from "../../vm/facts.ts";
 import { unsupported } from "../../vm/operations.ts";
 import { type Identity, type Reading, thisHost, type Wanted } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
@@ -13,13 +14,17 @@ import { checkProcess, chooseVm, gone, holdProcess, noVm, unseen } from "../atta
 import { programName, type VmProcess, vmsOf } from "../attach/processes.ts";
 import { watchIdle } from "../attach/vcpu-runs.ts";
 import { KernelAccess } from "./access.ts";
+import { findHolders } from "./eventfd-holders.ts";
+import { irqfdsOf, routesOf, routingOf } from "./facts.ts";
 import { Graph, TornError, Walk } from "./graph.ts";
 import type { KernelProcess } from "./process.ts";
-import { type VmStructure, vmStructure } from "./structures.ts";
+import { type IrqfdRead, type VmStructure, vmStructure } from "./structures.ts";
 
 /** How often a VM's structures are looked for again when they change meanwhile, and looked at until two looks agree. */
 const MOST_WALKS = 20;
 const MOST_LOOKS = 10;
+
+const FROM = "kernel memory";
 
 /** What one reading found. */
 interface Look {
@@ -94,7 +99,7 @@ export class KernelSource implements Source {
     return false;
   }
 
-  async read({ chips }: Wanted): Promise<Reading> {
+  async read({ chips, facts: names = [] }: Wanted): Promise<Reading> {
     const { vm, nowNs, settled } = this.#look();
     this.#identity = this.#identityOf(vm);
     const { vendor } = this.#kernel;
@@ -105,14 +110,30 @@ export class KernelSource implements Source {
       has: (type, path) => this.#kernel.has(type, path),
     };
     const read = readOf(vm);
+    const routes = vm.routing && routesOf(this.#memory, vm.routing.chains ?? []);
+    const own = this.#memory.facts(names, read, host);
+    const facts: Facts = {
+      ...(names.includes("routes") && routes && { routes: { value: routes, from: FROM } }),
+      ...(names.includes("irqfds") &&
+        vm.irqfds && { irqfds: { value: this.#irqfds(vm.irqfds), from: FROM } }),
+      ...own.facts,
+    };
     return {
       identity: this.#identity,
       images: chips.map((id) => this.#image(id, read, host)),
+      ...(routes && { routing: { value: routingOf(routes), from: FROM } }),
+      ...(names.length > 0 && { facts, unknown: own.unknown }),
       runs: await this.#runsOf(vm, chips),
       consistency: "unsynchronised",
       settled,
       stops: [],
     };
+  }
+
+  #irqfds(irqfds: readonly IrqfdRead[]): IrqfdFact[] {
+    const ids = irqfds.flatMap(({ eventfd, resample }) => [eventfd?.id, resample?.id]);
+    const known = new Set(ids.filter((id) => id !== undefined));
+    return irqfdsOf(this.#memory, irqfds, findHolders(this.#vm.pid, known));
   }
 
   async perform(name: Parameters<Source["perform"]>[0]): Promise<never> {
@@ -186,6 +207,7 @@ export class KernelSource implements Source {
         ...kinds.flatMap((one) => (isPerVcpu(one) ? ids(one.kind) : [one.kind])),
         ...(HOST_ARCH.vcpu === undefined ? [] : ids(HOST_ARCH.vcpu.kind)),
       ],
+      facts: Object.keys(HOST_ARCH.facts),
       vcpus: vcpus.length,
       ...(irqchip && { irqchip }),
       ...(holder && { holder }),

@@ -1,8 +1,11 @@
+import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
 import { HOST_ARCH } from "../../../src/arch/arches.ts";
+import type { Facts as X86Facts } from "../../../src/arch/x86/facts.ts";
 import { openProcess } from "../../../src/sources/attach/source.ts";
 import { type KernelSource, openByKernel } from "../../../src/sources/kernel/source.ts";
 import type { ChipImage } from "../../../src/vm/chip.ts";
+import type { Reading } from "../../../src/vm/reading.ts";
 import { BusyVmm, haveBusyVmm } from "../../support/attach.ts";
 import { noKernelMemory } from "../../support/kernel-memory.ts";
 import { StateVmm } from "../../support/state-vmm.ts";
@@ -127,5 +130,100 @@ describe.skipIf(noKernelMemory !== undefined || !haveBusyVmm)("a VM in the memor
     expect(source.can()).toBe(false);
     await expect(source.perform("setIrqLines")).rejects.toMatchObject({ code: "unsupported" });
     await expect(source.read({ chips: ["pic1"] })).rejects.toMatchObject({ code: "bad-chip" });
+  });
+
+  const facts = async (vmm: StateVmm, ...names: string[]) =>
+    (await (await opened(vmm.pid)).read({ chips: [], facts: names })) as Reading & { facts: X86Facts };
+
+  it("has the routes that its VMM set, MSIs with 64-bit addresses among them", async () => {
+    for (const irqchip of ["full", "split"] as const) {
+      const vmm = await start(irqchip, 2, "x2apic-ids");
+      expect((await facts(vmm, "routes")).routing).toEqual({
+        value: irqchip === "full" ? "default" : [],
+        from: "kernel memory",
+      });
+      const set = (await vmm.ask("route 7 64")).split(" ").map((word) => word.split("/"));
+      const { facts: known, routing } = await facts(vmm, "routes");
+      const inputs = ["pic1", "pic2", "ioapic"];
+      const wanted = set.map(([gsi, kind, ...rest]) => {
+        const [a, b, c] = rest.map(Number) as [number, number, number];
+        const msi = { address: a, data: c, ...(b ? { address_hi: b } : {}) };
+        return { gsi: Number(gsi), ...(kind === "msi" ? { msi } : { chip: inputs[a], pin: b }) };
+      });
+      const inOrder = (routes: readonly object[]) => routes.map((one) => JSON.stringify(one)).sort();
+      expect(inOrder(known.routes!.value)).toEqual(inOrder(wanted));
+      expect(known.routes!.from).toBe("kernel memory");
+      expect(routing!.value).toEqual(known.routes!.value);
+    }
+  });
+
+  it("has the irqfds that its VMM bound, what each has ready, and who has their eventfds open", async () => {
+    const vmm = await start("full", 1);
+    await vmm.ask("route 7 64");
+    const bound = (await vmm.ask("irqfds 12")).split(" ").map((word) => word.split("/").map(Number));
+    const { value } = (await facts(vmm, "irqfds")).facts.irqfds!;
+    const id = (fd: number) =>
+      Number(/eventfd-id: *(\d+)/.exec(readFileSync(`/proc/${vmm.pid}/fdinfo/${fd}`, "utf8"))![1]);
+    const eventfd = (fd: number) => ({
+      id: id(fd),
+      count: 0,
+      holders: [{ pid: vmm.pid, comm: "state-vmm", fd, is: "vmm" }],
+    });
+    expect(value).toMatchObject(
+      bound.map(([gsi, fd, resample]) => ({
+        gsi,
+        eventfd: eventfd(fd!),
+        ...(resample === -1 ? {} : { resample: eventfd(resample!) }),
+      })),
+    );
+    expect(value.find(({ gsi }) => gsi === 24)!.entry).toMatchObject({ gsi: 24, msi: {} });
+    expect(value.every(({ producer }) => producer === false)).toBe(true);
+  });
+
+  it("knows who holds a line up, edges that were delivered, and the PICs' output", async () => {
+    const vmm = await start("full", 1);
+    await vmm.ask("line 4 1");
+    const { lines } = (await facts(vmm, "lines")).facts;
+    expect(lines!.value.held).toEqual([
+      { chip: "pic1", pin: 4, by: ["line"] },
+      { chip: "ioapic", pin: 4, by: ["line"] },
+    ]);
+    expect(lines!.value).toMatchObject({
+      irr_delivered: [],
+      rtc: { pending_eoi: 0, vcpus: [] },
+      pic_output: true,
+    });
+    await vmm.ask("line 4 0");
+    expect((await facts(vmm, "lines")).facts.lines!.value.held).toEqual([]);
+  });
+
+  it("knows when a timer fires, and what the PIT does", async () => {
+    const vmm = await start("full", 2, "pit");
+    await vmm.ask("timer 1 4000000000");
+    const { lapic, pit } = (await facts(vmm, "timers")).facts.timers!.value;
+    expect(pit).toMatchObject({ reinject: true, pending: 0 });
+    expect(lapic[0]).toEqual({ vcpu: 0, mode: "one-shot", pending: 0 });
+    expect(lapic[1]).toMatchObject({ vcpu: 1, mode: "one-shot", pending: 0, period_ns: 4_000_000_000 });
+    expect(lapic[1]!.fires_in_ns).toBeLessThan(4_000_000_000);
+    expect(lapic[1]!.fires_in_ns).toBeGreaterThan(0);
+  });
+
+  it("names what inhibits APICv, and says why there are no posted interrupts", async () => {
+    const vmm = await start("full", 1, "pit");
+    const { facts: known, unknown } = await facts(vmm, "apicv", "posted");
+    expect(known.apicv!.value.vcpus).toHaveLength(1);
+    // Off for want of hardware, or of the PIT, which starts in reinjection mode.
+    const { inhibits } = known.apicv!.value;
+    expect(inhibits.filter((name) => ["DISABLED", "DISABLE", "PIT_REINJ"].includes(name))).not.toEqual([]);
+    if (known.posted === undefined) expect(unknown!["posted"]).toMatch(/posts/);
+    else expect(known.posted.value).toHaveLength(1);
+  });
+
+  it("has none of what a split irqchip lacks, and says so", async () => {
+    const vmm = await start("split", 1);
+    const { facts: known, unknown } = await facts(vmm, "lines", "timers");
+    expect(known).not.toHaveProperty("lines");
+    expect(unknown!["lines"]).toMatch(/neither PICs nor an IOAPIC/);
+    expect(known.timers!.value).not.toHaveProperty("pit");
   });
 });

@@ -10,6 +10,7 @@ export const IOAPIC_MEMORY = structure("kvm_ioapic", {
   irr_delivered: number("irr_delivered"),
   /** How many vCPUs the last RTC interrupt (GSI 8) waits for. */
   rtc_pending_eoi: number("rtc_status.pending_eoi"),
+  rtc_vcpus: packed("rtc_status.dest_map.map"),
 });
 
 const IRR = 16;

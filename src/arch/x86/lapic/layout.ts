@@ -74,7 +74,8 @@ export type LapicVectorRegister = keyof typeof LAPIC_VECTOR_REGISTERS;
 /** `KVM_APIC_REG_SIZE`: what of the register page the structure has. */
 const SIZE = 0x400;
 const VECTOR_WORDS = 8;
-const STRIDE = 16;
+/** A register every so many bytes. */
+export const STRIDE = 16;
 
 const NAMED = new Set<number>([
   ...Object.values(LAPIC_REGISTERS),

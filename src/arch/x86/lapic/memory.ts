@@ -1,6 +1,6 @@
 import { viewOf } from "../../../abi/u64.ts";
 import { behind, moving, type NodeOf, number, structure, wide } from "../../../registers/memory.ts";
-import { LAPIC, LAPIC_REGISTERS } from "./layout.ts";
+import { LAPIC, LAPIC_REGISTERS, LAPIC_VECTOR_REGISTERS, STRIDE } from "./layout.ts";
 
 /** A local APIC as KVM keeps it (arch/x86/kvm/lapic.h): the register page, and what stands beside it. */
 export const LAPIC_MEMORY = structure("kvm_lapic", {
@@ -15,6 +15,9 @@ export const LAPIC_MEMORY = structure("kvm_lapic", {
   timer_expires: moving(wide("lapic_timer.target_expiration")),
   timer_pending: number("lapic_timer.pending.counter"),
   tscdeadline: moving(wide("lapic_timer.tscdeadline")),
+  /** Whether the host's timer is started for it (HRTIMER_STATE_ENQUEUED), and when that fires. */
+  hrtimer_state: moving(number("lapic_timer.timer.state")),
+  hrtimer_expires: moving(wide("lapic_timer.timer.node.expires")),
   hv_timer: moving(number("lapic_timer.hv_timer_in_use")),
   /** In `struct kvm_vcpu_arch` before 6.1. */
   apicv_active: number("apicv_active"),
@@ -49,6 +52,15 @@ export function lapicImage(lapic: LapicMemory, shown: Shown): Uint8Array | undef
   const { icr, icr2 } = LAPIC_REGISTERS;
   if (shown.wideIcr) view.setUint32(icr2, view.getUint32(icr + 4, true), true);
   return bytes;
+}
+
+/** KVM_GET_LAPIC takes what was posted into the IRR first (sync_pir_to_irr). @param pir a bit for each vector. */
+export function postedInto(image: Uint8Array, pir: Uint8Array): Uint8Array {
+  for (const [index, byte] of pir.entries()) {
+    const at = LAPIC_VECTOR_REGISTERS.irr + (index >> 2) * STRIDE + (index & 3);
+    image[at] = image[at]! | byte;
+  }
+  return image;
 }
 
 /** What is left of the timer's count (Intel SDM vol. 3, 12.5.4). */

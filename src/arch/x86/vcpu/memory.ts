@@ -1,6 +1,15 @@
 import { hasBit } from "../../../abi/bits.ts";
 import { toU64 } from "../../../abi/u64.ts";
-import { around, moving, type NodeOf, number, pointer, structure, wide } from "../../../registers/memory.ts";
+import {
+  around,
+  moving,
+  type NodeOf,
+  number,
+  packed,
+  pointer,
+  structure,
+  wide,
+} from "../../../registers/memory.ts";
 import type { KernelHost } from "../../arch.ts";
 import { LAPIC_MEMORY } from "../lapic/memory.ts";
 import { encodeVcpu, MP_STATES, type VcpuState } from "./layout.ts";
@@ -52,7 +61,16 @@ const VMCB = structure("vmcb", {
  * that of the pagetable-switching PVM. What a VMCS has, no memory shows.
  */
 export const VENDOR_MEMORY = {
-  kvm_intel: around(structure("vcpu_vmx", { rflags: moving(wide("rflags")) }), "vcpu"),
+  kvm_intel: around(
+    structure("vcpu_vmx", {
+      rflags: moving(wide("rflags")),
+      // In `struct vcpu_vt` from 6.16 on.
+      pir: moving(packed("pi_desc.pir")),
+      pir_vt: moving(packed("vt.pi_desc.pir")),
+      pi_control: moving(wide("pi_desc.control", "vt.pi_desc.control")),
+    }),
+    "vcpu",
+  ),
   kvm_amd: around(
     structure("vcpu_svm", { vmcb: pointer(VMCB, "vmcb"), nmi_masked: moving(number("nmi_masked")) }),
     "vcpu",
@@ -184,6 +202,11 @@ export function vcpuImage(vcpu: VcpuRead, host: KernelHost) {
     bytes: encodeVcpu({ vcpu: 0, ...state } as VcpuState),
     unread: unread.filter((path) => path !== false),
   };
+}
+
+/** Whether hardware takes interrupts to the vCPU: in `struct kvm_vcpu_arch` before 6.1. */
+export function isApicvActive({ arch }: Pick<VcpuRead, "arch">): boolean {
+  return (arch.apic?.apicv_active ?? arch.apicv_active) === 1;
 }
 
 /** With a local APIC it is the upper half of its TPR (Intel SDM vol. 3, 12.8.6.1). */

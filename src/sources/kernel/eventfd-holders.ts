@@ -1,0 +1,63 @@
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { listPids, readStatus } from "../../os/proc.ts";
+import type { EventfdHolder } from "../../vm/facts.ts";
+
+/** Who has eventfds open, by their ids. */
+export type Holders = ReadonlyMap<number, EventfdHolder[]>;
+
+/**
+ * Looks through the descriptors of all processes that this user may see. An eventfd is one of those that read
+ * `anon_inode:[eventfd]`, and its fdinfo has its id (fs/eventfd.c, eventfd_show_fdinfo).
+ *
+ * @param vmm the process that has the VM.
+ */
+export function findHolders(vmm: number, ids: ReadonlySet<number>): Holders {
+  const holders = new Map<number, EventfdHolder[]>([...ids].map((id) => [id, []]));
+  for (const pid of ids.size === 0 ? [] : listPids()) {
+    const links = linksOf(pid);
+    const found = links
+      .filter(({ link }) => link === "anon_inode:[eventfd]")
+      .flatMap(({ fd }) => ({ fd, list: holders.get(eventfdId(pid, fd) ?? -1) }))
+      .filter(({ list }) => list !== undefined);
+    if (found.length === 0) continue;
+    const comm = readStatus(pid)?.comm ?? "";
+    const is = kindOf(pid, { vmm, comm, usesVfio: links.some(({ link }) => link.startsWith("/dev/vfio/")) });
+    for (const { fd, list } of found) list!.push({ pid, comm, fd: Number(fd), is });
+  }
+  return holders;
+}
+
+function kindOf(
+  pid: number,
+  { vmm, comm, usesVfio }: { vmm: number; comm: string; usesVfio: boolean },
+): EventfdHolder["is"] {
+  if (pid === vmm) return "vmm";
+  if (comm.startsWith("vhost-")) return "vhost";
+  return usesVfio ? "vfio" : "process";
+}
+
+function linksOf(pid: number): { fd: string; link: string }[] {
+  try {
+    const folder = `/proc/${pid}/fd`;
+    return readdirSync(folder).map((fd) => ({ fd, link: linkOf(`${folder}/${fd}`) }));
+  } catch {
+    return [];
+  }
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return "";
+  }
+}
+
+function eventfdId(pid: number, fd: string): number | undefined {
+  try {
+    const id = /^eventfd-id:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"))?.[1];
+    return id === undefined ? undefined : Number(id);
+  } catch {
+    return undefined;
+  }
+}
