@@ -117,6 +117,20 @@ describe("the house is as its documents say", () => {
   );
 });
 
+describe("the mutants of the model", () => {
+  const mutants: { name: string; file: string; find: string }[] = JSON.parse(
+    readFileSync(`${root}/scripts/mutants.json`, "utf8"),
+  );
+
+  it.each(mutants)("$name: the place that it changes is there, once", ({ file, find }) => {
+    expect(readFileSync(`${root}/src/arch/x86/${file}`, "utf8").split(find)).toHaveLength(2);
+  });
+
+  it("are as many as docs/model.md says", () => {
+    expect(readFileSync(`${root}/docs/model.md`, "utf8")).toContain(`${mutants.length} ways`);
+  });
+});
+
 /** A path that is written out: a file with its suffix, or a folder with its slash; nothing that starts at `/`. */
 const PATH = /(?<![\w./<>@-])(?:[\w.-]+\/)*(?:[\w.-]+\/(?![\w<*{])|[\w-]+(?:\.\w+)*\.(?:ts|js|cjs|md|S)\b)/g;
 /** What documents take such a path from. */
