@@ -58,29 +58,25 @@ export interface ScratchOptions {
 /**
  * A VM of this process alone, gone when the target is closed.
  *
- * @param onFallback called with the reason when `auto` had to take the model.
+ * @param context told why, when `auto` had to take the model.
  * @throws KvmIrqError when KVM was asked for by name and can't be used.
  */
 export async function scratchSource(
   { backend, vcpus, start }: ScratchOptions,
-  onFallback: (reason: KvmIrqError) => void = () => {},
+  context: Pick<Context, "notice">,
 ): Promise<Source> {
-  const machine =
-    backend === "auto" ? await kvmElseModel(vcpus, onFallback) : await makeMachine(backend, vcpus);
+  const machine = backend === "auto" ? await kvmElseModel(vcpus, context) : await makeMachine(backend, vcpus);
   const { LocalSource } = await import("../sources/local/source.ts");
   applyStart(machine, start);
   return new LocalSource(machine);
 }
 
-async function kvmElseModel(vcpus: number, onFallback: (reason: KvmIrqError) => void): Promise<Machine> {
+async function kvmElseModel(vcpus: number, context: Pick<Context, "notice">): Promise<Machine> {
   try {
     return await makeMachine("kvm", vcpus);
   } catch (error) {
-    onFallback(
-      error instanceof KvmIrqError
-        ? error
-        : new KvmIrqError("kvm-unavailable", "the FFI can't be loaded here"),
-    );
+    const why = error instanceof KvmIrqError ? error.message : "the FFI can't be loaded here";
+    context.notice(`${why}: using the software model`);
     return makeMachine("model", vcpus);
   }
 }

@@ -135,9 +135,7 @@ function elements(parent: Field, { from, to }: { from: number; to: number }, pat
     throw new KvmIrqError(
       "bad-path",
       `${missing}: it has ${value.length} element${value.length === 1 ? "" : "s"}`,
-      {
-        hint: "elements are counted from 0; a local APIC has its vCPU's number",
-      },
+      { hint: "elements are counted from 0; a local APIC has its vCPU's number" },
     );
   }
   return found;

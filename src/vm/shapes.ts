@@ -91,10 +91,6 @@ const route = either(
 );
 export const routing = either(exactly("default"), listOf(route));
 export const guest = object(
-  {
-    program: keyOf(GUEST_PROGRAMS),
-    running: flag,
-    handled: listOf(object({ vector: upTo(255), count })),
-  },
+  { program: keyOf(GUEST_PROGRAMS), running: flag, handled: listOf(object({ vector: upTo(255), count })) },
   { ended: text },
 );

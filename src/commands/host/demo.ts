@@ -47,9 +47,7 @@ export const demo: CommandSpec = {
     ),
 
   async run(context: Context, { backend }: Pick<ScratchOptions, "backend">): Promise<Outcome> {
-    const scratch = await scratchSource({ backend, vcpus: 1, start: "ioapic" }, ({ message }) => {
-      context.notice(`${message}: using the software model`);
-    });
+    const scratch = await scratchSource({ backend, vcpus: 1, start: "ioapic" }, context);
     try {
       const { source } = scratch.identity;
       context.notice(

@@ -97,9 +97,7 @@ a target, --yes and --debug belong to the run and are not allowed on a line.`,
     const reporter = chooseReporter(script, context, options);
     const source = await (made === undefined
       ? context.source({ writes })
-      : scratchSource({ ...made, backend }, ({ message }) =>
-          context.notice(`${message}: using the software model`),
-        )
+      : scratchSource({ ...made, backend }, context)
     ).catch(async (error) => {
       await show(await reportUnrun(error, script, context, { reporter, ...options }), context);
       throw error;

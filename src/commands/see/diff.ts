@@ -54,9 +54,7 @@ that name, or if there is none, the file. So ./ci is a file even where there is 
     checkComparable(before, after, ignore);
     const compared = { a: before, b: after, ignore };
     const left = [...ofOne("vcpus", compared, context), ...ofOne("routing", compared, context)];
-    const differences = diffSnapshots(before.snapshot, after.snapshot, {
-      ignore: [...ignore, ...left],
-    });
+    const differences = diffSnapshots(before.snapshot, after.snapshot, { ignore: [...ignore, ...left] });
     return {
       status: differences.length === 0 ? 0 : 1,
       json: { same: differences.length === 0, a: nameOf(before), b: nameOf(after), differences },

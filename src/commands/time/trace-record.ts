@@ -118,9 +118,7 @@ async function subjectOf({ all }: TraceOptions, context: Context): Promise<Subje
   throw new KvmIrqError(
     "unsupported",
     `${label} runs the software model, which the kernel knows nothing of`,
-    {
-      hint: "`kvm-irq create --backend kvm` makes one that can be traced",
-    },
+    { hint: "`kvm-irq create --backend kvm` makes one that can be traced" },
   );
 }
 

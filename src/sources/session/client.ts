@@ -1,7 +1,7 @@
 import { connect, type Socket } from "node:net";
 import { KvmIrqError } from "../../abi/error.ts";
 import { operation } from "../../vm/operations.ts";
-import { APPLICATION_ERROR, isRefusal, isReply } from "./frames.ts";
+import { APPLICATION_ERROR, isRefusal, isReply, METHOD_NOT_FOUND } from "./frames.ts";
 import {
   decode,
   encode,
@@ -19,8 +19,6 @@ import { readFrames, sendFrame } from "./wire.ts";
 const ANSWER_TIMEOUT_MS = 10_000;
 /** How long it may take once the user has given up: enough for one that lives to lower a line. */
 const LAST_ANSWER_MS = 500;
-/** JSON-RPC's "method not found". */
-const METHOD_NOT_FOUND = -32601;
 
 export interface ClientOptions {
   /** How long an answer may take, in milliseconds. */
@@ -223,9 +221,7 @@ function connectError(registration: Registration, error: NodeJS.ErrnoException):
       return new KvmIrqError(
         "session-busy",
         `session '${name}' takes no more clients: its holder is stopped`,
-        {
-          hint: `\`kvm-irq destroy ${name}\` ends it`,
-        },
+        { hint: `\`kvm-irq destroy ${name}\` ends it` },
       );
     default:
       return new KvmIrqError("session-busy", `session '${name}' can't be reached: ${error.message}`);

@@ -63,10 +63,7 @@ async function kill(
     throw new KvmIrqError(
       "session-busy",
       `the holder of session '${name}' (pid ${pid}) was killed and does not end`,
-      {
-        hint: "it waits for the kernel: `ps -o stat,wchan` shows where",
-        details: { session: name, pid },
-      },
+      { hint: "it waits for the kernel: `ps -o stat,wchan` shows where", details: { session: name, pid } },
     );
   }
 }

@@ -35,6 +35,8 @@ export function isReply(frame: unknown): frame is Reply {
   return success(frame) || failure(frame);
 }
 
+/** The error's code for a method that there is not: the specification's section 5.1. */
+export const METHOD_NOT_FOUND = -32601;
 /** An error's code for one of the server's own; its `data` is a `KvmIrqError` as JSON. */
 export const APPLICATION_ERROR = -32000;
 

@@ -3,7 +3,7 @@ import { KvmIrqError } from "../../abi/error.ts";
 import { asKnown } from "../../os/system-error.ts";
 import { type Machine, setIrqLines } from "../../vm/machine.ts";
 import { carryOut } from "../../vm/operations.ts";
-import { APPLICATION_ERROR, isRequest } from "./frames.ts";
+import { APPLICATION_ERROR, isRequest, METHOD_NOT_FOUND } from "./frames.ts";
 import {
   decode,
   encode,
@@ -31,7 +31,6 @@ export const MAX_CLIENTS = 128;
 /** Codes of the JSON-RPC 2.0 specification, section 5.1. */
 const PARSE_ERROR = -32700;
 const INVALID_REQUEST = -32600;
-const METHOD_NOT_FOUND = -32601;
 
 export interface ServerEvents {
   /** A client that does more than to pass by has called, the first of those that are connected. */

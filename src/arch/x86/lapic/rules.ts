@@ -60,10 +60,7 @@ export const MESSAGE_RULES: readonly Rule<Sent>[] = [
     "unknown",
     DESTINATION,
     ({ cpus }) => cpus === undefined && [missing("chips.lapic")],
-    {
-      ioapic: "ioapic-no-local-apics",
-      msi: "msi-no-local-apics",
-    },
+    { ioapic: "ioapic-no-local-apics", msi: "msi-no-local-apics" },
   ),
   rule(
     "lowest-priority-lost",
