@@ -1,15 +1,24 @@
 import { spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { Conversation, compile, endOf } from "./attach.ts";
+
+function childOf(pid: number): number | undefined {
+  const [child] = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean);
+  return child === undefined ? undefined : Number(child);
+}
 
 /** The VMM of state-vmm.c, which says there what it takes and answers. */
 export class StateVmm {
   readonly pid: number;
   readonly vmFd: number;
+  /** The process that has the VM, where another one started it. */
+  readonly vmm: number;
   readonly #talk: Conversation;
 
   private constructor(talk: Conversation, vmFd: number) {
     this.#talk = talk;
     this.pid = talk.child.pid!;
+    this.vmm = childOf(this.pid) ?? this.pid;
     this.vmFd = vmFd;
   }
 

@@ -1,13 +1,13 @@
 import { readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "vitest";
-import { HOST_ARCH } from "../../../src/arch/arches.ts";
 import type { Facts as X86Facts } from "../../../src/arch/x86/facts.ts";
-import { openProcess } from "../../../src/sources/attach/source.ts";
+import { readStatus, readTracer } from "../../../src/os/proc.ts";
 import { type KernelSource, openByKernel } from "../../../src/sources/kernel/source.ts";
-import type { ChipImage } from "../../../src/vm/chip.ts";
 import type { Reading } from "../../../src/vm/reading.ts";
 import { BusyVmm, haveBusyVmm } from "../../support/attach.ts";
+import { has } from "../../support/commands.ts";
 import { noKernelMemory } from "../../support/kernel-memory.ts";
+import { comeAndGo, compareStates, SHAPES } from "../../support/kernel-soak.ts";
 import { StateVmm } from "../../support/state-vmm.ts";
 
 const open: { close(): Promise<void> }[] = [];
@@ -29,47 +29,48 @@ async function start(...args: Parameters<typeof StateVmm.start>): Promise<StateV
   return vmm;
 }
 
-/** A chip byte by byte; of a vCPU, whose structures have more than is looked at, what they say. */
-const shown = ({ id, bytes }: ChipImage) =>
-  id.startsWith("vcpu") ? HOST_ARCH.decode([{ id, bytes }]).vcpus![0] : Buffer.from(bytes).toString("hex");
-
-const byId = (images: readonly ChipImage[]) => Object.fromEntries(images.map((one) => [one.id, shown(one)]));
-
-const SHAPES = [
-  ["full", 1, "pit"],
-  ["full", 2, "x2apic"],
-  ["full", 8],
-  ["full", 22, "x2apic-ids"],
-  ["split", 1, "x2apic-ids"],
-  ["split", 8, "x2apic"],
-  ["split", 22],
-] as const;
 /** scripts/soak-kernel.js tries more. */
-const ROUNDS = 6;
+const STATES = 6;
 
 describe.skipIf(noKernelMemory !== undefined || !haveBusyVmm)("a VM in the memory of the kernel", () => {
-  for (const shape of SHAPES) {
-    it(`equals what ioctls give, over random states: ${shape.join(" ")}`, { timeout: 60_000 }, async () => {
-      const [irqchip, vcpus, ...options] = shape;
-      const vmm = await start(irqchip, vcpus, ...options);
-      const source = await opened(vmm.pid);
-      const target = await openProcess({ pid: vmm.pid });
-      open.push(target);
-      const chips = HOST_ARCH.chips(vcpus).filter((id) => irqchip === "full" || id.startsWith("lapic"));
-      const ids = [...chips, ...Array.from({ length: vcpus }, (_, n) => `vcpu[${n}]`)];
-      expect(source.identity).toMatchObject({ irqchip, vcpus, chips: ids });
-      for (let seed = 1; seed <= ROUNDS; seed++) {
-        await vmm.ask(`random ${seed}`);
-        const reading = await source.read({ chips: ids });
-        const own = [...(await vmm.state())].map(([id, bytes]) => ({ id, bytes }));
-        expect(reading).toMatchObject({ consistency: "unsynchronised", settled: true, stops: [] });
-        expect(byId(reading.images)).toEqual(byId(own));
-        expect(reading.images.flatMap(({ unread = [] }) => unread)).toEqual([]);
-        const { images } = await target.read({ chips: ids });
-        expect(byId(reading.images)).toEqual(byId(images));
-      }
+  it.each(SHAPES.map((shape) => ({ name: shape.join(" "), shape })))(
+    "equals what ioctls give, over random states: $name",
+    { timeout: 60_000 },
+    async ({ shape }) => {
+      expect(await compareStates(shape, STATES, 1)).toEqual([]);
+    },
+  );
+
+  it("says what a VM has", async () => {
+    const full = await opened((await start("full", 2)).pid);
+    expect(full.identity).toMatchObject({
+      irqchip: "full",
+      vcpus: 2,
+      chips: ["pic1", "pic2", "ioapic", "lapic[0]", "lapic[1]", "vcpu[0]", "vcpu[1]"],
     });
-  }
+    const split = await opened((await start("split", 1)).pid);
+    expect(split.identity).toMatchObject({ irqchip: "split", vcpus: 1, chips: ["lapic[0]", "vcpu[0]"] });
+  });
+
+  it("survives VMs that end while they are read", { timeout: 60_000 }, async () => {
+    expect(await comeAndGo(16)).toEqual([]);
+  });
+
+  it("reads a VM in namespaces of its own, and one whose threads strace traces", async () => {
+    for (const starter of [
+      ["unshare", "--pid", "--mount", "--fork", "--kill-child"],
+      ...(has("strace") ? [["strace", "-f", "-o", "/dev/null"]] : []),
+    ]) {
+      const vmm = await StateVmm.startBy(starter, "full", 2);
+      vmms.push(vmm);
+      await vmm.ask("random 3");
+      const source = await opened(vmm.vmm);
+      const { images } = await source.read({ chips: ["pic1", "ioapic", "lapic[1]"] });
+      const own = await vmm.state();
+      for (const { id, bytes } of images) expect(Buffer.from(bytes)).toEqual(own.get(id));
+      expect(readTracer(readStatus(vmm.vmm))?.comm).toBe(starter[0] === "strace" ? "strace" : undefined);
+    }
+  });
 
   it("counts a local APIC's timer down between two looks of the VMM's own", async () => {
     const vmm = await start("full", 1);
