@@ -50,13 +50,15 @@ export class StatisticsCollector {
   add(chain: Chain): void {
     const group = this.#groupOf(chain);
     group[chain.outcome]++;
-    if (chain.outcome === "complete") group.total.add(durationOf(chain));
-    let from: Step | undefined;
-    for (const to of WAY) {
-      if (chain.steps[to] === undefined) continue;
-      if (from !== undefined) intervalOf(group, from, to).add(chain.steps[to] - chain.steps[from]!);
-      from = to;
+    let [from, before, end] = [-1, 0, 0];
+    for (let to = 0; to < WAY.length; to++) {
+      const time = chain.steps[WAY[to]!];
+      if (time === undefined) continue;
+      if (from !== -1) intervalOf(group, from, to).add(time - before);
+      if (time > end) end = time;
+      [from, before] = [to, time];
     }
+    if (chain.outcome === "complete") group.total.add(end - beginOf(chain));
   }
 
   #groupOf(chain: Chain): Group {
@@ -92,12 +94,13 @@ export class StatisticsCollector {
   }
 }
 
-function intervalOf({ between }: Group, from: Step, to: Step): Spread {
-  const key = STEPS.indexOf(from) * STEPS.length + STEPS.indexOf(to);
+/** @param from and @param to are places in {@link WAY}. */
+function intervalOf({ between }: Group, from: number, to: number): Spread {
+  const key = from * WAY.length + to;
   const known = between.get(key);
   if (known !== undefined) return known.times;
   const times = new Spread();
-  between.set(key, { from, to, times });
+  between.set(key, { from: WAY[from]!, to: WAY[to]!, times });
   return times;
 }
 
@@ -113,13 +116,6 @@ function byPlace(one: ChainStatistics, other: ChainStatistics): number {
 
 /** The steps that make up the interrupt's own way; `lowered` is the line's and comes when it likes. */
 const WAY = STEPS.filter((step) => step !== "lowered");
-
-/** From a chain's first step to its last, `lowered` aside. */
-function durationOf(chain: Chain): number {
-  let end = 0;
-  for (const step of WAY) if (chain.steps[step]! > end) end = chain.steps[step]!;
-  return end - beginOf(chain);
-}
 
 /**
  * How durations are spread.
