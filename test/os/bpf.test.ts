@@ -5,7 +5,7 @@ import { type Batch, KernelMemory, type KernelRead } from "../../src/os/bpf.ts";
 import { whenNotInterrupted } from "../../src/os/bpf-load.ts";
 import { Btf, parseSteps } from "../../src/os/btf.ts";
 import { PROGRAM } from "../support/cli.ts";
-import { has } from "../support/commands.ts";
+import { isOfUtilLinux } from "../support/commands.ts";
 import { noKernelMemory } from "../support/kernel-memory.ts";
 
 describe.skipIf(noKernelMemory !== undefined)("kernel memory", () => {
@@ -114,7 +114,7 @@ describe.skipIf(noKernelMemory !== undefined)("kernel memory", () => {
     }
   });
 
-  it.skipIf(!has("setpriv")).each(["bpf", "perfmon"])(
+  it.skipIf(!isOfUtilLinux("setpriv")).each(["bpf", "perfmon"])(
     "is refused as well to root without CAP_%s alone",
     (cap) => {
       const dropped = `-sys_admin,-${cap}`;
