@@ -165,8 +165,8 @@ export class KernelSource implements Source {
   /** Where its `struct kvm` is. @throws KvmIrqError when the VM is gone. */
   #address(): bigint {
     const { pid, vm_fd } = this.#vm;
-    const found = this.#process.kvmFiles().vms.find(({ fd }) => fd === vm_fd);
-    if (found !== undefined) return found.address;
+    const address = this.#process.vm(vm_fd);
+    if (address !== undefined) return address;
     throw noVm(pid, `process ${pid} has closed its VM, or runs another program now`);
   }
 
