@@ -159,11 +159,13 @@ export class Walk<F extends MemoryFields> {
 
   /** Whether two looks found the same: the shape alone, or all that does not change by itself. */
   agree(one: readonly Uint8Array[], other: readonly Uint8Array[], what: "shape" | "all"): boolean {
-    return this.#compared.every(
-      ({ piece, at, size, leads }) =>
-        (what === "shape" && !leads) ||
-        Buffer.compare(one[piece]!.subarray(at, at + size), other[piece]!.subarray(at, at + size)) === 0,
-    );
+    // Nearly all that was read is the same, and then it need not be looked at field by field.
+    const differ = one.map((bytes, piece) => Buffer.compare(bytes, other[piece]!) !== 0);
+    return this.#compared.every(({ piece, at, size, leads }) => {
+      if (!differ[piece] || (what === "shape" && !leads)) return true;
+      const [a, b] = [one[piece]!, other[piece]!];
+      return Buffer.compare(a.subarray(at, at + size), b.subarray(at, at + size)) === 0;
+    });
   }
 
   /** What was read on the way to everything. */

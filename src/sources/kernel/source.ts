@@ -70,8 +70,9 @@ export class KernelSource implements Source {
   readonly #kernel: KernelAccess;
   readonly #memory: KernelMemory;
   readonly #graph: Graph;
-  readonly #structure: VmStructure;
-  #walk: Walk<VmStructure["fields"]> | undefined;
+  /** What is looked for, without and with irqfds, and where it was found. */
+  readonly #structures: Record<"bare" | "irqfds", VmStructure>;
+  readonly #walks = new Map<VmStructure, Walk<VmStructure["fields"]>>();
   #identity: Identity;
 
   /** @param kernel closed with this. */
@@ -81,8 +82,11 @@ export class KernelSource implements Source {
     this.#kernel = kernel;
     this.#memory = memory;
     this.#graph = new Graph(kernel);
-    this.#structure = vmStructure(memory, kernel.vendor);
-    this.#identity = this.#identityOf(this.#look().vm);
+    this.#structures = {
+      bare: vmStructure(memory, kernel.vendor, false),
+      irqfds: vmStructure(memory, kernel.vendor, true),
+    };
+    this.#identity = this.#identityOf(this.#look("bare").vm);
     kernel.save();
     if (this.#identity.irqchip === undefined) {
       throw new KvmIrqError("bpf-unavailable", "this kernel's type information has nothing of KVM", {
@@ -100,7 +104,7 @@ export class KernelSource implements Source {
   }
 
   async read({ chips, facts: names = [] }: Wanted): Promise<Reading> {
-    const { vm, nowNs, settled } = this.#look();
+    const { vm, nowNs, settled } = this.#look(names.includes("irqfds") ? "irqfds" : "bare");
     this.#identity = this.#identityOf(vm);
     const { vendor } = this.#kernel;
     const host: KernelHost = {
@@ -146,19 +150,21 @@ export class KernelSource implements Source {
   }
 
   /** Looks until two looks in a row agree, or for the last time. */
-  #look(): Look {
+  #look(what: "bare" | "irqfds"): Look {
+    const structure = this.#structures[what];
     for (let walks = 1; ; walks++) {
       const before = this.#address();
       try {
-        if (this.#walk?.address !== before) this.#walk = undefined;
-        this.#walk ??= new Walk(this.#graph, this.#kernel, this.#structure, before);
-        const look = settle(this.#walk);
+        let walk = this.#walks.get(structure);
+        if (walk?.address !== before) walk = new Walk(this.#graph, this.#kernel, structure, before);
+        this.#walks.set(structure, walk);
+        const look = settle(walk);
         if (this.#address() === before) return look;
       } catch (error) {
         if (!(error instanceof TornError)) throw error;
         if (walks === MOST_WALKS) throw unsettled(this.#vm.pid, error);
       }
-      this.#walk = undefined;
+      this.#walks.delete(structure);
     }
   }
 

@@ -62,8 +62,12 @@ const IRQFD = structure("kvm_kernel_irqfd", {
 });
 export type IrqfdRead = NodeOf<typeof IRQFD>;
 
-/** `struct kvm` (include/linux/kvm_host.h), as far as all architectures have it, and what one has below. */
-export function vmStructure(memory: KernelMemory, vendor: string | undefined) {
+/**
+ * `struct kvm` (include/linux/kvm_host.h), as far as all architectures have it, and what one has below.
+ *
+ * @param irqfds whether they are looked for.
+ */
+export function vmStructure(memory: KernelMemory, vendor: string | undefined, irqfds: boolean) {
   const module = memory.vendors[vendor ?? ""];
   const vcpu = structure("kvm_vcpu", {
     ...vcpuFields,
@@ -73,7 +77,7 @@ export function vmStructure(memory: KernelMemory, vendor: string | undefined) {
   return structure("kvm", {
     arch: inside(memory.vm, "arch"),
     routing: pointer(ROUTING, "irq_routing"),
-    irqfds: listOf(IRQFD, "list", "irqfds.items"),
+    irqfds: listOf(IRQFD, "list", ...(irqfds ? ["irqfds.items"] : [])),
     vcpus: pointersOf(vcpu, "vcpu_array", "vcpus"),
   });
 }
