@@ -252,6 +252,8 @@ function is32Bit(pid: number): boolean {
 /** What a thread is doing. */
 export interface ThreadState {
   tid: number;
+  /** The main thread of its process, and the process's number. */
+  leader: number;
   comm: string;
   state: string;
   /** Whether it belongs to the kernel: it never runs user code, and can't be stopped. */
@@ -271,9 +273,11 @@ export function readThread(pid: ProcessId, tid: number): ThreadState | undefined
   const stat = readStat(`${folder}/stat`);
   if (stat === undefined) return undefined;
   const worker = (stat.flags & (PF_IO_WORKER | PF_USER_WORKER)) !== 0;
-  const filtered = /^Seccomp:\s*[12]$/m.test(readText(`${folder}/status`) ?? "");
+  const status = readText(`${folder}/status`) ?? "";
+  const filtered = /^Seccomp:\s*[12]$/m.test(status);
+  const leader = Number(/^Tgid:\s*(\d+)$/m.exec(status)?.[1] ?? tid);
   const syscall = parseSyscall(readText(`${folder}/syscall`) ?? "");
-  return { tid, comm: stat.comm, state: stat.state, worker, filtered, syscall };
+  return { tid, leader, comm: stat.comm, state: stat.state, worker, filtered, syscall };
 }
 
 /** Parses `number, six arguments, stack pointer, instruction pointer`; "running" and -1 are no system call. */

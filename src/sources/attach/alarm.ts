@@ -1,12 +1,14 @@
 import { bindLibc, I64, NativeBuffer } from "../../os/libc.ts";
+import { interruptHandler } from "./steps.ts";
 
 /**
  * A time limit for system calls that have none, such as waitpid(2): a signal to this very thread, whose
- * handler does nothing and which restarts nothing, so that the call returns EINTR.
+ * handler lets the call return EINTR.
  */
 
 /** A real-time signal: nobody sends these by accident. */
 const SIGNAL = 62;
+const SA_SIGINFO = 4;
 const CLOCK_MONOTONIC = 1;
 const SIGEV_THREAD_ID = 4;
 /** System calls of x86-64 that libc wraps differently, or in another library, from version to version. */
@@ -16,7 +18,6 @@ const NR_TIMER_SETTIME = 223;
 
 const syscall = bindLibc("syscall", [I64, I64, I64, I64, I64], I64);
 const sigaction = bindLibc("sigaction", [I64, I64, I64]);
-const dlsym = bindLibc("dlsym", [I64, I64], I64);
 
 /** Interrupts whatever system call this thread is in, again and again. */
 export class Alarm {
@@ -51,12 +52,10 @@ export class Alarm {
   }
 }
 
-/** Gives the signal a handler: a function of libc's that is safe anywhere and harmless. */
 function installHandler(): void {
-  const name = new NativeBuffer(16);
-  name.bytes.write("sched_yield\0", "latin1");
-  // struct sigaction of glibc and musl alike: the handler first; no mask; flags 0, so without SA_RESTART.
+  // struct sigaction of glibc and musl alike: the handler first; no mask; then the flags, without SA_RESTART.
   const action = new NativeBuffer(152);
-  action.view.setBigInt64(0, BigInt(dlsym(0, name.address).value), true);
+  action.view.setBigInt64(0, BigInt(interruptHandler()), true);
+  action.view.setInt32(136, SA_SIGINFO, true);
   sigaction(SIGNAL, action.address, 0);
 }

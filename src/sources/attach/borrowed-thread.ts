@@ -5,7 +5,7 @@ import type { ProcessId } from "../../os/proc.ts";
 import { arePagesThere, type Gadgets, hasStackRoom, type Mapping, SYSCALL } from "./address-space.ts";
 import { ARGUMENT_ROOM, type BorrowedCall } from "./borrowed-call.ts";
 import { HeldThreads } from "./held-threads.ts";
-import { onStage, runSteps, STEPS } from "./ptrace.ts";
+import { onStage, STEPS } from "./ptrace.ts";
 import { RemoteMemory } from "./remote-memory.ts";
 import { Tracee } from "./tracee.ts";
 
@@ -189,7 +189,7 @@ export class BorrowedThread {
       STAGING.view.setBigUint64(frame.context - 8, restorer, true);
       STEPS.write(memory.fd, STAGING.address, frame.bytes.length, Number(frameAt));
     }
-    const done = runSteps(STEPS);
+    const done = this.#tracee.run();
     if (this.#savedSize > 0 && done > 0) this.#savedAt = base;
     if (done < STEPS.size) throw new Error("could not reach the stack");
   }

@@ -34,8 +34,8 @@ export function candidates(location: Surroundings): Candidate[] {
     .sort((a, b) => reluctance(a) - reluctance(b));
 }
 
-function traceeOf({ tid, filtered }: ThreadState): Tracee {
-  return new Tracee(tid, filtered);
+function traceeOf({ tid, filtered, leader }: ThreadState): Tracee {
+  return new Tracee(tid, filtered, leader);
 }
 
 /**

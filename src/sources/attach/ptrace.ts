@@ -37,8 +37,8 @@ export const SYSCALL_STOP = 5 | 0x80;
 /** The low byte of a wait status that says "stopped". */
 export const STOPPED = 0x7f;
 const SIGTRAP = 5;
-export const WNOHANG = 1;
-export const WALL = 0x4000_0000;
+const WNOHANG = 1;
+const WALL = 0x4000_0000;
 
 const ptraceCall = bindRepeatable("ptrace", [I64, I64, I64, I64], I64);
 const waitpidCall = bindLibc("waitpid", [I32, I64, I32]);
@@ -63,6 +63,9 @@ export class ThreadGoneError extends Error {}
 
 /** A thread that was to make a system call for us entered the kernel with another, which was not let through. */
 export class UnexpectedCallError extends Error {}
+
+/** The process is about to run another program, or is being attached to by somebody else: it can't be traced just now. */
+export class BusyProcessError extends Error {}
 
 /** The thread did not stop in time. */
 export class StopTimeoutError extends Error {}
@@ -138,7 +141,7 @@ export function ptrace(name: RequestName, tid: number, address: number, data: nu
 }
 
 /** waitpid(2), which fills {@link STATUS}. */
-export function waitpid(tid: number, options: number): LibcResult {
+function waitpid(tid: number, options: number): LibcResult {
   return calls.waitpid(tid, STATUS.address, options);
 }
 
@@ -163,11 +166,11 @@ export function addWait(steps: Steps, tid: number, stop: keyof typeof STATUSES):
   steps.add(NR.wait4, [tid, STATUS.address, WALL, 0], { least: 1, same });
 }
 
-/** What a step does: the name of its request, or undefined for what is none. */
-export function requestOf(steps: Steps, step: number): string | undefined {
+/** What a step does: the name of its request or of its system call. */
+export function nameOf(steps: Steps, step: number): string {
   const [number, request] = steps.call(step);
-  if (number !== NR.ptrace) return undefined;
-  return Object.entries(REQUEST).find(([, value]) => value === request)?.[0];
+  const [table, value] = number === NR.ptrace ? [REQUEST, request] : [NR, number];
+  return Object.entries(table).find(([, one]) => one === value)![0];
 }
 
 /**
@@ -182,6 +185,32 @@ export function readFilters(tid: number): Uint8Array[] | undefined {
     if (value > 0) filters.push(FILTER.bytes.slice(0, value * SOCK_FILTER_SIZE));
     else return errno === ERRNO.ENOENT ? filters : undefined;
   }
+}
+
+/** Milliseconds between two looks at a thread that is to be let go and has not stopped. */
+const LOOK_MS = 5;
+
+/**
+ * Looks at a traced thread every now and then until it has stopped, and is let go, or has ended. Keeps no process alive.
+ *
+ * @param leader the main thread of its process: it has that number if it has run another program.
+ */
+export function detachLater(tid: number, leader: number): void {
+  let now = tid;
+  const look = () => {
+    // A stop may have been waited for by somebody else, as by Node when the process is its child.
+    const detached = ptrace("PTRACE_DETACH", now, 0, 0).value === 0;
+    const seen = detached ? -1 : waitpid(now, WNOHANG | WALL).value;
+    if (seen === 0 || (seen === now && (STATUS.view.getInt32(0, true) & 0xff) === STOPPED)) return;
+    if (!detached && seen === -1 && now !== leader) {
+      now = leader;
+      ptrace("PTRACE_INTERRUPT", leader, 0, 0);
+      return;
+    }
+    clearInterval(timer);
+  };
+  const timer = setInterval(look, LOOK_MS).unref();
+  look();
 }
 
 /** Whether the signal that a thread stopped at the delivery of is of its own doing. */

@@ -35,7 +35,7 @@ import { checkProcess, chooseVm, gone, holdProcess, noVm, refused, unseen } from
 import { judge, letsGoSoon, type Permission } from "./permission.ts";
 import { explainFailure } from "./process-errors.ts";
 import { debugVmOf, programName, type VmProcess, vmsOf } from "./processes.ts";
-import { PtraceError } from "./ptrace.ts";
+import { BusyProcessError, PtraceError } from "./ptrace.ts";
 import { fdsInKvmRun, readInTurn, type StoppedWork, type VmLocation, withStoppedVm } from "./stopped-vm.ts";
 import { watchIdle } from "./vcpu-runs.ts";
 
@@ -258,7 +258,7 @@ export class ProcessSource implements Source {
         this.#irqchip = irqchipBy(error) ?? this.#irqchip;
         const holder = holderOf(error);
         if (holder === "nobody") races++;
-        const changed = error instanceof ChangedProcessError;
+        const changed = error instanceof ChangedProcessError || error instanceof BusyProcessError;
         if (changed) this.#lookAgain(error);
         const patient = changed || holder === "us" || (holder === "nobody" && races <= MOST_RACES);
         if (!patient || performance.now() > deadline) throw explainFailure(this.#vm, error);
@@ -269,7 +269,7 @@ export class ProcessSource implements Source {
   }
 
   /** After an exec, or a change of descriptors: forgets what was found. @throws KvmIrqError when the VM is gone. */
-  #lookAgain(cause: ChangedProcessError): void {
+  #lookAgain(cause: Error): void {
     const { pid, vm_fd, vcpu_fds } = this.#vm;
     const id = withMemory(this.#held.id);
     this.#gadgets = undefined;

@@ -1,7 +1,7 @@
 import { HOST_THREADS } from "../../arch/arches.ts";
 import { bindLibc, bindRepeatable, I32, I64, NativeBuffer } from "../../os/libc.ts";
 
-const { BATCH_CODE, NR } = HOST_THREADS;
+const { BATCH_CODE, BATCH_HANDLER, NR } = HOST_THREADS;
 
 /** Words of 64 bits that a step takes: number, six arguments, result, least result, length, and two addresses. */
 const WORDS = 12;
@@ -34,6 +34,14 @@ function codeAddress(): number {
   if (protectedAs.value < 0) throw new Error(`mprotect failed with errno ${protectedAs.errno}`);
   code = value;
   return value;
+}
+
+/**
+ * The address of a signal's handler, to be installed with SA_SIGINFO, that ends a step which the kernel is at with EINTR:
+ * also one that is made again after any other handler, as PTRACE_SEIZE is (kernel/ptrace.c, ERESTARTNOINTR).
+ */
+export function interruptHandler(): number {
+  return codeAddress() + BATCH_HANDLER;
 }
 
 /** What must be so after a step, for the next one to be done. */
@@ -126,6 +134,12 @@ export class Steps {
   /** Number and arguments of a step. */
   call(step: number): number[] {
     return Array.from({ length: 7 }, (_, word) => this.#get(step, word));
+  }
+
+  /** Whether a step reads or writes a file. */
+  isFile(step: number): boolean {
+    const number = this.#get(step, 0);
+    return number === NR.pread64 || number === NR.pwrite64;
   }
 
   /** The errno of a step; 0 when it has none. */

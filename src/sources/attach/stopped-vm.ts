@@ -22,7 +22,7 @@ import {
   type VmThreads,
 } from "./candidates.ts";
 import { HeldThreads } from "./held-threads.ts";
-import { PtraceError, StopTimeoutError } from "./ptrace.ts";
+import { BusyProcessError, PtraceError, StopTimeoutError } from "./ptrace.ts";
 import { Tracee } from "./tracee.ts";
 import { sleepsInKvmRun, userThreads } from "./vcpu-runs.ts";
 
@@ -205,11 +205,12 @@ export function fdsInKvmRun(
 function fdInKvmRun(pid: ProcessId, tid: number, deadline: () => bigint): number | undefined {
   const held = new HeldThreads(deadline, (one) => hasThread(pid, one));
   try {
-    const filtered = readStatus(tid)?.seccomp !== 0;
-    const [tracee] = held.stop([new Tracee(tid, filtered)]);
+    const { seccomp, tgid } = readStatus(tid) ?? {};
+    const [tracee] = held.stop([new Tracee(tid, seccomp !== 0, tgid)]);
     return tracee && stoppedInKvmRun(tracee);
   } catch (error) {
-    if (error instanceof PtraceError || error instanceof StopTimeoutError) return undefined;
+    const isKnown = [PtraceError, StopTimeoutError, BusyProcessError].some((kind) => error instanceof kind);
+    if (isKnown) return undefined;
     throw error;
   } finally {
     held.release();

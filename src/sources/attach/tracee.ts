@@ -13,15 +13,17 @@ import {
 import {
   addRequest,
   addWait,
+  BusyProcessError,
+  detachLater,
   IOVEC,
   isFault,
+  nameOf,
   PTRACE_EVENT_STOP,
   PtraceError,
   ptrace,
   REGS,
   type RequestName,
   readFilters,
-  requestOf,
   runSteps,
   STATUS,
   STEPS,
@@ -29,9 +31,6 @@ import {
   StopTimeoutError,
   ThreadGoneError,
   UnexpectedCallError,
-  WALL,
-  WNOHANG,
-  waitpid,
 } from "./ptrace.ts";
 import { filtersAllow } from "./seccomp.ts";
 import type { Steps } from "./steps.ts";
@@ -53,8 +52,6 @@ const NT_X86_XSTATE = 0x202;
 /** Bytes of the kernel's `sigset_t`. */
 const SIGSET_SIZE = 8;
 const SIGSTOP = 19;
-/** Milliseconds between two looks at a thread that is to be let go and has not stopped. */
-const LOOK_MS = 5;
 /** How often a wait is still interrupted after its deadline before it is given up: 200 ms by the {@link Alarm}. */
 const LOOKS_AFTER_DEADLINE = 10;
 /** Room for the extended state of any CPU: AMX's tiles bring it to some 11 KiB. */
@@ -76,6 +73,7 @@ const SIGNALS = new NativeBuffer(SIGSET_SIZE);
 export class Tracee {
   readonly tid: number;
   readonly #filtered: boolean;
+  readonly #leader: number;
   /** The registers as they were at the stop, fit to go on with. */
   readonly regs = new NativeBuffer(USER_REGS_SIZE);
   /** The signal mask as it was at the stop. */
@@ -90,19 +88,27 @@ export class Tracee {
   /** The registers that were set last, unless the thread has run since. */
   #inPlace: NativeBuffer | undefined;
 
-  /** @param filtered whether the thread has a seccomp filter. */
-  constructor(tid: number, filtered: boolean) {
+  /**
+   * @param filtered whether the thread has a seccomp filter.
+   * @param leader the main thread of its process, whose number it gets when it runs another program (ptrace(2)).
+   */
+  constructor(tid: number, filtered: boolean, leader = tid) {
     this.tid = tid;
     this.#filtered = filtered;
+    this.#leader = leader;
   }
 
   /**
-   * PTRACE_SEIZE: the thread runs on.
+   * PTRACE_SEIZE: the thread runs on. An {@link Alarm} must be on: where the process is in execve(2), the kernel lets
+   * this wait for the end of that, which may itself wait for a thread that is held (fs/exec.c, de_thread).
    *
-   * @throws PtraceError EPERM when it may not be traced, or is already; ESRCH when it is gone.
+   * @throws PtraceError EPERM when it may not be traced, or is already; ESRCH when it is gone. BusyProcessError.
    */
   seize(): void {
-    this.#request("PTRACE_SEIZE", 0, PTRACE_O_TRACESYSGOOD);
+    addRequest(STEPS.clear(), "PTRACE_SEIZE", this.tid, 0, PTRACE_O_TRACESYSGOOD);
+    const errno = runSteps(STEPS) < STEPS.size ? STEPS.errno(0) : 0;
+    if (errno === ERRNO.EINTR) throw new BusyProcessError(`the process of thread ${this.tid} is in execve`);
+    if (errno !== 0) this.#refused("PTRACE_SEIZE", errno);
     this.#attached = true;
   }
 
@@ -311,17 +317,17 @@ export class Tracee {
     if (!this.#attached) return 0;
     if (!this.#stopped && !this.#gone) {
       if (this.#stoppedAt === 0n) this.#askToStop();
-      this.#detachLater();
+      detachLater(this.tid, this.#leader);
     } else {
       try {
         this.#request("PTRACE_DETACH", 0, this.#inHand);
-        this.#attached = false;
       } catch (error) {
         if (!(error instanceof ThreadGoneError)) throw error;
         // It stays a zombie, and its end unseen by its own parent, until its tracer has taken note.
-        this.#detachLater();
+        detachLater(this.tid, this.#leader);
       }
     }
+    this.#attached = false;
     this.#stopped = false;
     return this.#stoppedAt === 0n ? 0 : Number(process.hrtime.bigint() - this.#stoppedAt);
   }
@@ -336,20 +342,6 @@ export class Tracee {
     }
   }
 
-  /** Looks at the thread every now and then until it has stopped or ended. Keeps no process alive. */
-  #detachLater(): void {
-    const look = () => {
-      // A stop may have been waited for by somebody else, as by Node when the process is its child.
-      const detached = ptrace("PTRACE_DETACH", this.tid, 0, 0).value === 0;
-      if (!detached && waitpid(this.tid, WNOHANG | WALL).value === 0) return;
-      if (!detached && (STATUS.view.getInt32(0, true) & 0xff) === STOPPED) return;
-      clearInterval(timer);
-      this.#attached = false;
-    };
-    const timer = setInterval(look, LOOK_MS).unref();
-    look();
-  }
-
   /**
    * Runs steps, from one of them on. An {@link Alarm} must be on: it is what ends a wait that lasts.
    *
@@ -362,11 +354,11 @@ export class Tracee {
     // clock alone that ends the wait, but some more looks after it.
     for (let at = runSteps(steps, from), looks = 0; ; at = runSteps(steps, at)) {
       const errno = at === steps.size ? 0 : steps.errno(at);
-      const request = errno === 0 ? undefined : requestOf(steps, at);
-      if (request !== undefined) this.#refused(request, errno);
       this.#stopped = errno === 0 || !steps.isWait(at);
-      if (this.#stopped) return this.#unlessEnded(steps, at);
-      if (errno !== ERRNO.EINTR) throw new PtraceError("waitpid", this.tid, errno);
+      if (errno !== ERRNO.EINTR) {
+        if (errno !== 0 && !steps.isFile(at)) this.#refused(nameOf(steps, at), errno);
+        return this.#unlessEnded(steps, at);
+      }
       if (process.hrtime.bigint() > deadline && ++looks > LOOKS_AFTER_DEADLINE) {
         throw new StopTimeoutError(`thread ${this.tid} did not stop in time`);
       }
@@ -388,7 +380,8 @@ export class Tracee {
   }
 
   #refused(name: string, errno: number): never {
-    if (errno === ERRNO.ESRCH && this.#attached) {
+    // ECHILD of waitpid: it has become another program, under the process's number.
+    if ((errno === ERRNO.ESRCH || errno === ERRNO.ECHILD) && this.#attached) {
       this.#stopped = false;
       this.#gone = true;
       throw new ThreadGoneError(`thread ${this.tid} ended`);

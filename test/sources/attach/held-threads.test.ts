@@ -2,12 +2,13 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import type { Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { hasThread, readStatus } from "../../../src/os/proc.ts";
 import { Alarm } from "../../../src/sources/attach/alarm.ts";
 import { HeldThreads } from "../../../src/sources/attach/held-threads.ts";
-import { PtraceError, StopTimeoutError } from "../../../src/sources/attach/ptrace.ts";
+import { BusyProcessError, PtraceError, StopTimeoutError } from "../../../src/sources/attach/ptrace.ts";
 import { Tracee } from "../../../src/sources/attach/tracee.ts";
 import { mayBuildForRoot } from "../../support/attach.ts";
 import { until } from "../../support/cli.ts";
@@ -71,6 +72,89 @@ describe.skipIf(!mayBuildForRoot)("a thread that can't be stopped (needs root an
     expect(await ended).toEqual([128 + 9, null]);
   });
 });
+
+/** Has a second thread, says its own number and that one's, and becomes sleep(1) when it gets a line. */
+const EXECUTING = `
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static void *wait(void *unused) {
+    printf("%d %d\\n", (int)getpid(), (int)syscall(SYS_gettid));
+    fflush(stdout);
+    for (;;) pause();
+    return unused;
+}
+int main(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, wait, 0);
+    getchar();
+    execlp("sleep", "sleep", "60", (char *)0);
+    return 1;
+}
+`;
+
+/** A thread other than the main one does that. */
+const EXECUTING_THREAD = EXECUTING.replace(
+  "for (;;) pause();",
+  'getchar(); execlp("sleep", "sleep", "60", (char *)0);',
+).replace('getchar();\n    execlp("sleep", "sleep", "60", (char *)0);\n    return 1;', "for (;;) pause();");
+
+async function startProgram(name: string, source: string) {
+  mkdirSync(".cache/attach", { recursive: true });
+  writeFileSync(`.cache/attach/${name}.c`, source);
+  execFileSync("cc", ["-pthread", "-o", `.cache/attach/${name}`, `.cache/attach/${name}.c`]);
+  // Not a child of this process: for its own, Node waits by itself.
+  const shell = spawn("sh", ["-c", `.cache/attach/${name} <&3 & wait $!`], {
+    stdio: ["ignore", "pipe", "inherit", "pipe"],
+  });
+  const [line] = (await once(createInterface({ input: shell.stdout! }), "line")) as [string];
+  const [leader, thread] = line.split(" ").map(Number) as [number, number];
+  return { leader, thread, go: () => (shell.stdio[3] as Writable).write("\n") };
+}
+
+describe.skipIf(!mayBuildForRoot)(
+  "a process that runs another program while it is attached to (needs root)",
+  () => {
+    it("goes on, and is let go, when the thread that does so is held", async () => {
+      const { leader, thread, go } = await startProgram("executing-thread", EXECUTING_THREAD);
+      const tracee = new Tracee(thread, false, leader);
+      tracee.seize();
+      go();
+      await until("it runs the other program", () => readStatus(leader)?.comm === "sleep");
+      // The thread has the process's number now, and its own is nobody's.
+      expect(readStatus(leader)?.tracerPid).toBe(process.pid);
+      tracee.detach();
+      await until("it is let go", () => readStatus(leader)?.tracerPid === 0);
+      await until("it sleeps", () => readStatus(leader)?.state === "S");
+      process.kill(leader, "SIGKILL");
+    });
+
+    it("is given up on, where it waits for a thread that is held and we would wait for it, and goes on", async () => {
+      const { leader, thread, go } = await startProgram("executing", EXECUTING);
+      const alarm = new Alarm(5);
+      const held = new HeldThreads(
+        () => process.hrtime.bigint() + 1_000_000_000n,
+        () => true,
+      );
+      try {
+        alarm.start();
+        expect(held.stop([new Tracee(thread, false)])).toHaveLength(1);
+        go();
+        // execve(2) has ended it, and waits until whoever traces it has taken note (fs/exec.c, de_thread).
+        await until("the thread has ended", () => readStatus(thread)?.state === "Z");
+        expect(() => held.stop([new Tracee(leader, false)])).toThrow(BusyProcessError);
+        held.release();
+        alarm.stop();
+        await until("it runs the other program", () => readStatus(leader)?.comm === "sleep");
+        expect(readStatus(leader)?.tracerPid).toBe(0);
+      } finally {
+        alarm.stop();
+        process.kill(leader, "SIGKILL");
+      }
+    });
+  },
+);
 
 describe("a thread of another process than the one that is meant", () => {
   it("is not touched: its number may have been given again", async () => {

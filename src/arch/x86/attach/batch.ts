@@ -34,9 +34,24 @@
  *     5b                pop %rbx
  *     b8 01 00 00 00    mov $1, %eax
  *     c3                ret
+ *
+ * Behind it stands `void interrupt(int, siginfo_t *, ucontext_t *)`, a signal's handler that ends the call which the
+ * code above is in with EINTR, also one that the kernel would make again by itself:
+ *
+ *     f3 0f 1e fa               endbr64
+ *     48 8d 05 c5 ff ff ff      lea (the syscall above), %rax
+ *     48 39 82 a8 00 00 00      cmp %rax, 168(%rdx)         rip, on the call that is to be made again
+ *     75 13                     jne 1f
+ *     48 83 82 a8 00 00 00 02   addq $2, 168(%rdx)
+ *     48 c7 82 90 00 00 00 fc ff ff ff   movq $-4, 144(%rdx)        rax
+ *     c3                     1: ret
  */
 export const BATCH_CODE = /* @__PURE__ */ Buffer.from(
-  "f30f1efa53554889fb4889f54839eb743f488b03488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f05" +
-    "48894338483b43407c18488b4b48e30c488b7350488b7b58f3a675064883c360ebbc48895d005d5bb801000000c3",
+  "f30f1efa53554889fb4889f54839eb743f488b03488b7b08488b7310488b53184c8b53204c8b43284c8b4b300f054889" +
+    "4338483b43407c18488b4b48e30c488b7350488b7b58f3a675064883c360ebbc48895d005d5bb801000000c3f30f1efa" +
+    "488d05c5ffffff483982a80000007513488382a80000000248c78290000000fcffffffc3",
   "hex",
 );
+
+/** Where the handler stands in it. */
+export const BATCH_HANDLER = 0x5c;
