@@ -24,6 +24,7 @@ const PROJECT = [
   "examples",
   "src",
   "test",
+  "scripts/kernels/patience.js",
   "node_modules",
 ];
 /** Big, and of no use at run time. */

@@ -10,8 +10,8 @@
 const PATIENCE = "--testTimeout=300000 --hookTimeout=300000";
 
 /**
- * All files in one worker, one after the other. Vitest gives each worker a minute to start, which no option makes
- * longer; two that start at once on the one CPU need more, and the files of one that is late do not run.
+ * All files in one worker, one after the other: each start costs 11 to 20 s, several at once wait for each other on
+ * the one CPU, and the files of a worker that starts too late do not run.
  */
 const ONE_WORKER = "--no-file-parallelism --no-isolate";
 
@@ -45,6 +45,6 @@ export const PAYLOADS = [
 ];
 
 function vitest(name, files, { environment = "", limit = 600 } = {}) {
-  const command = `env KVM_IRQ_TEST_PROGRAMS=built ${environment} node node_modules/vitest/vitest.mjs run --reporter=tap-flat ${PATIENCE} ${files}`;
+  const command = `env KVM_IRQ_TEST_PROGRAMS=built ${environment} node --import ./scripts/kernels/patience.js node_modules/vitest/vitest.mjs run --reporter=default --reporter=tap-flat ${PATIENCE} ${files}`;
   return { name, command, limit, tap: true };
 }
