@@ -28,6 +28,9 @@ export interface KernelFiles {
   vcpus: KernelVcpu[];
 }
 
+/** How often a process is looked for: the numbers are moved from node to node when there are more of them, or fewer. */
+const MOST_TRIES = 5;
+
 /**
  * A process as the kernel has it. Its folder in /proc is held, so that a process that gets the same pid later is
  * never taken for it; nothing is done to the process itself.
@@ -72,16 +75,18 @@ export class KernelProcess {
 
   #look(fds: KvmFds): KernelFiles {
     const { id } = this.#held;
-    const tid = otherThread(id) ?? this.pid;
-    const thread: ThreadId = tid === this.pid ? id : `${id}/task/${tid}`;
-    if (this.#found?.tid === tid) {
-      const looked = this.#files(fds, () => this.#found!.pid, thread);
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const tid = otherThread(id) ?? this.pid;
+      const found = this.#found?.tid === tid ? this.#found.pid : undefined;
+      const looked = this.#files(
+        fds,
+        (batch) => found ?? findPid(this.#memory, this.#types, batch, tid),
+        tid === this.pid ? id : `${id}/task/${tid}`,
+      );
+      this.#found = looked && { tid, pid: looked.pid };
       if (looked !== undefined) return looked.files;
     }
-    const looked = this.#files(fds, (batch) => findPid(this.#memory, this.#types, batch, tid), thread);
-    if (looked === undefined) throw gone(this.pid);
-    this.#found = { tid, pid: looked.pid };
-    return looked.files;
+    throw readStartTime(id) === undefined ? gone(this.pid) : notFound(this.pid);
   }
 
   /** @param find gives the thread's `struct pid`. @returns nothing when that is not the thread's. */
@@ -262,6 +267,18 @@ function gone(pid: number): KvmIrqError {
     hint: "`kvm-irq list` shows the VMs of this host",
     details: { pid },
   });
+}
+
+/** It is in /proc, and not where this process's PID namespace has it: /proc is then another namespace's. */
+function notFound(pid: number): KvmIrqError {
+  return new KvmIrqError(
+    "bpf-unavailable",
+    `process ${pid} is not in the PID namespace that kvm-irq runs in`,
+    {
+      hint: "mount the /proc of this PID namespace, or use --via ptrace",
+      details: { pid },
+    },
+  );
 }
 
 function unfit(what: string): KvmIrqError {

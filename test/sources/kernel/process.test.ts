@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { KvmMachine } from "../../../src/kvm/kvm-machine.ts";
@@ -7,7 +7,7 @@ import { listPids, readKvmFds, readStatus } from "../../../src/os/proc.ts";
 import { KernelProcess } from "../../../src/sources/kernel/process.ts";
 import { KernelTypes } from "../../../src/sources/kernel/types.ts";
 import { haveBusyVmm } from "../../support/attach.ts";
-import { until } from "../../support/cli.ts";
+import { PROGRAM, until } from "../../support/cli.ts";
 import { isOfUtilLinux } from "../../support/commands.ts";
 import { noKernelMemory } from "../../support/kernel-memory.ts";
 import { haveKvm } from "../../support/kvm.ts";
@@ -148,6 +148,19 @@ describe.skipIf(noKernelMemory !== undefined || !haveBusyVmm)(
         const [pid] = listPids().filter((other) => readStatus(other)?.ppid === starter);
         expect(readStatus(pid!)?.nsPids.at(-1)).toBe(1);
         expect(filesOf(pid!).vms.map(({ fd }) => fd)).toEqual(fds);
+      },
+    );
+
+    it.skipIf(!isOfUtilLinux("unshare"))(
+      "is not taken for another where /proc is of another PID namespace",
+      async () => {
+        const { pid } = await start("many 1");
+        const args = ["--pid", "--fork", PROGRAM, "dump", "--pid", `${pid}`, "--via", "kernel", "--json"];
+        const { status, stdout, stderr } = spawnSync("unshare", args, { encoding: "utf8" });
+        expect({ status, stdout, stderr }).toMatchObject({
+          status: 3,
+          stderr: expect.stringContaining("not in the PID namespace that kvm-irq runs in"),
+        });
       },
     );
   },
