@@ -55,9 +55,9 @@ export function archOfBoth(a: State, b: State, names = ["one snapshot", "the oth
   throw new KvmIrqError("bad-input", `${names[0]} is of ${archA}, ${names[1]} of ${archB}`);
 }
 
-/** Whether a vCPU runs is no difference where one side can't tell. */
+/** What one side can't tell of a vCPU is no difference: whether it runs, or what was in the CPU while it did. */
 function isKnownInBoth({ path, from, to }: Difference): boolean {
-  return !/^vcpus\[\d+\]\.run$/.test(path) || (from !== undefined && to !== undefined);
+  return !/^vcpus\[\d+\]\./.test(path) || (from !== undefined && to !== undefined);
 }
 
 function diffRouting(arch: Arch, a: Routing | undefined, b: Routing | undefined): Difference[] {

@@ -58,7 +58,7 @@ describe.skipIf(noKernelMemory !== undefined || !haveBusyVmm)("a VM in the memor
 
   it("reads a VM in namespaces of its own, and one whose threads strace traces", async () => {
     for (const starter of [
-      ["unshare", "--pid", "--mount", "--fork", "--kill-child"],
+      ["unshare", "-p", "-m", "-f"],
       ...(has("strace") ? [["strace", "-f", "-o", "/dev/null"]] : []),
     ]) {
       const vmm = await StateVmm.startBy(starter, "full", 2);
