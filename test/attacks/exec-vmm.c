@@ -4,6 +4,7 @@
  * gets one byte for each round.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -26,7 +27,10 @@ static void *run(void *unused) {
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
     int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-    int vm = ioctl(kvm, KVM_CREATE_VM, 0);
+    /* A stop of its thread makes this fail: mm_take_all_locks gives up on any signal. QEMU makes it again, too. */
+    int vm;
+    do vm = ioctl(kvm, KVM_CREATE_VM, 0);
+    while (vm < 0 && errno == EINTR);
     if (vm < 0 || ioctl(vm, KVM_CREATE_IRQCHIP) < 0) return 3;
     vcpu = ioctl(vm, KVM_CREATE_VCPU, 0);
     uint8_t *guest = mmap(0, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
