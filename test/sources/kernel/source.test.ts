@@ -35,7 +35,6 @@ const STATES = 6;
 describe.skipIf(noKernelMemory !== undefined || !haveBusyVmm)("a VM in the memory of the kernel", () => {
   it.each(SHAPES.map((shape) => ({ name: shape.join(" "), shape })))(
     "equals what ioctls give, over random states: $name",
-    { timeout: 60_000 },
     async ({ shape }) => {
       expect(await compareStates(shape, STATES, 1)).toEqual([]);
     },
@@ -52,7 +51,7 @@ describe.skipIf(noKernelMemory !== undefined || !haveBusyVmm)("a VM in the memor
     expect(split.identity).toMatchObject({ irqchip: "split", vcpus: 1, chips: ["lapic[0]", "vcpu[0]"] });
   });
 
-  it("survives VMs that end while they are read", { timeout: 60_000 }, async () => {
+  it("survives VMs that end while they are read", async () => {
     expect(await comeAndGo(16)).toEqual([]);
   });
 
