@@ -233,6 +233,8 @@ export interface Marks {
 export interface Panels {
   /** A dump's sections: a chip or a vCPU each. @param gsis the GSIs that go to a pin, as text. */
   sections(snapshot: Snapshot, gsis: Marks["gsis"], view: View): string[];
+  /** Its own facts, a section each, as far as a snapshot has them. */
+  facts(snapshot: Snapshot, view: View): string[];
   /** What the live view can show, in the order of its keys. */
   readonly tabs: readonly string[];
   /** The chips of a tab in so many lines; none where the snapshot lacks them. */

@@ -61,21 +61,26 @@ export function gsi(text: string): number {
   });
 }
 
-/** `--chip`, repeatable and in lists with commas. What a VM has of them, it says itself. @param what it is for. */
-export function chipOption(what: string): Option {
+/**
+ * `--chip`, repeatable and in lists with commas. What a VM has of them, it says itself.
+ *
+ * @param what it is for. @param facts names what can be chosen beside chips.
+ */
+export function chipOption(what: string, facts: readonly string[] = []): Option {
   const words = HOST_ARCH.chipWords.flatMap((word) => {
     const one = HOST_ARCH.controller(`${word}[0]`);
     return one === undefined ? [word] : [word, `${word}[N]`];
   });
-  return new Option("--chip <chip>", `${what}: ${words.join(", ")}; repeatable`).argParser(chips);
-}
-
-function chips(text: string, previous: string[] | undefined): string[] {
-  const words = text.split(",");
-  for (const word of words) {
-    if (!ARCHES.some((arch) => arch.chipFilter(word))) throw badChip(word, HOST_ARCH);
-  }
-  return [...(previous ?? []), ...words];
+  return new Option("--chip <chip>", `${what}: ${[...words, ...facts].join(", ")}; repeatable`).argParser(
+    (text: string, previous: string[] | undefined) => {
+      const given = text.split(",");
+      for (const word of given) {
+        if (facts.includes(word) || ARCHES.some((arch) => arch.chipFilter(word))) continue;
+        throw badChip(word, HOST_ARCH, facts);
+      }
+      return [...(previous ?? []), ...given];
+    },
+  );
 }
 
 /** A parser that collects the values of what is repeatable. @param parse one of them. */

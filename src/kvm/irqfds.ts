@@ -1,9 +1,12 @@
-import { readSync, writeSync } from "node:fs";
+import { readFileSync, readSync, writeSync } from "node:fs";
 import { advice, changing, looking } from "../abi/advice.ts";
 import { KvmIrqError } from "../abi/error.ts";
 import type { Gsi } from "../abi/numbers.ts";
+import { ownEventfd } from "../os/eventfd.ts";
 import { bindLibc, close, I32 } from "../os/libc.ts";
+import type { Eventfd, IrqfdFact } from "../vm/facts.ts";
 import type { IrqfdAction, IrqfdState } from "../vm/irqfd.ts";
+import type { Route } from "../vm/routing.ts";
 import type { Vm } from "./vm.ts";
 
 const eventfd = bindLibc("eventfd", [I32, I32]);
@@ -44,6 +47,22 @@ export class Irqfds {
         break;
     }
     return [...this.#byGsi.values()].sort((a, b) => a.gsi - b.gsi).map(stateOf);
+  }
+
+  /** What kernel memory would tell of them, lowest GSI first. @param routes the VM's routing. */
+  facts(routes: readonly Route[]): IrqfdFact[] {
+    return [...this.#byGsi.values()]
+      .sort((a, b) => a.gsi - b.gsi)
+      .map(({ gsi, fd, resampleFd }) => {
+        const [entry = null, ...others] = routes.filter((route) => route.gsi === gsi);
+        return {
+          gsi,
+          eventfd: eventfdFact(fd),
+          ...(resampleFd === undefined ? {} : { resample: eventfdFact(resampleFd) }),
+          entry: others.length === 0 ? entry : null,
+          producer: false,
+        };
+      });
   }
 
   close(): void {
@@ -96,6 +115,14 @@ function makeEventfd(): number {
   const { value, errno } = eventfd(0, EFD_CLOEXEC_NONBLOCK);
   if (value >= 0) return value;
   throw new KvmIrqError("kernel-refused", `no eventfd can be made (errno ${errno})`, { details: { errno } });
+}
+
+function eventfdFact(fd: number): Eventfd {
+  return { ...ownEventfd(fd), holders: [{ pid: process.pid, comm: ownComm(), fd, is: "vmm" }] };
+}
+
+function ownComm(): string {
+  return readFileSync("/proc/self/comm", "utf8").trimEnd();
 }
 
 function closeBoth({ fd, resampleFd }: Irqfd): void {

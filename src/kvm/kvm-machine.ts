@@ -3,6 +3,7 @@ import type { Gsi } from "../abi/numbers.ts";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { checkVcpus, vcpuAt } from "../vm/checks.ts";
 import type { ChipId, ChipImage, InjectionStatus } from "../vm/chip.ts";
+import type { IrqfdFact } from "../vm/facts.ts";
 import type { GuestProgram, GuestState } from "../vm/guest.ts";
 import type { IrqfdAction, IrqfdState } from "../vm/irqfd.ts";
 import type { Irqchip, Machine } from "../vm/machine.ts";
@@ -89,6 +90,10 @@ export class KvmMachine implements Machine {
   irqfd(action: IrqfdAction): IrqfdState[] {
     if (action.do === "bind") checkRouted(this, [action.gsi]);
     return this.#irqfds.run(action);
+  }
+
+  irqfdFacts(): IrqfdFact[] {
+    return this.#irqfds.facts(routesOf(HOST_ARCH.routing, this.#routing));
   }
 
   get guest(): GuestState | undefined {

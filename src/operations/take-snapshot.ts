@@ -18,10 +18,15 @@ export interface Decoded extends Reading {
  *
  * @param words as `--chip` takes them: `pic`, `ioapic`, `lapic[1]`, `all`. None means all, with the state
  *   of the vCPUs where the source can tell it.
+ * @param wanted what else is to be known. When not given: what the words name; all there is, without any.
  * @throws KvmIrqError `bad-chip` for a word that names no chip of the VM.
  */
-export async function readSource(source: Source, words: readonly string[] = []): Promise<Decoded> {
-  const reading = await readSelected(source, words);
+export async function readSource(
+  source: Source,
+  words: readonly string[] = [],
+  wanted: readonly string[] = selectFacts(words, source.identity),
+): Promise<Decoded> {
+  const reading = await readSelected(source, words, wanted);
   const { identity, images, runs, settled } = reading;
   const { capturedAt, irqchip } = identity;
   const { routing, guest } = infoOf(reading);
@@ -53,17 +58,17 @@ export async function readSource(source: Source, words: readonly string[] = []):
 }
 
 /** A process's VM may turn out to have fewer chips than was thought: then those are read that it has. */
-async function readSelected(source: Source, words: readonly string[]): Promise<Reading> {
+async function readSelected(
+  source: Source,
+  words: readonly string[],
+  facts: readonly string[],
+): Promise<Reading> {
   const { chips } = source.identity;
   try {
-    const { facts } = archNamed(source.identity.host.arch);
-    return await source.read({
-      chips: selectChips(words, source.identity),
-      facts: words.length === 0 ? Object.keys(facts) : [],
-    });
+    return await source.read({ chips: selectChips(words, source.identity), facts });
   } catch (error) {
     if (source.identity.chips.length === chips.length) throw error;
-    return readSelected(source, words);
+    return readSelected(source, words, facts);
   }
 }
 
@@ -88,7 +93,7 @@ export function blankReading(
 export function selectChips(words: readonly string[], info: Identity): readonly ChipId[] {
   if (words.length === 0) return info.chips;
   const arch = archNamed(info.host.arch);
-  const filters = words.map((word) => {
+  const filters = chipWords(words, arch).map((word) => {
     const filter = arch.chipFilter(word);
     if (filter === undefined) throw badChip(word, arch);
     if (!info.chips.some(filter)) {
@@ -111,9 +116,34 @@ export function selectChips(words: readonly string[], info: Identity): readonly 
   return info.chips.filter((id) => filters.some((filter) => filter(id)));
 }
 
+/** The words of `--chip` that name chips, not facts. */
+function chipWords(words: readonly string[], { facts }: Pick<Arch, "facts">): readonly string[] {
+  return words.filter((word) => !Object.hasOwn(facts, word));
+}
+
+/**
+ * The facts of a target that words of `--chip` stand for; no words stand for all that there are.
+ *
+ * @throws KvmIrqError `bad-chip` for a fact that can't be told of the target.
+ */
+export function selectFacts(
+  words: readonly string[],
+  { host, facts = [], label }: Identity,
+): readonly string[] {
+  const { facts: kinds } = archNamed(host.arch);
+  if (words.length === 0) return Object.keys(kinds);
+  return words.filter((word) => {
+    if (!Object.hasOwn(kinds, word)) return false;
+    if (facts.includes(word)) return true;
+    throw new KvmIrqError("bad-chip", `${word} can't be read from ${label}`, {
+      hint: `${facts.length === 0 ? "" : `it has: ${facts.join(", ")}; `}kernel memory has it for a VM that --pid names: run as root`,
+    });
+  });
+}
+
 /** The error for a word of `--chip` that names no chip of that architecture. */
-export function badChip(word: string, arch: Arch): KvmIrqError {
+export function badChip(word: string, arch: Arch, facts: readonly string[] = []): KvmIrqError {
   return new KvmIrqError("bad-chip", `there is no chip ${JSON.stringify(word)}`, {
-    hint: `chips are: ${arch.chipWords.join(", ")}; one local APIC is lapic[0]`,
+    hint: `chips are: ${arch.chipWords.join(", ")}; one local APIC is lapic[0]${facts.length === 0 ? "" : `; and beside them: ${facts.join(", ")}`}`,
   });
 }

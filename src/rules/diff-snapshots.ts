@@ -5,7 +5,8 @@ import { archNamed, HOST_ARCH } from "../arch/arches.ts";
 import { isBitwise } from "../arch/fields.ts";
 import { covers, parsePath } from "../registers/path.ts";
 import type { Chips, VcpuState } from "../vm/chip.ts";
-import { type Route, type Routing, routesOf } from "../vm/routing.ts";
+import type { Facts } from "../vm/facts.ts";
+import { knownRouting, type Route, type Routing, routesOf } from "../vm/routing.ts";
 import { type Difference, diffState } from "./diff.ts";
 
 export interface DiffOptions {
@@ -13,7 +14,7 @@ export interface DiffOptions {
   ignore?: readonly string[];
 }
 
-interface State {
+interface State extends Facts {
   /** Where it was taken; on a host such as this one, when not given. */
   host?: { arch: string };
   chips: Chips;
@@ -24,7 +25,8 @@ interface State {
 /**
  * What differs between two snapshots' chips and vCPUs (`vcpus[0].rflags`), field by field; registers with the
  * bits that were set and cleared, lists of vectors with those that came and went. Where both tell their routing,
- * each GSI that goes elsewhere too: `routing[4]`, its ways as a list.
+ * each GSI that goes elsewhere too: `routing[4]`, its ways as a list. The same for the facts that both have:
+ * `irqfds[24].eventfd.id`, `lines.held.ioapic[4]`.
  *
  * @throws KvmIrqError `bad-path` for something to ignore that is not a path; `bad-input` for two architectures.
  * @returns in the order of the fields; empty when they are the same.
@@ -38,7 +40,8 @@ export function diffSnapshots(a: State, b: State, { ignore = [] }: DiffOptions =
       ...difference,
       ...changes(arch, difference),
     }));
-  return [...fields, ...diffRouting(arch, a.routing, b.routing)].filter(
+  const routing = diffRouting(arch, knownRouting(a), knownRouting(b));
+  return [...fields, ...routing, ...diffFacts(arch, a, b)].filter(
     ({ path }) => !ignored.some((one) => covers(one, parsePath(path))),
   );
 }
@@ -53,6 +56,17 @@ export function archOfBoth(a: State, b: State, names = ["one snapshot", "the oth
   const [archA, archB] = [a, b].map(({ host }) => host?.arch ?? HOST_ARCH.name);
   if (archA === archB) return archNamed(archA!);
   throw new KvmIrqError("bad-input", `${names[0]} is of ${archA}, ${names[1]} of ${archB}`);
+}
+
+/** What differs of the facts that both have, each in a place of its own; routes are a matter of {@link diffRouting}. */
+function diffFacts({ facts }: Arch, a: State, b: State): Difference[] {
+  return Object.entries(facts).flatMap(([name, { compared = (value: object) => value }]) => {
+    const [from, to] = [a, b].map(
+      (state) => (state as unknown as Record<string, { value: object } | undefined>)[name],
+    );
+    if (name === "routes" || from === undefined || to === undefined) return [];
+    return diffState(compared(from.value as never), compared(to.value as never), name);
+  });
 }
 
 /** What one side can't tell of a vCPU is no difference: whether it runs, or what was in the CPU while it did. */

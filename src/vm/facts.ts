@@ -93,6 +93,8 @@ export interface FactKind {
   /** What a sentence calls it. */
   readonly title: string;
   readonly shape: Shape;
+  /** Its value with what can be compared in places of its own; the value itself when not given. */
+  compared?(value: never): object;
 }
 
 /** `KVM_MAX_IRQ_ROUTES`: as many GSIs there are, and irqfds of one process are not many more. */
@@ -128,5 +130,16 @@ export const FACTS = {
       },
       most: 2 * MOST,
     },
+    compared: byGsi,
   },
 } as const satisfies Record<keyof Facts, FactKind>;
+
+/** Irqfds in the place of their GSI: alone, as nearly always, or as a list. */
+function byGsi(irqfds: readonly IrqfdFact[]): object {
+  const places: (object | object[])[] = [];
+  for (const { gsi, ...irqfd } of irqfds) {
+    const others = places[gsi];
+    places[gsi] = others === undefined ? irqfd : [others, irqfd].flat();
+  }
+  return [...places];
+}

@@ -1,5 +1,6 @@
 import type { Gsi } from "../abi/numbers.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "./chip.ts";
+import type { IrqfdFact } from "./facts.ts";
 import type { GuestState } from "./guest.ts";
 import type { IrqfdAction, IrqfdState } from "./irqfd.ts";
 import type { MsiMessage, Routing } from "./routing.ts";
@@ -56,6 +57,8 @@ export interface Machine extends Controllers {
    * @throws KvmIrqError `bad-gsi` for a GSI that has an irqfd already, has none, or goes nowhere.
    */
   irqfd?(action: IrqfdAction): IrqfdState[];
+  /** Its irqfds as facts; absent where no kernel watches them. */
+  irqfdFacts?(): IrqfdFact[];
   /** Puts a vCPU that has not run yet into a state; absent where that can't be done. */
   loadVcpu?(image: ChipImage): void;
   /** What runs on vCPU 0; absent when nothing does. */

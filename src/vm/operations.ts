@@ -1,5 +1,6 @@
 import { KvmIrqError } from "../abi/error.ts";
 import type { ChipId, ChipImage, InjectionStatus, LineStep } from "./chip.ts";
+import { FACTS, type IrqfdFact } from "./facts.ts";
 import { type GuestState, handledInAll } from "./guest.ts";
 import type { IrqfdAction, IrqfdState } from "./irqfd.ts";
 import { type Controllers, type Machine, readChips } from "./machine.ts";
@@ -22,6 +23,7 @@ import {
   object,
   only,
   routing,
+  shapeGuard,
   text,
   u32,
   upTo,
@@ -68,18 +70,24 @@ function isFile({ label }: Pick<Identity, "label">): Reason {
 export const OPERATIONS = {
   /** What a reading of a VM of our own is made of. */
   readChips: row<
-    { ids: readonly ChipId[] },
-    { images: ChipImage[]; routing: Routing; guest?: GuestState },
+    { ids: readonly ChipId[]; facts?: boolean },
+    { images: ChipImage[]; routing: Routing; guest?: GuestState; irqfds?: IrqfdFact[] },
     Machine
   >({
-    params: only({ ids: chipIds }),
-    result: object({ images, routing }, { guest }),
+    params: only({ ids: chipIds }, { facts: flag }),
+    result: object({ images, routing }, { guest, irqfds: shapeGuard(FACTS.irqfds.shape) }),
     images: ["images"],
     answers: ({ ids }, { images }) =>
       ids.length === images.length && ids.every((id, index) => images[index]?.id === id),
-    run(vm, { ids }) {
+    run(vm, { ids, facts = false }) {
       const { guest, routing } = vm;
-      return { images: readChips(vm, ids), routing, ...(guest === undefined ? {} : { guest }) };
+      const irqfds = facts ? vm.irqfdFacts?.() : undefined;
+      return {
+        images: readChips(vm, ids),
+        routing,
+        ...(guest === undefined ? {} : { guest }),
+        ...(irqfds === undefined ? {} : { irqfds }),
+      };
     },
   }),
   /**

@@ -2,10 +2,10 @@ import { release } from "node:os";
 import { HOST_ARCH } from "../arch/arches.ts";
 import { isPerVcpu } from "../arch/codec.ts";
 import type { ChipId, ChipImage } from "./chip.ts";
-import type { Fact, Facts, Unknown } from "./facts.ts";
+import type { Fact, Facts, IrqfdFact, Unknown } from "./facts.ts";
 import type { GuestState } from "./guest.ts";
 import type { Irqchip } from "./machine.ts";
-import type { Routing } from "./routing.ts";
+import { type Routing, routesOf } from "./routing.ts";
 import type { KernelIrqchip, SnapshotHost, SnapshotSource } from "./snapshot.ts";
 
 /** How long a thread was held: from asking it to stop until it was let go. */
@@ -112,22 +112,41 @@ export function ownIdentity(
     source,
     host,
     chips: [...kept, ...Array.from({ length: vcpus }, (_, n): ChipId => `vcpu[${n}]`)],
+    facts: source.backend === "kvm" ? ["routes", "irqfds"] : ["routes"],
     vcpus,
     irqchip,
   };
 }
 
+/** What is to be asked of whoever keeps a VM of our own, for a reading of it. */
+export function ownWish({ chips, facts = [] }: Wanted): { ids: readonly ChipId[]; facts?: boolean } {
+  return { ids: chips, ...(facts.includes("irqfds") && { facts: true }) };
+}
+
+interface OwnParts {
+  images: ChipImage[];
+  routing: Routing;
+  guest?: GuestState;
+  irqfds?: IrqfdFact[];
+}
+
 /** A reading of a VM of our own. Its guest runs vCPU 0, nobody the others. */
 export function ownReading(
   identity: Identity,
-  { images, routing, guest }: { images: ChipImage[]; routing: Routing; guest?: GuestState },
+  { images, routing, guest, irqfds }: OwnParts,
+  { facts = [] }: Partial<Wanted> = {},
 ): Reading {
+  const from = "session";
   const running = guest?.running === true;
   return {
     identity,
     images,
-    routing: { value: routing, from: "session" },
-    ...(guest === undefined ? {} : { guest: { value: guest, from: "session" } }),
+    routing: { value: routing, from },
+    ...(guest === undefined ? {} : { guest: { value: guest, from } }),
+    facts: {
+      ...(facts.includes("routes") && { routes: { value: routesOf(HOST_ARCH.routing, routing), from } }),
+      ...(irqfds && { irqfds: { value: irqfds, from } }),
+    },
     runs: new Map(Array.from({ length: identity.vcpus ?? 0 }, (_, n) => [n, n === 0 && running])),
     consistency: running ? "per chip" : "atomic",
     stops: [],

@@ -1,6 +1,7 @@
 import { HOST_ARCH } from "../arch/arches.ts";
 import { imageSizes } from "../arch/codec.ts";
 import type { ChipId } from "./chip.ts";
+import type { Shape } from "./facts.ts";
 import { GUEST_PROGRAMS } from "./guest.ts";
 
 /**
@@ -83,6 +84,29 @@ const wholeImage: Guard = (value) => {
 };
 /** Chips as they travel: their bytes as base64. */
 export const images = listOf(wholeImage, MAX_IMAGES);
+
+const SHAPES: Record<Extract<Shape, string>, Guard> = {
+  flag,
+  text,
+  chip: keyOf(HOST_ARCH.routing.inputs),
+  u8: upTo(0xff),
+  u16: upTo(0xffff),
+  u32,
+  u64: either(count, (value) => text(value) && /^0x[0-9a-f]{1,16}$/.test(value as string)),
+  integer,
+  null: exactly(null),
+};
+
+/** What a fact has to be, as it travels. */
+export function shapeGuard(shape: Shape): Guard {
+  if (typeof shape === "string") return SHAPES[shape];
+  if ("list" in shape) return listOf(shapeGuard(shape.list), shape.most);
+  if ("either" in shape) return either(...shape.either.map(shapeGuard));
+  if (!("has" in shape)) return exactly(...shape);
+  const all = (shapes: typeof shape.has = {}) =>
+    Object.fromEntries(Object.entries(shapes).map(([name, one]) => [name, shapeGuard(one)]));
+  return object(all(shape.has), all(shape.may));
+}
 
 export const message = only({ address: u32, data: u32 });
 const route = either(

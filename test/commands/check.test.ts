@@ -98,6 +98,7 @@ const MIXTURES: readonly [line: string, sentence: string][] = [
   ["irqfd bind 4 --count 2", "--count goes with kick"],
   ["irqfd list 4", "`irqfd list` takes no GSI"],
   ["irqfd bind", "`irqfd bind` needs a GSI"],
+  ["dump --format raw --chip routes", "routes has no raw bytes"],
   ["dump --layout x86", "--layout is for the raw bytes of a --snapshot"],
   ["dump --json --format raw", "--json is --format json, and not raw"],
   ["-s a diff b c", "diff takes its two targets as arguments, not as options"],

@@ -37,6 +37,32 @@ describe.skipIf(!haveKvm)("irqfd (skipped without /dev/kvm)", () => {
     expect(irqfds()).toEqual([{ gsi: 20, resample: true, kicks: 1, resampled: 0 }]);
   });
 
+  it("is a fact of a dump: its eventfd, who has it open, and the one route that it takes", () => {
+    user.ok(["route", "set", "default", "30=msi:0xfee00000/0x51"]);
+    user.ok(["irqfd", "bind", "30"]);
+    user.ok(["irqfd", "bind", "20", "--resample"]);
+    const { irqfds, routes, source } = user.json(["dump", "--chip", "irqfds,routes"]);
+    const holders = [{ pid: source.pid, comm: "kvm-irq-holder", fd: expect.any(Number), is: "vmm" }];
+    const eventfd = { id: expect.any(Number), count: 0, holders };
+    expect(irqfds.from).toBe("session");
+    expect(irqfds.value).toMatchObject([
+      { gsi: 20, eventfd, resample: eventfd, entry: { gsi: 20, chip: "ioapic", pin: 20 } },
+      { gsi: 30, eventfd, entry: { gsi: 30, msi: { address: 0xfee00000, data: 0x51 } } },
+    ]);
+    expect(routes.value).toContainEqual({ gsi: 30, msi: { address: 0xfee00000, data: 0x51 } });
+    expect(user.ok(["dump", "--chip", "irqfds"])).toMatch(
+      /^ +30 +\d+ +0 +edge +MSI: vector 0x51.* VMM kvm-irq-holder/m,
+    );
+  });
+
+  it("is not told of what can't be seen: status 2, with what there is", () => {
+    const refused = user.run(["dump", "--chip", "timers"]);
+    expect(refused).toMatchObject({ status: 2, stdout: "" });
+    expect(refused.stderr).toMatch(
+      /timers can't be read from session 'default'\nhint: it has: routes, irqfds/,
+    );
+  });
+
   it("with --resample is lowered by a guest's EOI, which is counted", async () => {
     user.ok(["create", "--guest", "ioapic", "--replace"]);
     user.ok(["irqfd", "bind", "20", "--resample"]);

@@ -122,6 +122,7 @@ export const X86_FACTS: Readonly<Record<keyof Facts, FactKind>> = {
         pic_output: "flag",
       },
     },
+    compared: ({ held, ...rest }: Lines) => ({ ...rest, held: heldByChip(held) }),
   },
   timers: {
     title: "timers",
@@ -134,6 +135,11 @@ export const X86_FACTS: Readonly<Record<keyof Facts, FactKind>> = {
       },
       may: { pit: { has: { reinject: "flag" }, may: { pending: "integer", irq_ack: "flag" } } },
     },
+    // When a timer fires is told from the moment of each reading on: it always differs.
+    compared: ({ lapic, ...rest }: Timers) => ({
+      ...rest,
+      lapic: lapic.map(({ fires_in_ns: _, ...timer }) => timer),
+    }),
   },
   apicv: {
     title: "APICv",
@@ -144,3 +150,13 @@ export const X86_FACTS: Readonly<Record<keyof Facts, FactKind>> = {
     shape: perVcpu({ pir: { list: "u8", most: 256 }, on: "flag", sn: "flag" }),
   },
 };
+
+/** Who holds each input of a chip that is up, in the place of its pin. */
+function heldByChip(held: readonly HeldInput[]): object {
+  const chips: Partial<Record<HeldInput["chip"], string[]>> = {};
+  for (const { chip, pin, by } of held) {
+    chips[chip] ??= [];
+    chips[chip][pin] = by.join(", ");
+  }
+  return Object.fromEntries(Object.entries(chips).map(([chip, pins]) => [chip, [...pins]]));
+}

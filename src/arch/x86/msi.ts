@@ -56,11 +56,18 @@ function isU32(value: number): boolean {
 /** Takes a message apart. @throws KvmIrqError `bad-msi`. */
 export function decodeMsi(message: MsiMessage): Msi {
   checkMsi(message);
-  const { address, data } = message;
+  return fieldsOf(message);
+}
+
+/**
+ * What KVM makes of a message, whatever its address begins with (`kvm_set_msi_irq` of arch/x86/kvm/irq.c, which looks at bits 2
+ * to 19 alone). Bits 8 to 31 of the address's high half are those of the destination (KVM_X2APIC_API_USE_32BIT_IDS).
+ */
+export function fieldsOf({ address, address_hi = 0, data }: MsiMessage): Msi {
   const reservedAddress = address & RESERVED_ADDRESS;
   const reservedData = (data & RESERVED_DATA) >>> 0;
   return {
-    dest_id: (address >>> 12) & 0xff,
+    dest_id: (((address >>> 12) & 0xff) | (address_hi & 0xffff_ff00)) >>> 0,
     redirection_hint: (address & 8) !== 0,
     dest_mode: DEST_MODES[(address >>> 2) & 1]!,
     vector: data & 0xff,
@@ -102,7 +109,7 @@ export function encodeMsi(msi: Msi): MsiMessage {
 
 /** A message on one line: `vector 0x41, fixed, edge, to physical 0x00`. */
 export function describeMsi(message: MsiMessage): string {
-  const { vector, delivery_mode, trig_mode, dest_mode, dest_id, redirection_hint } = decodeMsi(message);
+  const { vector, delivery_mode, trig_mode, dest_mode, dest_id, redirection_hint } = fieldsOf(message);
   const hint = redirection_hint ? ", one of them (hint)" : "";
   return `vector ${hex(vector)}, ${delivery_mode}, ${trig_mode}, to ${dest_mode} ${hex(dest_id)}${hint}`;
 }

@@ -1,4 +1,5 @@
 import type { Marks, Panels } from "../arch.ts";
+import { renderFacts } from "./facts-panel.ts";
 import { renderIoapic } from "./ioapic/panel.ts";
 import { ioapicPanel } from "./ioapic/watch.ts";
 import { renderLapic } from "./lapic/panel.ts";
@@ -26,6 +27,7 @@ export const panels: Panels = {
         .map((vcpu) => renderVcpu(vcpu, view, foreign)),
     ];
   },
+  facts: renderFacts,
   tabs: ["pic1", "pic2", "ioapic", "lapic", "all"],
   live(tab, chips: Chips, room, marks) {
     const { ioapic, lapic } = chips;

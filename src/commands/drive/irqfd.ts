@@ -1,10 +1,13 @@
 import { Argument } from "commander";
 import { KvmIrqError } from "../../abi/error.ts";
+import { archNamed } from "../../arch/arches.ts";
 import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
 import { gsi as oneGsi, wholeNumber } from "../../cli/parsers.ts";
 import { checkLines } from "../../operations/inject.ts";
 import type { IrqfdAction } from "../../vm/irqfd.ts";
+import { unsupported } from "../../vm/operations.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
+import type { Source } from "../../vm/source.ts";
 
 interface Options {
   resample?: true;
@@ -49,6 +52,7 @@ export const irqfd: CommandSpec = {
   ): Promise<Outcome> {
     const wanted = actionOf(action, gsi, options);
     const source = await context.source();
+    if (wanted.do === "list" && !source.can("irqfd")) return listed(source);
     const { irqfds } = await source.perform("irqfd", { action: wanted });
     return {
       json: { irqfds },
@@ -56,6 +60,30 @@ export const irqfd: CommandSpec = {
     };
   },
 };
+
+/** The irqfds of a VM that is not ours, which are there to be read. */
+async function listed(source: Source): Promise<Outcome> {
+  const { identity, facts, unknown } = await source.read({ chips: [], facts: ["irqfds"] });
+  const fact = facts?.irqfds;
+  if (fact === undefined) {
+    if (identity.source.kind !== "process") throw unsupported("irqfd", identity);
+    throw new KvmIrqError("unsupported", `the irqfds of ${identity.label} are not known`, {
+      hint: `${unknown?.["irqfds"] ?? "there is no ioctl that lists them"}; kernel memory has them: run as root`,
+    });
+  }
+  return {
+    json: {
+      irqfds: fact.value.map(({ resample, ...irqfd }) => ({
+        ...irqfd,
+        resample: resample !== undefined,
+        ...(resample && { resample_eventfd: resample }),
+      })),
+      from: fact.from,
+    },
+    text: async (view) =>
+      (await import("../../text/irqfd.ts")).renderIrqfdFacts(fact.value, archNamed(identity.host.arch), view),
+  };
+}
 
 /** @throws KvmIrqError `usage` unless action, GSI and options go together. */
 function actionOf(action: IrqfdAction["do"], gsi: number | undefined, options: Options): IrqfdAction {

@@ -4,8 +4,6 @@ import { KvmIrqError } from "../../abi/error.ts";
 
 import { archNamed, HOST_ARCH } from "../../arch/arches.ts";
 import type { CommandSpec, Context, Outcome } from "../../cli/command.ts";
-
-import { knownOf } from "../../operations/take-snapshot.ts";
 import type { SourceInfo } from "../../vm/reading.ts";
 import { routingOn } from "../../vm/routed.ts";
 import { checkRoutes, type Route, type Routing, routesOf } from "../../vm/routing.ts";
@@ -42,8 +40,10 @@ export const route: CommandSpec = {
     const wanted = wantedRouting(action, words);
     const source = await context.source();
     if (wanted !== undefined) await source.perform("setRouting", { routing: wanted });
-    const { host, routing, label } = await knownOf(source);
-    if (routing === undefined) throw unknownRouting(label);
+    const reading = await source.read({ chips: [], facts: ["routes"] });
+    const { host, label } = reading.identity;
+    const routing = reading.routing?.value ?? reading.facts?.routes?.value;
+    if (routing === undefined) throw unknownRouting(label, reading.unknown?.["routes"]);
     const arch = archNamed(host.arch);
     return {
       json: { default: routing === "default", routes: routesOf(arch.routing, routing) },
@@ -71,9 +71,9 @@ function wantedRouting(action: Action, words: readonly string[]): Routing | unde
   return action === "reset" ? "default" : parseRoutes(words);
 }
 
-function unknownRouting(label: string): KvmIrqError {
+function unknownRouting(label: string, why = "there is no ioctl that reads a routing back"): KvmIrqError {
   return new KvmIrqError("unsupported", `the routing of ${label} is not known`, {
-    hint: "there is no ioctl that reads a routing back; kvm-irq knows those of its sessions alone",
+    hint: `${why}; kernel memory has it: run as root`,
   });
 }
 

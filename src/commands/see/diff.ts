@@ -5,6 +5,7 @@ import { type Decoded, readSource } from "../../operations/take-snapshot.ts";
 import { archOfBoth, diffSnapshots, unmatchedChips } from "../../rules/diff-snapshots.ts";
 import { sourceNamed } from "../../sources/named.ts";
 import { isNamed, openSource } from "../../sources/open.ts";
+import { knownRouting } from "../../vm/routing.ts";
 
 interface Options {
   ignore?: string[];
@@ -16,7 +17,7 @@ export const diff: CommandSpec = {
   refuses: "all",
   summary: "compare two snapshots, or live VMs",
   description:
-    "Compares two states field by field: one line per field, with its value in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Status 0: nothing differs, 1: something does.",
+    "Compares two states field by field: one line per field, with its value in <a> and in <b>, with the bits of a register that were set and cleared; and each GSI that is routed elsewhere (routing[4]). Of irqfds, lines held up, timers, APICv and posted interrupts, what both have is compared (irqfds[24].eventfd.id). Status 0: nothing differs, 1: something does.",
   notes: `How targets are named: - is a snapshot on standard input; pid:4242 is the VM of a process (pid:4242:13
 the one on its descriptor 13); what has a / or ends in .json is a file; anything else is the session of
 that name, or if there is none, the file. So ./ci is a file even where there is a session ci.`,
@@ -53,7 +54,10 @@ that name, or if there is none, the file. So ./ci is a file even where there is 
     const after = await read(choices[1]);
     checkComparable(before, after, ignore);
     const compared = { a: before, b: after, ignore };
-    const left = [...ofOne("vcpus", compared, context), ...ofOne("routing", compared, context)];
+    const left = [
+      ...ofOne("vcpus", "the state of vCPUs", ({ snapshot }) => snapshot.vcpus, compared, context),
+      ...ofOne("routing", "a routing", ({ snapshot }) => knownRouting(snapshot), compared, context),
+    ];
     const differences = diffSnapshots(before.snapshot, after.snapshot, { ignore: [...ignore, ...left] });
     return {
       status: differences.length === 0 ? 0 : 1,
@@ -87,17 +91,17 @@ async function read(choice: Parameters<typeof openSource>[0]): Promise<Decoded> 
 
 /** What is not in every snapshot is part of the comparison where both have it. @returns what to ignore. */
 function ofOne(
-  part: keyof typeof PARTS,
+  part: string,
+  title: string,
+  of: (decoded: Decoded) => unknown,
   { a, b, ignore }: { a: Decoded; b: Decoded; ignore: readonly string[] },
   context: Context,
 ): string[] {
-  const having = [a, b].filter(({ snapshot }) => snapshot[part] !== undefined);
+  const having = [a, b].filter((one) => of(one) !== undefined);
   if (having.length !== 1 || ignore.includes(part)) return [];
-  context.notice(`only ${having[0]!.identity.label} has ${PARTS[part]}: it is left out`);
+  context.notice(`only ${having[0]!.identity.label} has ${title}: it is left out`);
   return [part];
 }
-
-const PARTS = { vcpus: "the state of vCPUs", routing: "a routing" } as const;
 
 /** @throws KvmIrqError `bad-input` when they don't have the same chips. */
 function checkComparable(a: Decoded, b: Decoded, ignore: readonly string[]): void {

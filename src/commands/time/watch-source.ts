@@ -37,7 +37,7 @@ export class WatchSource {
   }
 
   async #look(): Promise<Snapshot> {
-    const { snapshot, stops: all } = await readSource(this.#source, this.#words);
+    const { snapshot, stops: all } = await readSource(this.#source, this.#words, ["routes"]);
     this.#lastStops = stopsOf(all);
     const stops = this.#lastStops;
     if (stops !== undefined) {

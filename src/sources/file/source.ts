@@ -46,6 +46,7 @@ export class FileSource implements Source {
     this.identity = {
       ...saved,
       chips: [...this.#images.keys()],
+      facts: Object.keys(this.#facts),
       readOnly: true,
       label,
     };

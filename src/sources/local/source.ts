@@ -4,6 +4,7 @@ import {
   type Identity,
   ownIdentity,
   ownReading,
+  ownWish,
   type Reading,
   thisHost,
   type Wanted,
@@ -24,8 +25,9 @@ export class LocalSource implements Source {
     return isAble(this.#machine, operation);
   }
 
-  async read({ chips }: Wanted): Promise<Reading> {
-    return ownReading(this.identity, carryOut("readChips", this.#machine, { ids: chips }, this.identity));
+  async read(wanted: Wanted): Promise<Reading> {
+    const read = carryOut("readChips", this.#machine, ownWish(wanted), this.identity);
+    return ownReading(this.identity, read, wanted);
   }
 
   async perform<N extends Operation>(operation: N, params: Params<N>): Promise<Result<N>> {

@@ -22,7 +22,7 @@ import type { SnapshotHost } from "../../vm/snapshot.ts";
 import type { PresetName, SavedState, Start } from "../../vm/start.ts";
 
 /** The number of this protocol: whatever an older client or holder would misunderstand raises it. */
-export const PROTOCOL = 3;
+export const PROTOCOL = 4;
 
 /** What `create` asks a holder to be. Goes to the holder's process on its stdin, in JSON. */
 export interface HolderConfig {

@@ -1,5 +1,5 @@
 import { isAble, type Operation, type Params, type Result, unsupported } from "../../vm/operations.ts";
-import { type Identity, ownReading, type Reading, type Wanted } from "../../vm/reading.ts";
+import { type Identity, ownReading, ownWish, type Reading, type Wanted } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
 import { SessionClient } from "./client.ts";
 import { type SessionInfo, sessionIdentity } from "./protocol.ts";
@@ -32,8 +32,8 @@ export class SessionSource implements Source {
     return isAble({ setRouting: true, guest, irqfd: backend === "kvm" || undefined }, operation);
   }
 
-  async read({ chips }: Wanted): Promise<Reading> {
-    return ownReading(this.identity, await this.#client.call("readChips", { ids: chips }));
+  async read(wanted: Wanted): Promise<Reading> {
+    return ownReading(this.identity, await this.#client.call("readChips", ownWish(wanted)), wanted);
   }
 
   async perform<N extends Operation>(operation: N, params: Params<N>): Promise<Result<N>> {

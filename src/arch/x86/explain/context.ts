@@ -6,7 +6,7 @@ import type { ExplainOptions } from "../../arch.ts";
 import type { IoapicState, RedirectionEntry } from "../ioapic/layout.ts";
 import { type Destination, destinationOf, hasVector, type Message } from "../lapic/destination.ts";
 import { type Cpu, cpusOf, intrTarget } from "../lapic/logic.ts";
-import { decodeMsi } from "../msi.ts";
+import { fieldsOf } from "../msi.ts";
 import type { PicState } from "../pic/layout.ts";
 import { type Acknowledge, acknowledge, afterRise, type PicPair } from "../pic/logic.ts";
 import { commonPins, type PinRoute, pinRoutesOf, ROUTING } from "../routing.ts";
@@ -171,7 +171,7 @@ export function sentMsi(vm: Vm, { gsi, msi }: MsiRoute): Sent {
   const address = is(`routing[${gsi}].msi.address`, hex(msi.address));
   const data = is(`routing[${gsi}].msi.data`, hex(msi.data));
   const at = { vector: data, delivery_mode: data, dest_id: address };
-  return { ...sentOf(vm, `the MSI of GSI ${gsi}`, decodeMsi(msi), at), msi };
+  return { ...sentOf(vm, `the MSI of GSI ${gsi}`, fieldsOf(msi), at), msi };
 }
 
 function sentOf({ cpus }: Vm, sender: string, entry: Message, at: Sent["at"]): Sent {

@@ -116,9 +116,10 @@ function slotName({ cluster, bit }: Slot): string {
   return `${cluster}:${bit}`;
 }
 
-/** The slots that an 8-bit logical destination names. */
+/** The slots that a logical destination names: of 32 bits in the x2APIC model, the cluster in the upper half. */
 function slotsNamed(destId: number, model: LogicalModel): Slot[] {
-  const [cluster, mask] = model === "cluster" ? [destId >> 4, destId & 0xf] : [0, destId];
+  if (model === "x2apic") return bitsOf(destId & 0xffff).map((bit) => ({ cluster: destId >>> 16, bit }));
+  const [cluster, mask] = model === "cluster" ? [destId >> 4, destId & 0xf] : [0, destId & 0xff];
   return bitsOf(mask).map((bit) => ({ cluster, bit }));
 }
 
