@@ -10,9 +10,10 @@ const page = readFileSync(new URL("../../docs/findings.md", import.meta.url), "u
 const headings = (level: string) =>
   [...page.matchAll(new RegExp(`^${level} ([a-z0-9-]+)$`, "gm"))].map(([, code]) => code);
 
-/** Stages that take what no scenario has: chips missing, no routing, or a route that only a running VM can have. */
+/** Stages that take what no scenario has: chips or registers that were not read, no routing, or a route of a running VM. */
 const WITHOUT_SCENARIO = [
   "route-not-followed",
+  "vcpu-unread",
   "chip-missing",
   "routing-unknown",
   "ioapic-no-local-apics",
