@@ -14,12 +14,13 @@ const WAYS_IN: Readonly<Record<string, string>> = { kernel: ", by kernel memory"
 /**
  * Everything that a snapshot has, a section a chip and a fact; its routing where that is not KVM's default.
  *
- * @param asked the facts that are shown even where there is nothing to them.
+ * @param asked where only some of it was asked for: the facts of that. They are shown even where there is nothing to
+ *   them, and the routing only where it is one of them.
  */
 export async function renderSnapshot(
   snapshot: Snapshot,
   arch: Arch,
-  { label, asked = [] }: { label: string; asked?: readonly string[] },
+  { label, asked }: { label: string; asked?: readonly string[] | undefined },
   view: View,
 ): Promise<string> {
   const { guest, host, routes: read, routing, source, unknown = {} } = snapshot;
@@ -28,12 +29,8 @@ export async function renderSnapshot(
   const emulated = notSeen(snapshot);
   const routes = commonPins(arch.routing, possibleRoutings(arch.routing, snapshot, undefined));
   const { sections, facts } = await arch.panels();
-  // The routing of a VM that has KVM's default is shown where it was asked for.
-  const table = asked.includes("routes")
-    ? (routing ?? read?.value)
-    : routing === "default"
-      ? undefined
-      : (routing ?? read?.value);
+  const showsRouting = asked?.includes("routes") ?? routing !== "default";
+  const table = showsRouting ? (routing ?? read?.value) : undefined;
   const irqfds = snapshot.irqfds?.value;
   return [
     `${view.paint.bold(printable(label))}${printable(`${backend}${WAYS_IN[source.via ?? ""] ?? ""}, ${host.arch}, kernel ${host.kernel}`)}\n`,
@@ -42,7 +39,7 @@ export async function renderSnapshot(
     ...sections(snapshot, gsisOf(routes), view),
     ...(guest === undefined ? [] : [renderGuest(guest, view)]),
     ...(table ? [renderRouting(table, arch, view)] : []),
-    ...(irqfds && (irqfds.length > 0 || asked.includes("irqfds"))
+    ...(irqfds && (irqfds.length > 0 || asked?.includes("irqfds"))
       ? [renderIrqfdFacts(irqfds, arch, view)]
       : []),
     ...facts(snapshot, view),

@@ -29,6 +29,10 @@ describe("route", () => {
     expect(irr()).toEqual([0x41]);
     expect(user.json(["pulse", "4"]).results).toMatchObject([{ delivered: 1 }]);
     expect(user.ok(["dump"])).toMatch(/a routing of its own\n.*\n(.*\n)* +30 +MSI/);
+    expect(user.ok(["dump", "--chip", "pic", "--chip", "routes"])).toMatch(
+      /^PIC1 .*a routing of its own\n/ms,
+    );
+    expect(user.ok(["dump", "--chip", "pic"])).not.toMatch(/a routing of its own/);
     expect(user.json(["dump"]).routing).toContainEqual({
       gsi: 30,
       msi: { address: 0xfee0_0000, data: 0x4041 },

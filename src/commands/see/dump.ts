@@ -84,7 +84,7 @@ function present(
   format: Format,
   words: readonly string[],
 ): Outcome {
-  const asked = words.filter((word) => FACTS.includes(word));
+  const asked = words.length === 0 ? undefined : words.filter((word) => FACTS.includes(word));
   switch (format) {
     case "raw":
       return { bytes: toRaw(images, arch) };

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { parseEventfd } from "../../os/eventfd.ts";
+import { listFolder, readLink, readText } from "../../os/files.ts";
 import { listPids, readStatus } from "../../os/proc.ts";
 import type { EventfdHolder } from "../../vm/facts.ts";
 
@@ -37,27 +38,10 @@ function kindOf(
 }
 
 function linksOf(pid: number): { fd: string; link: string }[] {
-  try {
-    const folder = `/proc/${pid}/fd`;
-    return readdirSync(folder).map((fd) => ({ fd, link: linkOf(`${folder}/${fd}`) }));
-  } catch {
-    return [];
-  }
-}
-
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return "";
-  }
+  const folder = `/proc/${pid}/fd`;
+  return (listFolder(folder) ?? []).map((fd) => ({ fd, link: readLink(`${folder}/${fd}`) ?? "" }));
 }
 
 function eventfdId(pid: number, fd: string): number | undefined {
-  try {
-    const id = /^eventfd-id:\s*(\d+)$/m.exec(readFileSync(`/proc/${pid}/fdinfo/${fd}`, "utf8"))?.[1];
-    return id === undefined ? undefined : Number(id);
-  } catch {
-    return undefined;
-  }
+  return parseEventfd(readText(`/proc/${pid}/fdinfo/${fd}`) ?? "")?.id;
 }
