@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { describe, expect, it } from "vitest";
 import { HealthyVmm, haveBusyVmm } from "../support/attach.ts";
 import { HEALTHY_GUESTS, soakExplain } from "../support/explain-soak.ts";
+import { noKernelMemory } from "../support/kernel-memory.ts";
 
 /** Those that spoke most often when their findings were false. */
 const SHORT = [
@@ -58,8 +59,10 @@ describe.skipIf(!haveBusyVmm)(
       for await (const { guest, explains, refused, said } of soakExplain(2, [traced, ...guests.slice(-1)])) {
         rows.push({ guest, explains, refused, said });
       }
+      // The program, which has the first turn, reads it all the same where it can read kernel memory.
+      const refused = noKernelMemory === undefined ? 1 : 2;
       expect(rows).toEqual([
-        { guest: "traced", explains: 2, refused: 2, said: [] },
+        { guest: "traced", explains: 2, refused, said: [] },
         { guest: guests.at(-1)!.name, explains: 2, refused: 0, said: [] },
       ]);
     }, 60_000);

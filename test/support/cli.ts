@@ -74,7 +74,7 @@ export class User {
   leftovers(): string[] {
     return readdirSync(this.folder, { recursive: true })
       .map(String)
-      .filter((path) => path !== "kvm-irq" && path !== "kvm-irq/.kernel-types.json");
+      .filter((path) => path !== "kvm-irq" && path !== "kvm-irq/.kernel-types");
   }
 
   /**

@@ -90,7 +90,8 @@ export interface SoakRow {
 }
 
 /**
- * Explains each guest so many times, every tenth time through the program, and counts what is wrong with it.
+ * Explains each guest so many times, every tenth time through the program, which takes kernel memory where it can, and
+ * else by ptrace, and counts what is wrong with it.
  *
  * @param program takes another one than the built, for all of them.
  */

@@ -227,12 +227,9 @@ export class ProcessSource implements Source {
     const looked = await watchIdle(
       pid,
       idle.map((one) => ({ ...one, tid: seen?.threads.get(one.vcpu) })),
-      new Set(this.#inRun.values()),
+      { busy: new Set(this.#inRun.values()), irqchip: this.#irqchip },
     );
-    // Without a local APIC in the kernel HLT ends KVM_RUN (arch/x86/kvm/x86.c, __kvm_emulate_halt), and a vCPU that is
-    // halted looks like a paused one.
-    const isSure = ([vcpu, run]: [number, boolean]) => run || seen?.threads.get(vcpu) === 0;
-    return new Map([...runs, ...(this.#irqchip === "none" ? [...looked].filter(isSure) : looked)]);
+    return new Map([...runs, ...looked]);
   }
 
   async close(): Promise<void> {

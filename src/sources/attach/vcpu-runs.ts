@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { IOCTL } from "../../abi/ioctl.ts";
 import { HOST_THREADS } from "../../arch/arches.ts";
 import { listThreads, type ProcessId, readSchedstat, readThread, type ThreadState } from "../../os/proc.ts";
+import type { KernelIrqchip } from "../../vm/snapshot.ts";
 
 const { NR } = HOST_THREADS;
 
@@ -49,16 +50,18 @@ interface Seen {
 /**
  * Tells vCPUs whose threads are at work on an exit from those that nobody runs, by looking at the threads several
  * times without stopping them. A thread that waits for the VM to go on does not run at all; one at work is awake
- * again and again, or enters KVM_RUN.
+ * again and again, or enters KVM_RUN. Without a local APIC in the kernel HLT ends KVM_RUN (arch/x86/kvm/x86.c,
+ * __kvm_emulate_halt), and a vCPU that is halted looks like a paused one: there only one that never ran is told.
  *
  * @param busy threads that are known to run another vCPU.
+ * @param irqchip which controllers are in the kernel, where that is known.
  * @returns by vCPU number true when a thread was in KVM_RUN for it or at work, false when all that might have been
  *   slept elsewhere; nothing of those about which neither can be said.
  */
 export async function watchIdle(
   pid: number,
   idle: readonly IdleVcpu[],
-  busy: ReadonlySet<number>,
+  { busy, irqchip }: { busy: ReadonlySet<number>; irqchip: KernelIrqchip | undefined },
 ): Promise<Map<number, boolean>> {
   const runs = new Map(idle.filter(({ tid }) => tid === 0).map(({ vcpu }) => [vcpu, false]));
   const seen = new Map<number, Seen>();
@@ -77,7 +80,8 @@ export async function watchIdle(
     if (runs.has(vcpu)) continue;
     const own = tid === undefined ? undefined : seen.get(tid);
     if (own !== undefined && own.awake >= LOOKS / 2) runs.set(vcpu, true);
-    else if ((own === undefined ? others : [own]).every(isAsleep)) runs.set(vcpu, false);
+    else if (irqchip !== "none" && (own === undefined ? others : [own]).every(isAsleep))
+      runs.set(vcpu, false);
   }
   return runs;
 }

@@ -232,7 +232,7 @@ export class KernelSource implements Source {
     const looked = await watchIdle(
       this.#vm.pid,
       idle.map(({ id, pid }) => ({ vcpu: id!, fd: -1, tid: pid?.nr ?? 0 })),
-      new Set(busy.map(({ pid }) => pid?.nr ?? 0)),
+      { busy: new Set(busy.map(({ pid }) => pid?.nr ?? 0)), irqchip: this.#identity.irqchip },
     );
     return new Map([...runs, ...looked]);
   }
