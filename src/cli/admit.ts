@@ -7,8 +7,10 @@ import type { Context } from "./command.ts";
 
 /** Says of a session's holder that is reached as a process that there is a better way. */
 export function recommendSession(source: Source, context: Pick<Context, "notice">): void {
-  const { holder, label } = source.identity;
-  if (holder) context.notice(`${label} is the holder of a session: \`-s\` reaches it without stopping it`);
+  const { holder, label, source: from } = source.identity;
+  if (!holder) return;
+  const better = from.via === "kernel" ? "can change it, too" : "reaches it without stopping it";
+  context.notice(`${label} is the holder of a session: \`-s\` ${better}`);
 }
 
 /**

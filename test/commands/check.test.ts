@@ -110,6 +110,7 @@ const MIXTURES: readonly [line: string, sentence: string][] = [
   ["trace --stats-only --format svg", "--stats-only has no picture to give as svg"],
   ["trace --snapshot f", "a snapshot is a moment and has no events"],
   ["trace --pid 1 --vm-fd 3", "the kernel's events do not tell VMs of one process apart"],
+  ["trace --pid 1 --via ptrace", "events come from the kernel's tracepoints, whatever --via says"],
   ["trace -s a --pid 1", "--session and --pid name two targets; give one"],
   ["trace --pid 1 --all", "--pid and --all name two targets; give one"],
   ["trace --for 1s -- true", "--for and a command both say when to end; give one"],
@@ -203,6 +204,7 @@ const GLOBALS: Readonly<Record<string, string>> = {
   "--session": "--session a",
   "--pid": "--pid 1",
   "--vm-fd": "--pid 1 --vm-fd 3",
+  "--via": "--pid 1 --via ptrace",
   "--yes": "--yes",
   "--snapshot": "--snapshot f",
   "--json": "--json",
@@ -224,9 +226,16 @@ const REASONS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   hold: NO_FILE,
   release: NO_FILE,
   set: NO_FILE,
-  diff: { "--session": NO_TARGET, "--pid": NO_TARGET, "--vm-fd": NO_TARGET, "--snapshot": NO_TARGET },
+  diff: {
+    "--session": NO_TARGET,
+    "--pid": NO_TARGET,
+    "--vm-fd": NO_TARGET,
+    "--via": NO_TARGET,
+    "--snapshot": NO_TARGET,
+  },
   trace: {
     "--vm-fd": "the kernel's events do not tell VMs of one process apart",
+    "--via": "events come from the kernel's tracepoints, whatever --via says",
     "--snapshot": "a snapshot is a moment and has no events",
   },
 };
@@ -245,7 +254,7 @@ describe("the program's options of a command", () => {
       expect(listed).toContain("--json");
       for (const [option, words] of Object.entries(GLOBALS)) {
         const line = option === "--snapshot" ? (READING[name] ?? LINES[name]) : LINES[name];
-        const context = `${listed.includes(option) ? words : words.replace(/.* (?=--vm-fd)/, "")} ${line}`;
+        const context = `${listed.includes(option) ? words : words.replace(/.* (?=--v)/, "")} ${line}`;
         const error = await refusal(context.split(" "));
         // To confirm what is not asked does no harm.
         const sentence =

@@ -100,11 +100,11 @@ describe("the command line", () => {
   it.each([
     [["doctor"], ["--json", "--debug"]],
     [["destroy"], ["--session", "--json", "--debug"]],
-    [["pulse"], ["--session", "--pid", "--vm-fd", "--yes", "--json", "--debug"]],
-    [["dump"], ["--session", "--pid", "--vm-fd", "--snapshot", "--json", "--debug"]],
+    [["pulse"], ["--session", "--pid", "--vm-fd", "--via", "--yes", "--json", "--debug"]],
+    [["dump"], ["--session", "--pid", "--vm-fd", "--via", "--snapshot", "--json", "--debug"]],
     [["trace"], ["--session", "--pid", "--json", "--debug"]],
     [["diff"], ["--json", "--debug"]],
-    [["run"], ["--session", "--pid", "--vm-fd", "--snapshot", "--yes", "--json", "--debug"]],
+    [["run"], ["--session", "--pid", "--vm-fd", "--via", "--snapshot", "--yes", "--json", "--debug"]],
   ])("%s lists in its help the program's options that it takes, and no others", (command, options) => {
     const [, globals = ""] = user.ok([...command, "--help"]).split("Global Options:\n");
     const [list = ""] = globals.split("\n\n");

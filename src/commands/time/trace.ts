@@ -11,7 +11,7 @@ import { TRACE_FORMATS, type TraceFormat, type TraceOptions } from "./trace-opti
 export const trace: CommandSpec = {
   severalPids: true,
   targets: ["session", "process"],
-  refuses: ["vmFd", "snapshot"],
+  refuses: ["vmFd", "via", "snapshot"],
   summary: "record the kernel's interrupt events and draw them",
   description:
     "Records the events that KVM reports of interrupts, until Ctrl-C, for a time, or around a command; shows them as they come, and at the end the life of each interrupt (raised, accepted, injected, EOI, acknowledged, lowered), latencies, and interrupts that never came to their end. The target is a session (the default one unless another is named), the processes of --pid, which can be repeated, or with --all every VM on this host. Needs root.",
@@ -120,7 +120,7 @@ function formatOf({ format, statsOnly }: TraceOptions, { json }: GlobalOptions):
 
 /** @throws KvmIrqError `usage` for options that contradict each other. */
 function refuseMixtures(command: readonly string[], options: TraceOptions, globals: GlobalOptions): void {
-  const { session, pid, vmFd, snapshot } = globals;
+  const { session, pid, vmFd, via, snapshot } = globals;
   if (snapshot !== undefined) {
     throw new KvmIrqError("usage", "a snapshot is a moment and has no events", {
       hint: advice`--from shows a saved trace, of ${looking("trace", "--json", "-o", "FILE")}`,
@@ -129,6 +129,11 @@ function refuseMixtures(command: readonly string[], options: TraceOptions, globa
   if (vmFd !== undefined) {
     throw new KvmIrqError("usage", "the kernel's events do not tell VMs of one process apart", {
       hint: "leave out --vm-fd; --gsi and --vector may help",
+    });
+  }
+  if (via !== undefined) {
+    throw new KvmIrqError("usage", "events come from the kernel's tracepoints, whatever --via says", {
+      hint: "leave out --via",
     });
   }
   const given = {
