@@ -255,7 +255,7 @@ describe.skipIf(!haveKvm || !isRoot)("a process (needs /dev/kvm and root)", () =
 
   it("that holds a session can be read too, and the better way is named", () => {
     const { pid } = user.json(["create", "held", "--preset", "ioapic"]);
-    const { status, stdout, stderr } = user.run(["dump", "--json", "--pid", String(pid)]);
+    const { status, stdout, stderr } = user.run(["dump", "--json", "--pid", String(pid), "--via", "ptrace"]);
     expect(status).toBe(0);
     expect(stderr).toMatch(/is the holder of a session: `-s` reaches it without stopping it/);
     const { chips } = user.json(["-s", "held", "dump"]);

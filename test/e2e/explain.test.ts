@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { rmSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { finished, isConnected, PROGRAM, User, until } from "../support/cli.ts";
+import { noKernelMemory } from "../support/kernel-memory.ts";
 import { haveKvm } from "../support/kvm.ts";
 
 const BACKENDS = [
@@ -223,18 +224,33 @@ describe("explain", () => {
     () => {
       const [{ pid }] = user.json(["list"]).sessions;
       user.ok(["route", "set", "default", "24=msi:0xfee00000/0x51"]);
-      const routed = user.run(["explain", "24", "--pid", String(pid)]);
+      const routed = user.run(["explain", "24", "--pid", String(pid), "--via", "ptrace"]);
       expect(routed.status).toBe(0);
       expect(routed.stdout).toMatch(/^GSI 24 can't be followed: where it goes is not known; /m);
-      expect(user.run(["explain", "24", "--pid", String(pid), "--strict"]).status).toBe(1);
-      expect(user.run(["explain", "24", "--pid", String(pid), "--routing", "default"]).status).toBe(1);
+      expect(user.run(["explain", "24", "--pid", String(pid), "--via", "ptrace", "--strict"]).status).toBe(1);
+      expect(
+        user.run(["explain", "24", "--pid", String(pid), "--via", "ptrace", "--routing", "default"]).status,
+      ).toBe(1);
       user.ok(["route", "reset"]);
-      const { status, stdout, stderr } = user.run(["explain", "4", "--pid", String(pid)]);
+      const { status, stdout, stderr } = user.run(["explain", "4", "--pid", String(pid), "--via", "ptrace"]);
       expect(status).toBe(0);
       expect(stdout).toMatch(/GSI 4 would reach vCPU 0 as vector 0x34 through the IOAPIC/);
       expect(stderr).toMatch(
         /^pid \d+ .* is the holder of a session: `-s` reaches it without stopping it\n$/,
       );
+    },
+  );
+
+  it.skipIf(!haveKvm || noKernelMemory !== undefined)(
+    "knows where the GSIs of a session's process go by kernel memory (skipped where that can't be read)",
+    () => {
+      const [{ pid }] = user.json(["list"]).sessions;
+      user.ok(["route", "set", "default", "24=msi:0xfee00000/0x51"]);
+      const { status, stdout, stderr } = user.run(["explain", "24", "--pid", String(pid), "--via", "kernel"]);
+      expect(stdout).toMatch(/^GSI 24 would reach vCPU 0 as vector 0x51 through an MSI /m);
+      expect(stderr).toMatch(/^pid \d+ .* is the holder of a session: `-s` can change it, too\n$/);
+      expect(status).toBe(0);
+      user.ok(["route", "reset"]);
     },
   );
 

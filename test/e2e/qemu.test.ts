@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Explanation, Way } from "../../src/rules/explanation.ts";
 import { haveQemu, leftovers } from "../support/attach.ts";
 import { finished, User, until } from "../support/cli.ts";
+import { noKernelMemory } from "../support/kernel-memory.ts";
 import { parseInfoLapic, parseInfoPic, Qemu, type QemuPics } from "../support/qemu.ts";
 
 function picPinOf(gsi: number): { chip: "pic1" | "pic2"; pin: number } {
@@ -93,7 +94,7 @@ describe.skipIf(!haveQemu).each(["pc", "q35"])(
 
       it("takes QEMU's routing when it is told, and knows none by itself: GSI 0 raises IOAPIC pin 2", async () => {
         expect(explain(0).assumptions).toEqual([]);
-        const unknown = explain(4, "--for", "10ms");
+        const unknown = explain(4, "--for", "10ms", "--via", "ptrace");
         expect(unknown.verdict).toBe("unknown");
         expect(unknown.assumptions).toEqual([expect.stringMatching(/^KVM's default routing; /)]);
         const evidence = wayOf(explain(0), "ioapic").stages.find(({ name }) => name === "line")!.evidence;
@@ -114,6 +115,17 @@ describe.skipIf(!haveQemu).each(["pc", "q35"])(
         expect(explain(2, "--routing", "default").ways).toHaveLength(2);
         expect(explain(2).ways).toEqual([]);
       });
+
+      it.skipIf(noKernelMemory !== undefined)(
+        "tells QEMU's routing by kernel memory, with nothing assumed (skipped where that can't be read)",
+        () => {
+          const [unrouted, timer] = [2, 0].map((gsi) => explain(gsi, "--via", "kernel"));
+          expect(unrouted).toMatchObject({ ways: [], assumptions: [] });
+          expect(timer).toMatchObject({ assumptions: [] });
+          const evidence = wayOf(timer!, "ioapic").stages.find(({ name }) => name === "line")!.evidence;
+          expect(evidence).toBe("ioapic.irr bit 2 clear");
+        },
+      );
 
       it("sees an interrupt that was raised wait in the PIC, as QEMU does", async () => {
         user.ok([...target, "--yes", "pulse", "4"]);
@@ -139,8 +151,8 @@ describe.skipIf(!haveQemu).each(["pc", "q35"])(
       });
     });
 
-    it("watch says that the routing is not known", async () => {
-      const child = user.start([...target, "watch"]);
+    it("watch says that by ptrace the routing is not known", async () => {
+      const child = user.start([...target, "--via", "ptrace", "watch"]);
       let said = "";
       child.stderr!.on("data", (chunk) => {
         said += chunk;
