@@ -1,7 +1,10 @@
 import { KvmIrqError } from "../../abi/error.ts";
+import { printable } from "../../abi/printable.ts";
 import { sameFile } from "../../os/kcmp.ts";
 import { HeldProcess, type ProcessRecord } from "../../os/proc.ts";
-import { elsewhere, processNamed, type VmProcess } from "./processes.ts";
+import { type Identity, thisHost } from "../../vm/reading.ts";
+import type { KernelIrqchip } from "../../vm/snapshot.ts";
+import { elsewhere, processNamed, programName, type VmProcess } from "./processes.ts";
 
 /** Which VM a pid and a descriptor name, whatever way it is going to be looked at. */
 
@@ -44,6 +47,23 @@ export function chooseVm(pid: number, vmFd: number | undefined, vms: readonly Vm
     hint: `choose one, as with \`--vm-fd ${first.vm_fd}\``,
     details: { pid, vm_fds: fds },
   });
+}
+
+/** What the identity of a process's VM says, whatever way it is looked at. @param unsure what is not known of it. */
+export function identityOfVm(
+  vm: VmProcess,
+  via: "kernel" | "ptrace",
+  { irqchip, unsure = {} }: { irqchip: KernelIrqchip | undefined; unsure?: { vcpus?: null } },
+): Pick<Identity, "source" | "host" | "irqchip" | "holder" | "label"> {
+  const { pid, vm_fd, name, holder } = vm;
+  const command = programName(vm);
+  return {
+    source: { kind: "process", backend: "kvm", pid, vm_fd, command, ...(name && { name }), ...unsure, via },
+    host: thisHost(),
+    ...(irqchip && { irqchip }),
+    ...(holder && { holder }),
+    label: printable(`pid ${pid} (${command}${name === undefined ? "" : `, guest '${name}'`})`),
+  };
 }
 
 /** The error for a process that may not be attached to. */

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { ERRNO } from "../../abi/errno.ts";
 import { KvmIrqError } from "../../abi/error.ts";
-import { printable } from "../../abi/printable.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
 import { vcpuOf } from "../../arch/codec.ts";
 import { KvmError } from "../../kvm/kvm-error.ts";
@@ -26,15 +25,15 @@ import {
   type Result,
   unsupported,
 } from "../../vm/operations.ts";
-import { type Identity, type Reading, type ThreadStop, thisHost, type Wanted } from "../../vm/reading.ts";
+import type { Identity, Reading, ThreadStop, Wanted } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
 import { findGadgets, type Gadgets, isEnding, readMappings } from "./address-space.ts";
 import { Alarm } from "./alarm.ts";
 import { ChangedProcessError } from "./borrowed-thread.ts";
-import { checkProcess, chooseVm, gone, holdProcess, noVm, refused, unseen } from "./choose.ts";
+import { checkProcess, chooseVm, gone, holdProcess, identityOfVm, noVm, refused, unseen } from "./choose.ts";
 import { judge, letsGoSoon, type Permission } from "./permission.ts";
 import { explainFailure } from "./process-errors.ts";
-import { debugVmOf, programName, type VmProcess, vmsOf } from "./processes.ts";
+import { debugVmOf, type VmProcess, vmsOf } from "./processes.ts";
 import { BusyProcessError, PtraceError } from "./ptrace.ts";
 import { fdsInKvmRun, readInTurn, type StoppedWork, type VmLocation, withStoppedVm } from "./stopped-vm.ts";
 import { watchIdle } from "./vcpu-runs.ts";
@@ -153,31 +152,17 @@ export class ProcessSource implements Source {
   }
 
   get identity(): Identity {
-    const { pid, vm_fd, vcpus, vcpu_fds, name, holder } = this.#vm;
+    const { vcpus, vcpu_fds } = this.#vm;
     const irqchip = this.#irqchip;
     const each = (kind: "lapic" | "vcpu") => vcpu_fds.map(({ vcpu }): ChipId => `${kind}[${vcpu}]`);
-    const program = programName(this.#vm);
     return {
-      source: {
-        kind: "process",
-        backend: "kvm",
-        pid,
-        vm_fd,
-        command: program,
-        ...(name && { name }),
-        ...(vcpus === null && { vcpus }),
-        via: "ptrace",
-      },
-      host: thisHost(),
+      ...identityOfVm(this.#vm, "ptrace", { irqchip, unsure: vcpus === null ? { vcpus } : {} }),
       chips: [
         ...(irqchip === undefined ? HOST_ARCH.chips(0) : []),
         ...(irqchip === "none" ? [] : each("lapic")),
         ...each("vcpu"),
       ],
-      ...(irqchip && { irqchip }),
       ...(vcpus !== null && { vcpus }),
-      ...(holder && { holder }),
-      label: printable(`pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`),
     };
   }
 

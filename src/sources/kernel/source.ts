@@ -1,5 +1,4 @@
 import { KvmIrqError } from "../../abi/error.ts";
-import { printable } from "../../abi/printable.ts";
 import type { KernelHost, KernelMemory, VmMemory } from "../../arch/arch.ts";
 import { HOST_ARCH } from "../../arch/arches.ts";
 import { isPerVcpu, vcpuOf } from "../../arch/codec.ts";
@@ -8,10 +7,10 @@ import type { Node } from "../../registers/memory.ts";
 import type { ChipId, ChipImage } from "../../vm/chip.ts";
 import type { Facts, IrqfdFact } from "../../vm/facts.ts";
 import { unsupported } from "../../vm/operations.ts";
-import { type Identity, type Reading, thisHost, type Wanted } from "../../vm/reading.ts";
+import type { Identity, Reading, Wanted } from "../../vm/reading.ts";
 import type { Source } from "../../vm/source.ts";
-import { checkProcess, chooseVm, gone, holdProcess, noVm, unseen } from "../attach/choose.ts";
-import { programName, type VmProcess, vmsOf } from "../attach/processes.ts";
+import { checkProcess, chooseVm, gone, holdProcess, identityOfVm, noVm, unseen } from "../attach/choose.ts";
+import { type VmProcess, vmsOf } from "../attach/processes.ts";
 import { watchIdle } from "../attach/vcpu-runs.ts";
 import { KernelAccess } from "./access.ts";
 import { findHolders } from "./eventfd-holders.ts";
@@ -190,34 +189,20 @@ export class KernelSource implements Source {
   }
 
   #identityOf(vm: VmNode): Identity {
-    const { pid, vm_fd, name, holder } = this.#vm;
     const irqchip = this.#memory.irqchip(readOf(vm));
     const vcpus = [...readOf(vm).vcpus.keys()];
     const kinds = HOST_ARCH.chipKinds.filter(
       (one) => irqchip === "full" || (irqchip === "split" && isPerVcpu(one)),
     );
     const ids = (kind: string) => vcpus.map((vcpu): ChipId => `${kind}[${vcpu}]`);
-    const program = programName(this.#vm);
     return {
-      source: {
-        kind: "process",
-        backend: "kvm",
-        pid,
-        vm_fd,
-        command: program,
-        ...(name && { name }),
-        via: "kernel",
-      },
-      host: thisHost(),
+      ...identityOfVm(this.#vm, "kernel", { irqchip }),
       chips: [
         ...kinds.flatMap((one) => (isPerVcpu(one) ? ids(one.kind) : [one.kind])),
         ...(HOST_ARCH.vcpu === undefined ? [] : ids(HOST_ARCH.vcpu.kind)),
       ],
       facts: Object.keys(HOST_ARCH.facts),
       vcpus: vcpus.length,
-      ...(irqchip && { irqchip }),
-      ...(holder && { holder }),
-      label: printable(`pid ${pid} (${program}${name === undefined ? "" : `, guest '${name}'`})`),
     };
   }
 
